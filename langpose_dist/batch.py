@@ -1,0 +1,77 @@
+"""What travels from the loader to the task: windows with drawn parameters, and what a camera saw of them.
+
+The loader draws small random parameters per window (``WindowBatch``); ``geometry.observe`` applies them,
+batched and on the training device, and gives the model's input and target (``MotionBatch``).
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class _TensorBatch:
+    """Moves every tensor field together; other fields travel as they are."""
+
+    def _map(self, function: Any) -> Self:
+        tensors = {
+            field.name: function(value)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **tensors)
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
+        """The same batch with its tensors on ``device``."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Self:
+        """The same batch with its tensors in page-locked memory, so copies to a GPU overlap compute."""
+        return self._map(lambda tensor: tensor.pin_memory())
+
+
+@dataclass(frozen=True)
+class WindowBatch(_TensorBatch):
+    """B windows as stored, and the random parameters drawn for each of them."""
+
+    poses_3d: Float[Tensor, "B T J 3"]
+    """World coordinates, metres, z up; frames past the clip's end repeat its last frame."""
+    frame_mask: Bool[Tensor, "B T"]
+    """True for frames of the clip, false for padding."""
+    span_mask: Bool[Tensor, "B T"]
+    """True for the frames that the action label describes; all false without a label."""
+    label_candidates: Int[Tensor, "B C"]
+    """Vocabulary ids: the window's own label, then its negatives; -1 throughout without a label."""
+    flip: Bool[Tensor, "B"]
+    """True where the motion is mirrored; label and negatives already belong to the mirrored motion."""
+    camera: Float[Tensor, "B 4"]
+    """Yaw and elevation in radians, distance in metres, focal length in half image widths."""
+    noise_keyframes: Float[Tensor, "B K J 2"]
+    """Slow detector error at K moments spread evenly over the window, metres at the person's depth."""
+    noise_jitter: Float[Tensor, "B T J 3"]
+    """Fast detector error: x and y in metres at the person's depth, and a change of confidence."""
+    joint_mask: Bool[Tensor, "B T J"]
+    """True where the input joint is hidden from the model."""
+    positions: Int[Tensor, "B"]
+    """Window numbers within the split; -1 marks a filler that no metric may count."""
+    keys: tuple[str, ...]
+    """Per window ``clip:first_frame``, for messages."""
+
+
+@dataclass(frozen=True)
+class MotionBatch(_TensorBatch):
+    """B windows as the model sees them, with their targets."""
+
+    keypoints_2d: Float[Tensor, "B T J 3"]
+    """x, y in half image widths from the centre, y down, and confidence; hidden joints are all zero."""
+    poses_3d: Float[Tensor, "B T J 3"]
+    """Camera axes (x right, y down, z forward), pelvis at 0, metres."""
+    frame_mask: Bool[Tensor, "B T"]
+    """True for frames of the clip, false for padding."""
+    span_mask: Bool[Tensor, "B T"]
+    """True for the frames that the action label describes."""
+    label_candidates: Int[Tensor, "B C"]
+    """Vocabulary ids: own label first, then negatives; -1 throughout without a label."""

@@ -1,0 +1,452 @@
+"""The one typed schema of a run: defaults, ranges, YAML files and ``key.sub=value`` overrides.
+
+A default is written here and nowhere else; a YAML file holds only what differs from it. Every mistake
+raises ``ConfigError`` with one line that names the key, the value and the remedy.
+"""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Range = tuple[float, float]
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message is one line for a person."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, validate_default=True
+    )
+
+    def _ordered(self, *names: str) -> None:
+        for name in names:
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name}={low, high} must be in rising order")
+
+
+class WindowConfig(_Section):
+    """How clips are cut into windows."""
+
+    num_frames: Count = 243
+    """Frames per window (T)."""
+    stride: Count = 81
+    """Frames from one training window's start to the next."""
+    min_span_frames: Count = 8
+    """A label span that a window cuts down to fewer frames is not used there."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.stride > self.num_frames:
+            raise ValueError(f"stride={self.stride} must be in 1..{self.num_frames}, or frames are lost")
+        return self
+
+
+class DataConfig(_Section):
+    """Where windows come from, and in which order."""
+
+    path: str = "data/shards"
+    """Folder or URL that holds manifest.json and its shards."""
+    train_split: str = "train"
+    """Split to train on."""
+    validation_split: str = "validation"
+    """Split to evaluate on."""
+    order: Literal["exact", "streaming"] = "exact"
+    """exact: every window once per epoch, resumable. streaming: for corpora larger than a node's disk."""
+    shuffle_buffer: Count = 1000
+    """Windows held for shuffling when order is streaming."""
+    num_workers: Annotated[int, Field(ge=0)] = 2
+    """Loader processes per rank; 0 reads in the training process."""
+    cache_dir: str | None = None
+    """Where shards of a remote path are kept on this node; default: the user's cache folder."""
+    flip_probability: Fraction = 0.5
+    """Share of windows that are mirrored, with left and right exchanged in their labels."""
+
+
+class CameraConfig(_Section):
+    """Ranges of the virtual camera, drawn uniformly per window."""
+
+    projection: Literal["perspective", "orthographic"] = "perspective"
+    """How joints are projected."""
+    yaw: Range = (-180.0, 180.0)
+    """Degrees around the vertical axis."""
+    elevation: Range = (-10.0, 30.0)
+    """Degrees above the horizon."""
+    distance: Range = (3.0, 7.0)
+    """Metres to the middle of the motion; moved back where the motion would leave the image."""
+    focal_length: Range = (1.5, 3.0)
+    """In half image widths; Human3.6M cameras have 2.3."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self._ordered("yaw", "elevation", "distance", "focal_length")
+        if self.distance[0] <= 0 or self.focal_length[0] <= 0:
+            raise ValueError("distance and focal_length must be above 0")
+        return self
+
+
+class NoiseConfig(_Section):
+    """Synthetic 2D detector error, in metres at the person's depth."""
+
+    enabled: bool = True
+    """Add it in training."""
+    num_keyframes: Annotated[int, Field(ge=2)] = 27
+    """Moments between which the slow error is interpolated."""
+    gaussian_std: NonNegative = 0.015
+    """Spread of the slow error; limbs' ends get up to twice as much."""
+    uniform_probability: Fraction = 0.05
+    """Share of keyframe errors that are gross and uniform instead of Gaussian."""
+    uniform_range: NonNegative = 0.15
+    """Half width of a gross error."""
+    jitter_std: NonNegative = 0.003
+    """Spread of the error that is new in every frame."""
+    confidence_distance: Positive = 0.1
+    """Displacement at which the confidence has fallen to one half."""
+    confidence_std: NonNegative = 0.03
+    """Spread of the confidence itself."""
+
+
+class MaskingConfig(_Section):
+    """Which joints are hidden from the model; one kind per window."""
+
+    enabled: bool = True
+    """Mask in training."""
+    random_probability: Fraction = 0.5
+    """Share of windows with random masking."""
+    time_window_probability: Fraction = 0.25
+    """Share of windows with one hidden stretch of time."""
+    body_part_probability: Fraction = 0.25
+    """Share of windows with one hidden body part."""
+    joint_ratio: Fraction = 0.05
+    """Random masking: share of joints hidden one by one."""
+    frame_ratio: Fraction = 0.15
+    """Random masking: share of frames hidden whole."""
+    time_window_frames: tuple[Count, Count] = (30, 80)
+    """Time-window masking: its length in frames, drawn uniformly, both ends included."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self._ordered("time_window_frames")
+        total = self.random_probability + self.time_window_probability + self.body_part_probability
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"the three masking probabilities must sum to 1, not {total:g}")
+        return self
+
+
+class ModelConfig(_Section):
+    """DSTformer and the two pooling layers; the defaults are the paper's."""
+
+    dim: Count = 512
+    """Width of the encoder."""
+    dim_representation: Count = 512
+    """Width of the motion representation in front of the pose head."""
+    depth: Count = 5
+    """Pairs of dual-stream blocks."""
+    num_heads: Count = 8
+    """Attention heads."""
+    mlp_ratio: Positive = 2.0
+    """Hidden width of the MLPs over dim."""
+    dropout: Fraction = 0.0
+    """In the encoder's attention and MLPs."""
+    drop_path: Fraction = 0.0
+    """Stochastic depth at the last block; rises linearly from 0."""
+    pool_dim: Count = 64
+    """Width per joint after the pose pooling's first layer."""
+    pool_dropout: Fraction = 0.1
+    """In both pooling layers."""
+    embed_dim: Count = 512
+    """Width of motion and text features (D)."""
+    initial_weights: str | None = None
+    """MotionBERT checkpoint or exported safetensors that the encoder starts from."""
+    compile: bool = False
+    """Compile the model with torch.compile; needs a C++ compiler on CPU."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.dim % self.num_heads:
+            raise ValueError(f"dim={self.dim} must be a multiple of num_heads={self.num_heads}")
+        return self
+
+
+class TextConfig(_Section):
+    """The text encoder."""
+
+    encoder: str = "offline"
+    """Hugging Face model name, local folder, or offline: all-MiniLM-L6-v2 from the offline-text extra."""
+    max_tokens: Annotated[int, Field(ge=3)] = 20
+    """Tokens per label (L), special tokens included."""
+    frozen: bool = True
+    """Keep its weights; label embeddings are then computed once per vocabulary."""
+
+
+class LossConfig(_Section):
+    """Loss terms and their weights."""
+
+    contrastive: Literal["none", "infonce", "modified"] = "modified"
+    """none, cross-entropy with hard targets, or focal loss with KL divergence."""
+    lambda_con: NonNegative = 0.5
+    """Weight of the contrastive term."""
+    lambda_3d: NonNegative = 1.0
+    """Weight of the position term."""
+    lambda_v: NonNegative = 20.0
+    """Weight of the velocity term."""
+    temperature: Positive = 0.1
+    """Divisor of cosine similarity."""
+    gamma: NonNegative = 2.0
+    """Focal exponent of the modified form."""
+    beta: NonNegative = 1.0
+    """Weight of the KL divergence in the modified form."""
+    target_temperature: Positive = 0.1
+    """Divisor of the label similarities that the KL divergence aims at."""
+    num_negatives: Count = 16
+    """Other labels that each window is compared with."""
+    negative_power: NonNegative = 1.0
+    """Negatives are drawn with probability proportional to label count to this power."""
+
+
+class OptimizerConfig(_Section):
+    """AdamW and its schedule."""
+
+    learning_rate: Positive = 5e-4
+    """Peak learning rate."""
+    weight_decay: NonNegative = 0.01
+    """Decoupled weight decay, on matrices only."""
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    """Decay of the moment estimates."""
+    clip_norm: NonNegative = 1.0
+    """Largest gradient norm; 0 turns clipping off."""
+    schedule: Literal["cosine", "exponential", "constant"] = "cosine"
+    """Shape of the decay after warm-up."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 500
+    """Steps of linear warm-up."""
+    final_ratio: Fraction = 0.01
+    """Learning rate at the last step over the peak."""
+
+
+class TrainConfig(_Section):
+    """Length, batch, precision and rhythm of a run."""
+
+    epochs: Positive = 300.0
+    """Passes over the training windows, where max_steps is not set."""
+    max_steps: Count | None = None
+    """Optimizer updates; overrides epochs."""
+    global_batch_size: Count = 16
+    """Windows per optimizer update, over all ranks and accumulation."""
+    micro_batch_size: Count | None = None
+    """Windows per rank and forward pass; default: global_batch_size over ranks."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of activations; weights stay float32. auto: bfloat16 on a GPU that has it."""
+    zero_stage: Literal[0, 1, 2, 3] = 0
+    """DeepSpeed ZeRO stage."""
+    num_threads: Count | None = None
+    """CPU threads per rank; default: the machine's cores over its ranks."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto takes a GPU where there is one."""
+    log_every: Count = 10
+    """Steps between two lines of metrics."""
+    evaluate_every: Count | None = None
+    """Steps between two evaluations; default: only at the end."""
+    checkpoint_every: Count = 1000
+    """Steps between two checkpoints; one is always written at the end."""
+
+
+class EvaluationConfig(_Section):
+    """What an evaluation does."""
+
+    conditions: tuple[Literal["clean", "noisy", "masked"], ...] = ("clean", "noisy", "masked")
+    """2D input: exact projection, with detector noise, with noise and masking as in training."""
+    batch_size: Count = 16
+    """Windows per rank and forward pass."""
+    max_windows: Count | None = None
+    """Evaluate only the first windows of the split; default: all."""
+    num_pictures: Annotated[int, Field(ge=0)] = 4
+    """Pictures of predicted against true skeletons."""
+
+
+class TrackingConfig(_Section):
+    """MLflow."""
+
+    enabled: bool = True
+    """Record the run."""
+    uri: str = "sqlite:///mlflow.db"
+    """Tracking URI; an SQLite file needs no server."""
+    experiment: str = "langpose-pretrain"
+    """Experiment that the run belongs to."""
+    run_name: str | None = None
+    """Name of the run; default: the run folder's name."""
+    register_as: str | None = None
+    """Register the final model under this name."""
+    alias: str = "candidate"
+    """Alias that is set on the registered version."""
+
+
+class RunConfig(_Section):
+    """Everything that defines a run."""
+
+    output: str = "runs/pretrain"
+    """Folder of the run: configuration, metrics, checkpoints, weights."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Seed of weights, order, cameras, noise, masks and negatives."""
+    data: DataConfig = DataConfig()
+    window: WindowConfig = WindowConfig()
+    camera: CameraConfig = CameraConfig()
+    noise: NoiseConfig = NoiseConfig()
+    masking: MaskingConfig = MaskingConfig()
+    model: ModelConfig = ModelConfig()
+    text: TextConfig = TextConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    train: TrainConfig = TrainConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.masking.time_window_frames[1] > self.window.num_frames:
+            raise ValueError(
+                f"masking.time_window_frames={self.masking.time_window_frames} must not exceed "
+                f"window.num_frames={self.window.num_frames}"
+            )
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers, as in YAML and JSON."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """The resolved configuration as YAML."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+    def hash(self) -> str:
+        """First 16 hex digits of the SHA-256 of the resolved configuration, output and tracking left out."""
+        content = {key: value for key, value in self.to_dict().items() if key not in ("output", "tracking")}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load_config(path: Path | str | None, overrides: Iterable[str] = ()) -> RunConfig:
+    """Read a YAML file, apply ``key.sub=value`` overrides and check the result.
+
+    Args:
+        path: YAML file, or ``None`` for the defaults.
+        overrides: ``key.sub=value``; the value is read as YAML.
+
+    Raises:
+        ConfigError: With one line that says what is wrong and what would be right.
+    """
+    content = _read_yaml(Path(path)) if path is not None else {}
+    for override in overrides:
+        _apply_override(content, override)
+    return build_config(content)
+
+
+def build_config(content: Mapping[str, Any]) -> RunConfig:
+    """Check plain containers against the schema.
+
+    Raises:
+        ConfigError: With one line that says what is wrong and what would be right.
+    """
+    try:
+        return RunConfig.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(item) for item in error.errors())) from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"configuration file {path} does not exist{_nearby_files(path)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"configuration file {path} cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"configuration file {path} is not YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"configuration file {path} must hold keys and values, not a {type(content).__name__}"
+        )
+    return content
+
+
+def _nearby_files(path: Path) -> str:
+    candidates = [str(found) for found in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+    return _suggest(str(path), candidates)
+
+
+def _apply_override(content: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"override {override!r} must have the form key.sub=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"override {override!r}: the value is not YAML") from None
+    # YAML 1.1 reads 1e-3 as a string; numbers are what a user means.
+    if isinstance(value, str):
+        value = _as_number(value)
+    *sections, last = key.split(".")
+    for section in sections:
+        content = content.setdefault(section, {})
+        if not isinstance(content, dict):
+            raise ConfigError(f"override {override!r}: {section} is a value, not a section")
+    content[last] = value
+
+
+def _as_number(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _explain(error: Mapping[str, Any]) -> str:
+    location = [str(part) for part in error["loc"]]
+    key = ".".join(location)
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {key!r}{_suggest(key, key_names())}"
+    if error["type"] == "value_error":
+        return f"{key}: {error['ctx']['error']}" if key else str(error["ctx"]["error"])
+    return f"{key}={error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _suggest(word: str, candidates: Sequence[str]) -> str:
+    matches = difflib.get_close_matches(word, candidates, n=1, cutoff=0.6)
+    if not matches:
+        last = word.rsplit(".", 1)[-1]
+        matches = [name for name in candidates if name.rsplit(".", 1)[-1] == last]
+    return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def key_names(section: type[BaseModel] = RunConfig, prefix: str = "") -> list[str]:
+    """Every key of the schema in dotted form, sections included."""
+    names: list[str] = []
+    for name, field in section.model_fields.items():
+        names.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names += key_names(field.annotation, f"{prefix}{name}.")
+    return names
+
+
+def describe_keys(section: type[BaseModel] = RunConfig, prefix: str = "") -> list[tuple[str, str, str]]:
+    """(key, default, description) of every value of the schema, for ``--help``."""
+    rows: list[tuple[str, str, str]] = []
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            rows += describe_keys(field.annotation, f"{prefix}{name}.")
+        else:
+            default = json.dumps(field.default)
+            rows.append((prefix + name, default, " ".join((field.description or "").split())))
+    return rows

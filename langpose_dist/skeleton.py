@@ -1,0 +1,103 @@
+"""The one joint table: names, parents, mirror pairs and the maps from other skeletons.
+
+Joints go by name everywhere else in the package. Left and right are the person's own. The order is that
+of MotionBERT's Human3.6M skeleton, so published weights apply unchanged.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+JointMap = Mapping[str, Mapping[str, float]]
+"""Target joint -> {source joint: weight}; weights sum to 1, so the map commutes with translation."""
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """A tree of named joints.
+
+    Args:
+        name: Short name, written into manifests.
+        parents: Joint name -> parent name, ``None`` for the root; parents come before children.
+        body_parts: Name of a body part -> its joints.
+    """
+
+    name: str
+    parents: Mapping[str, str | None]
+    body_parts: Mapping[str, tuple[str, ...]]
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for joint, parent in self.parents.items():
+            if parent is not None and parent not in seen:
+                raise ValueError(f"{self.name}: parent {parent!r} of {joint!r} must come before it")
+            seen.add(joint)
+        for part, joints in self.body_parts.items():
+            if unknown := set(joints) - seen:
+                raise ValueError(f"{self.name}: body part {part!r} has unknown joints {sorted(unknown)}")
+
+    @cached_property
+    def joints(self) -> tuple[str, ...]:
+        """Joint names in order."""
+        return tuple(self.parents)
+
+    @property
+    def num_joints(self) -> int:
+        """Number of joints (J)."""
+        return len(self.parents)
+
+    def index(self, joint: str) -> int:
+        """Position of a joint on axis J."""
+        return self.joints.index(joint)
+
+    @cached_property
+    def bones(self) -> tuple[tuple[int, int], ...]:
+        """(parent, child) index pairs."""
+        return tuple(
+            (self.index(parent), self.index(joint)) for joint, parent in self.parents.items() if parent
+        )
+
+    @cached_property
+    def mirror(self) -> tuple[int, ...]:
+        """For each joint the index of its counterpart on the other side of the body."""
+        return tuple(self.index(swap_sides(joint)) for joint in self.joints)
+
+
+def swap_sides(name: str) -> str:
+    """The joint name with the prefix ``left_`` and ``right_`` exchanged."""
+    if name.startswith("left_"):
+        return "right_" + name.removeprefix("left_")
+    if name.startswith("right_"):
+        return "left_" + name.removeprefix("right_")
+    return name
+
+
+H36M17 = Skeleton(
+    name="h36m17",
+    parents={
+        "pelvis": None,
+        "right_hip": "pelvis",
+        "right_knee": "right_hip",
+        "right_ankle": "right_knee",
+        "left_hip": "pelvis",
+        "left_knee": "left_hip",
+        "left_ankle": "left_knee",
+        "spine": "pelvis",
+        "thorax": "spine",
+        "neck": "thorax",
+        "head": "neck",
+        "left_shoulder": "thorax",
+        "left_elbow": "left_shoulder",
+        "left_wrist": "left_elbow",
+        "right_shoulder": "thorax",
+        "right_elbow": "right_shoulder",
+        "right_wrist": "right_elbow",
+    },
+    body_parts={
+        "right_leg": ("right_hip", "right_knee", "right_ankle"),
+        "left_leg": ("left_hip", "left_knee", "left_ankle"),
+        "left_arm": ("left_shoulder", "left_elbow", "left_wrist"),
+        "right_arm": ("right_shoulder", "right_elbow", "right_wrist"),
+        "trunk": ("spine", "thorax", "neck", "head"),
+    },
+)
