@@ -21,8 +21,12 @@ Count = Annotated[int, Field(ge=1)]
 Range = tuple[float, float]
 
 
-class ConfigError(ValueError):
-    """A configuration that cannot be used; the message is one line for a person."""
+class UserError(ValueError):
+    """A mistake of the user; the message is one line for a person."""
+
+
+class ConfigError(UserError):
+    """A configuration that cannot be used."""
 
 
 class _Section(BaseModel):
