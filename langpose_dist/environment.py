@@ -1,0 +1,120 @@
+"""What a run ran on, and how to keep credentials out of everything that is written down."""
+
+import importlib.metadata
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from langpose_dist import __version__
+
+_PACKAGES = ("torch", "deepspeed", "mlflow", "ray", "transformers", "webdataset", "numpy", "safetensors")
+_HIDDEN = "REDACTED"
+_SECRET_WORDS = frozenset(
+    (
+        "apikey",
+        "auth",
+        "authorization",
+        "credential",
+        "credentials",
+        "key",
+        "passphrase",
+        "passwd",
+        "password",
+    )
+    + ("pwd", "secret", "sig", "signature", "token")
+)
+_USER_INFO = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/?#\s]+@", re.IGNORECASE)
+_QUERY_VALUE = re.compile(r"(?P<name>[?&;][^=&;#\s]+=)(?P<value>[^&;#\s]+)")
+
+
+def describe_environment(*, devices: Sequence[str] = (), world_size: int = 1) -> dict[str, str]:
+    """Versions, machine and commit, for the record of a run.
+
+    Nothing heavy is imported and no environment variable is read.
+
+    Args:
+        devices: Names of the training devices; the caller knows them. Default: the processor.
+        world_size: Processes that train together.
+
+    Returns:
+        Name -> value. ``git_commit`` and ``git_dirty`` are ``"unknown"`` outside a checkout.
+    """
+    commit, dirty = _describe_checkout(Path(__file__).parent)
+    return {
+        "langpose_dist": __version__,
+        "python": platform.python_version(),
+        **{name: _version(name) for name in _PACKAGES},
+        "platform": platform.platform(),
+        "devices": ", ".join(devices) or _processor(),
+        "cpu_count": str(os.cpu_count() or "unknown"),
+        "world_size": str(world_size),
+        "git_commit": commit,
+        "git_dirty": dirty,
+    }
+
+
+def redact(text: str) -> str:
+    """The text without the credentials of any URL in it.
+
+    ``postgresql://user:password@host/db`` loses ``user:password``; a query value whose name looks like a
+    credential is hidden too.
+    """
+    text = _USER_INFO.sub(rf"\g<scheme>{_HIDDEN}@", text)
+    return _QUERY_VALUE.sub(
+        lambda match: match["name"] + (_HIDDEN if _is_secret(match["name"]) else match["value"]), text
+    )
+
+
+def redact_values(values: Mapping[str, str]) -> dict[str, str]:
+    """A copy in which values are hidden whose name looks like a credential, and URLs are redacted."""
+    return {name: _HIDDEN if _is_secret(name) else redact(value) for name, value in values.items()}
+
+
+def _is_secret(name: str) -> bool:
+    return not _SECRET_WORDS.isdisjoint(re.findall(r"[a-z0-9]+", name.lower()))
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine() or "unknown"
+
+
+def _describe_checkout(folder: Path) -> tuple[str, str]:
+    # An installed copy may lie inside a checkout of something else: only a tracked file counts.
+    if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
+        return "unknown", "unknown"
+    commit = _git(folder, "rev-parse", "HEAD")
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return commit or "unknown", "unknown" if changes is None else str(bool(changes)).lower()
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    # GIT_DIR and its like, set inside a git hook, would point to another repository.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        return subprocess.run(
+            ("git", "-C", str(folder), *arguments),
+            capture_output=True,
+            check=True,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            timeout=10,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
