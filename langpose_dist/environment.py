@@ -12,19 +12,10 @@ from langpose_dist import __version__
 
 _PACKAGES = ("torch", "deepspeed", "mlflow", "ray", "transformers", "webdataset", "numpy", "safetensors")
 _HIDDEN = "REDACTED"
-_SECRET_WORDS = frozenset(
-    (
-        "apikey",
-        "auth",
-        "authorization",
-        "credential",
-        "credentials",
-        "key",
-        "passphrase",
-        "passwd",
-        "password",
-    )
-    + ("pwd", "secret", "sig", "signature", "token")
+_SECRET_NAME = re.compile(
+    r"(^|[^a-z0-9])(api_?key|auth|authorization|credentials?|key|passphrase|passw(or)?d|pwd|secret|sig|signature"
+    r"|token)([^a-z0-9]|$)",
+    re.IGNORECASE,
 )
 _USER_INFO = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/?#\s]+@", re.IGNORECASE)
 _QUERY_VALUE = re.compile(r"(?P<name>[?&;][^=&;#\s]+=)(?P<value>[^&;#\s]+)")
@@ -64,17 +55,14 @@ def redact(text: str) -> str:
     """
     text = _USER_INFO.sub(rf"\g<scheme>{_HIDDEN}@", text)
     return _QUERY_VALUE.sub(
-        lambda match: match["name"] + (_HIDDEN if _is_secret(match["name"]) else match["value"]), text
+        lambda match: match["name"] + (_HIDDEN if _SECRET_NAME.search(match["name"]) else match["value"]),
+        text,
     )
 
 
 def redact_values(values: Mapping[str, str]) -> dict[str, str]:
     """A copy in which values are hidden whose name looks like a credential, and URLs are redacted."""
-    return {name: _HIDDEN if _is_secret(name) else redact(value) for name, value in values.items()}
-
-
-def _is_secret(name: str) -> bool:
-    return not _SECRET_WORDS.isdisjoint(re.findall(r"[a-z0-9]+", name.lower()))
+    return {name: _HIDDEN if _SECRET_NAME.search(name) else redact(value) for name, value in values.items()}
 
 
 def _version(package: str) -> str:
