@@ -1,0 +1,74 @@
+"""Per-window randomness that depends on nothing but (seed, epoch, window number).
+
+Every kind of draw has a counter of its own, so that switching one off leaves the others as they are, and
+nothing depends on ranks, workers or on what else is in the batch.
+"""
+
+from enum import IntEnum
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from langpose_dist.config import CameraConfig
+
+
+class Draw(IntEnum):
+    """What a random number is for; the numbers are part of the reproducible stream, so they only grow."""
+
+    ORDER = 0
+    FLIP = 1
+    SPAN = 2
+    NEGATIVES = 3
+    CAMERA = 4
+    NOISE = 5
+    MASK = 6
+
+
+EVALUATION_EPOCH = 2**64 - 1
+"""The epoch whose draws evaluation uses: no training ever reaches it."""
+
+
+def generator(seed: int, epoch: int, index: int, draw: Draw) -> np.random.Generator:
+    """A counter-based generator for one draw of one window in one epoch.
+
+    Source:
+        Philox, Salmon et al., SC 2011.
+    """
+    # Numbers drawn advance the lowest counter word, so the two highest tell windows and draws apart.
+    return np.random.Generator(
+        np.random.Philox(
+            key=np.array([seed, epoch], dtype=np.uint64),
+            counter=np.array([0, 0, index, draw], dtype=np.uint64),
+        )
+    )
+
+
+def draw_camera(rng: np.random.Generator, config: CameraConfig) -> Float[np.ndarray, "4"]:
+    """Yaw and elevation in radians, distance in metres, focal length in half image widths."""
+    low, high = np.array([config.yaw, config.elevation, config.distance, config.focal_length]).T
+    camera = rng.uniform(low, high)
+    camera[:2] = np.radians(camera[:2])
+    return camera.astype(np.float32)
+
+
+def draw_negatives(
+    rng: np.random.Generator, anchor: int, weights: Float[np.ndarray, "V"], num_negatives: int
+) -> Int[np.ndarray, "N"]:
+    """Draw other labels without replacement, each with probability proportional to its weight.
+
+    Args:
+        rng: The window's own generator.
+        anchor: The own label's id, which is never drawn.
+        weights: Per label; labels of weight 0 are never drawn.
+        num_negatives: How many; at most the number of other labels with a weight.
+
+    Raises:
+        ValueError: If fewer labels than that can be drawn.
+    """
+    # The largest of log-weight plus Gumbel noise: weighted sampling without replacement in one pass.
+    with np.errstate(divide="ignore"):
+        scores = np.log(weights) + rng.gumbel(size=weights.shape)
+    scores[anchor] = -np.inf
+    if np.isfinite(scores).sum() < num_negatives:
+        raise ValueError(f"{np.isfinite(scores).sum()} other labels, {num_negatives} negatives wanted")
+    return np.argsort(-scores, kind="stable")[:num_negatives]

@@ -1,0 +1,132 @@
+"""The exact training stream and the evaluation order, dealt to ranks and read by worker processes.
+
+The stream is endless and has one position p: its sample p is window ``permutation(seed, p // N)[p % N]``
+of the N windows. Every window comes once per epoch, batches may straddle epochs, nothing is dropped or
+padded. The position is the loader's whole state and means the same for any number of ranks, workers and
+any batch size.
+"""
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+import numpy as np
+from torch.utils.data import DataLoader
+
+from langpose_dist.batch import WindowBatch
+from langpose_dist.config import UserError
+from langpose_dist.data.dataset import Request, WindowDataset
+from langpose_dist.data.draws import EVALUATION_EPOCH, Draw, generator
+
+
+@lru_cache(maxsize=2)
+def permutation(seed: int, epoch: int, num_windows: int) -> np.ndarray:
+    """Order of the windows in one epoch."""
+    return generator(seed, epoch, 0, Draw.ORDER).permutation(num_windows)
+
+
+def stream_request(seed: int, position: int, num_windows: int) -> Request:
+    """(epoch, window number) at a position of the training stream."""
+    epoch, offset = divmod(position, num_windows)
+    return epoch, int(permutation(seed, epoch, num_windows)[offset])
+
+
+class TrainingStream:
+    """One rank's requests: endless, one list per micro step, from any position on.
+
+    Ranks take turns within each global batch, so the batch holds the same windows however many ranks and
+    micro steps share it.
+
+    Args:
+        num_windows: Windows in the split (N).
+        seed: Decides the order of every epoch.
+        position: First sample of the stream; a multiple of nothing in particular.
+        global_batch_size: Windows per step over all ranks and micro steps.
+        micro_batch_size: Windows per rank and micro step.
+        rank: This process.
+        world_size: Number of processes.
+    """
+
+    def __init__(
+        self,
+        num_windows: int,
+        *,
+        seed: int,
+        position: int,
+        global_batch_size: int,
+        micro_batch_size: int,
+        rank: int,
+        world_size: int,
+    ) -> None:
+        if global_batch_size % (micro_batch_size * world_size):
+            raise ValueError(
+                f"global_batch_size={global_batch_size} must be a multiple of micro_batch_size="
+                f"{micro_batch_size} times {world_size} ranks"
+            )
+        self.num_windows = num_windows
+        self.seed = seed
+        self.position = position
+        self.global_batch_size = global_batch_size
+        self.micro_batch_size = micro_batch_size
+        self.rank = rank
+        self.world_size = world_size
+
+    def __iter__(self) -> Iterator[list[Request]]:
+        first = self.position
+        while True:
+            mine = range(first + self.rank, first + self.global_batch_size, self.world_size)
+            for start in range(0, len(mine), self.micro_batch_size):
+                yield [
+                    stream_request(self.seed, position, self.num_windows)
+                    for position in mine[start : start + self.micro_batch_size]
+                ]
+            first += self.global_batch_size
+
+
+def evaluation_requests(num_windows: int, batch_size: int, rank: int, world_size: int) -> list[list[Request]]:
+    """One rank's batches for seeing every window exactly once.
+
+    Every rank gets the same number of batches of the same size, as a sharded model's forward pass needs
+    all ranks; what is missing at the end is filled with requests of number -1.
+    """
+    per_rank = -(-num_windows // world_size)
+    mine = list(range(rank, num_windows, world_size))
+    num_batches = -(-per_rank // batch_size)
+    mine += [-1] * (num_batches * batch_size - len(mine))
+    return [
+        [(EVALUATION_EPOCH, number) for number in mine[start : start + batch_size]]
+        for start in range(0, len(mine), batch_size)
+    ]
+
+
+def load_batches(
+    dataset: WindowDataset, requests: Iterable[list[Request]], *, num_workers: int, pin_memory: bool = False
+) -> Iterator[WindowBatch]:
+    """Read batches in the order of the requests, ahead of their use.
+
+    Args:
+        dataset: Reads one batch.
+        requests: One list per batch; may be endless.
+        num_workers: Reading processes; 0 reads in this one.
+        pin_memory: Put batches into page-locked memory, for copies to a GPU.
+
+    Raises:
+        UserError: If a shard cannot be read as the manifest says.
+    """
+    # Each request list is one item, so whole batches cross the process boundary, not samples.
+    batches = DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=requests,
+        num_workers=num_workers,
+        prefetch_factor=4 if num_workers else None,
+        collate_fn=_as_it_is,
+        pin_memory=pin_memory,
+    )
+    for batch in batches:
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch
+
+
+def _as_it_is(batch: WindowBatch | UserError) -> WindowBatch | UserError:
+    return batch

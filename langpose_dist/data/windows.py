@@ -1,0 +1,74 @@
+"""Cutting clips into windows, from the manifest alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from langpose_dist.data.manifest import DataError, Manifest, Span
+
+
+@dataclass(frozen=True)
+class Window:
+    """T frames of one clip, or fewer at its end."""
+
+    shard: int
+    """Index into the manifest's shards."""
+    sample: int
+    """Index into the shard's samples."""
+    key: str
+    """The clip's key."""
+    start: int
+    """First frame within the clip."""
+    stop: int
+    """One past the last frame within the clip; ``stop - start`` is at most T."""
+    spans: tuple[Span, ...]
+    """Label spans, in frames of the window."""
+
+
+def window_starts(clip_frames: int, num_frames: int, stride: int) -> range:
+    """First frames of the windows that together cover a clip; the last one may reach past its end."""
+    return range(0, max(clip_frames - num_frames + stride, 1), stride)
+
+
+def cut_windows(
+    manifest: Manifest, split: str, *, num_frames: int, stride: int, min_span_frames: int = 1
+) -> list[Window]:
+    """All windows of a split, in the manifest's order.
+
+    Args:
+        manifest: What the shards hold.
+        split: Name of the split.
+        num_frames: Frames per window (T).
+        stride: Frames from one window to the next; T gives every frame exactly once.
+        min_span_frames: A span that a window cuts down to fewer frames is left out of that window.
+
+    Raises:
+        DataError: If the split does not exist or holds no clip.
+    """
+    windows = [
+        Window(
+            shard=shard_index,
+            sample=sample_index,
+            key=sample.key,
+            start=start,
+            stop=min(start + num_frames, sample.num_frames),
+            spans=spans_within(sample.spans, start, start + num_frames, min_span_frames),
+        )
+        for shard_index, shard in enumerate(manifest.shards)
+        if shard.split == split
+        for sample_index, sample in enumerate(shard.samples)
+        for start in window_starts(sample.num_frames, num_frames, stride)
+    ]
+    if not windows:
+        splits = sorted({shard.split for shard in manifest.shards})
+        raise DataError(f"split {split!r} has no clips; the manifest has {', '.join(splits) or 'none'}")
+    return windows
+
+
+def spans_within(spans: Sequence[Span], start: int, stop: int, min_span_frames: int) -> tuple[Span, ...]:
+    """The parts of the spans that fall into frames ``start`` to ``stop``, counted from ``start``."""
+    cut = [(span, max(span.start, start) - start, min(span.end, stop) - start) for span in spans]
+    return tuple(
+        Span(label=span.label, start=first, end=last)
+        for span, first, last in cut
+        if last - first >= max(1, min(min_span_frames, span.end - span.start))
+    )

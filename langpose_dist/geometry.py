@@ -1,0 +1,154 @@
+"""Mirroring, the virtual camera and synthetic 2D detections: pure functions on batches of windows."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from langpose_dist.batch import MotionBatch, WindowBatch
+from langpose_dist.config import CameraConfig, NoiseConfig
+from langpose_dist.skeleton import H36M17, Skeleton
+
+
+def flip_pose(poses: Float[Tensor, "*B T J C"], skeleton: Skeleton) -> Float[Tensor, "*B T J C"]:
+    """Mirror poses: swap paired joints, negate x.
+
+    Args:
+        poses: 2D or 3D joints, x in channel 0, mirror plane at x = 0; any unit.
+        skeleton: Gives the mirror pairs.
+
+    Returns:
+        New tensor, same unit.
+
+    Raises:
+        ValueError: If J differs from ``skeleton.num_joints``.
+
+    Source:
+        Pavllo et al., CVPR 2019.
+    """
+    if poses.shape[-2] != skeleton.num_joints:
+        raise ValueError(f"flip_pose: {poses.shape[-2]} joints, skeleton has {skeleton.num_joints}")
+    mirrored = poses[..., list(skeleton.mirror), :]
+    return torch.cat((-mirrored[..., :1], mirrored[..., 1:]), dim=-1)
+
+
+def camera_rotation(yaw: Float[Tensor, "B"], elevation: Float[Tensor, "B"]) -> Float[Tensor, "B 3 3"]:
+    """Rotation from world axes (z up) to those of a camera that looks at the origin.
+
+    Args:
+        yaw: Where the camera stands around the vertical axis, radians; 0 is on the world's x axis.
+        elevation: Its height above the horizon, radians.
+
+    Returns:
+        Rows are the camera's axes in world coordinates: right, down, forward. Right-handed, no roll.
+    """
+    sin_yaw, cos_yaw, zero = yaw.sin(), yaw.cos(), torch.zeros_like(yaw)
+    sin_up, cos_up = elevation.sin(), elevation.cos()
+    right = torch.stack((-sin_yaw, cos_yaw, zero), dim=-1)
+    forward = torch.stack((-cos_up * cos_yaw, -cos_up * sin_yaw, -sin_up), dim=-1)
+    down = torch.linalg.cross(forward, right)
+    return torch.stack((right, down, forward), dim=-2)
+
+
+def place_camera(
+    poses_3d: Float[Tensor, "B T J 3"], frame_mask: Bool[Tensor, "B T"], camera: Float[Tensor, "B 4"]
+) -> Float[Tensor, "B T J 3"]:
+    """Joints in the axes of each window's virtual camera.
+
+    The camera looks at the pelvis' mean position. It stands at the drawn distance, or as far back as it
+    takes for every joint to stay inside the square image; so no joint is ever behind it.
+
+    Args:
+        poses_3d: World coordinates, metres, z up.
+        frame_mask: Frames that count.
+        camera: Yaw, elevation (radians), distance (metres), focal length (half image widths).
+
+    Returns:
+        Camera axes (x right, y down, z forward), metres, origin at the camera.
+    """
+    yaw, elevation, distance, focal_length = camera.unbind(-1)
+    weight = frame_mask.to(poses_3d.dtype)[:, :, None]
+    center = (poses_3d[:, :, 0] * weight).sum(1) / weight.sum(1).clamp(min=1)
+    centered = poses_3d - center[:, None, None]
+    radius = (centered.norm(dim=-1) * weight).amax(dim=(1, 2))
+    # A joint at distance r from the centre is at most f * r / (d - r) from the image's middle.
+    distance = torch.maximum(distance, radius * (1 + focal_length))
+    rotated = torch.einsum("bij,btnj->btni", camera_rotation(yaw, elevation), centered)
+    return torch.cat((rotated[..., :2], rotated[..., 2:] + distance[:, None, None, None]), dim=-1)
+
+
+def project(
+    camera_poses: Float[Tensor, "B T J 3"], focal_length: Float[Tensor, "B"], *, orthographic: bool
+) -> tuple[Float[Tensor, "B T J 2"], Float[Tensor, "B T 1 1"]]:
+    """Image coordinates of joints in camera axes.
+
+    Args:
+        camera_poses: Metres, origin at the camera.
+        focal_length: In half image widths.
+        orthographic: One scale for the whole window, that of the motion's mean depth.
+
+    Returns:
+        x, y in half image widths from the centre, y down; and half image widths per metre at the person.
+    """
+    pelvis_depth = camera_poses[:, :, :1, 2:]
+    if orthographic:
+        scale = focal_length[:, None, None, None] / pelvis_depth.mean(dim=1, keepdim=True)
+        return camera_poses[..., :2] * scale, scale.expand_as(pelvis_depth)
+    focal_length = focal_length[:, None, None, None]
+    return camera_poses[..., :2] * focal_length / camera_poses[..., 2:], focal_length / pelvis_depth
+
+
+def detect(
+    projected: Float[Tensor, "B T J 2"],
+    scale: Float[Tensor, "B T 1 1"],
+    keyframes: Float[Tensor, "B K J 2"],
+    jitter: Float[Tensor, "B T J 3"],
+    confidence_distance: float,
+) -> Float[Tensor, "B T J 3"]:
+    """What a 2D detector with the drawn errors would report.
+
+    Args:
+        projected: True image coordinates.
+        scale: Image units per metre at the person, so that errors keep their size relative to the body.
+        keyframes: Slow error in metres, interpolated linearly in time.
+        jitter: Fast error in metres (x, y) and a change of confidence.
+        confidence_distance: Metres of error at which the confidence has fallen to one half.
+
+    Returns:
+        x, y and confidence in [0, 1]; all zero errors give the true coordinates with confidence 1.
+    """
+    num_frames = projected.shape[1]
+    slow = F.interpolate(keyframes.flatten(2).mT, size=num_frames, mode="linear", align_corners=True)
+    error = slow.mT.unflatten(2, keyframes.shape[2:]) + jitter[..., :2]
+    confidence = confidence_distance / (confidence_distance + error.norm(dim=-1, keepdim=True))
+    confidence = (confidence + jitter[..., 2:]).clamp(0, 1)
+    return torch.cat((projected + error * scale, confidence), dim=-1)
+
+
+def observe(windows: WindowBatch, camera: CameraConfig, noise: NoiseConfig) -> MotionBatch:
+    """Apply each window's drawn parameters: mirror, look at it through the camera, detect, hide joints.
+
+    Args:
+        windows: World motion with drawn parameters, on any device.
+        camera: Says whether the projection is perspective.
+        noise: Gives the distance at which the confidence halves.
+
+    Returns:
+        The model's input, and the target in camera axes with the pelvis at 0, metres.
+    """
+    flip = windows.flip[:, None, None, None]
+    world = torch.where(flip, flip_pose(windows.poses_3d, H36M17), windows.poses_3d)
+    camera_poses = place_camera(world, windows.frame_mask, windows.camera)
+    projected, scale = project(
+        camera_poses, windows.camera[:, 3], orthographic=camera.projection == "orthographic"
+    )
+    keypoints_2d = detect(
+        projected, scale, windows.noise_keyframes, windows.noise_jitter, noise.confidence_distance
+    )
+    return MotionBatch(
+        keypoints_2d=keypoints_2d.masked_fill(windows.joint_mask[..., None], 0),
+        poses_3d=camera_poses - camera_poses[:, :, :1],
+        frame_mask=windows.frame_mask,
+        span_mask=windows.span_mask,
+        label_candidates=windows.label_candidates,
+    )
