@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from langpose_dist.metrics.retrieval import (
+    chance_median_rank,
+    chance_recall,
+    label_ranks,
+    median_rank,
+    recall_at,
+)
+
+
+def unit(rows: Tensor) -> Tensor:
+    return rows / rows.norm(dim=-1, keepdim=True)
+
+
+def test_ranks_by_hand() -> None:
+    text = torch.eye(3)
+    motion = unit(torch.tensor([[3.0, 2, 1], [3, 2, 1], [3, 2, 1], [0, 0, 1]]))
+    assert label_ranks(motion, text, torch.tensor([0, 1, 2, 2])).tolist() == [1, 2, 3, 1]
+
+
+def test_constant_features_find_nothing() -> None:
+    text = unit(torch.ones(7, 384))
+    ranks = label_ranks(unit(torch.ones(10, 384)), text, torch.arange(10) % 7)
+    assert ranks.tolist() == [7] * 10
+    assert recall_at(ranks, 1) == 0
+
+
+def test_features_that_are_not_finite_get_the_last_rank() -> None:
+    motion = torch.full((2, 4), torch.nan)
+    assert label_ranks(motion, torch.eye(4), torch.tensor([0, 3])).tolist() == [4, 4]
+
+
+def test_a_twin_of_the_right_label_counts_against_the_motion() -> None:
+    text = torch.eye(3)[[0, 0, 1]]
+    assert label_ranks(torch.eye(3)[:1], text, torch.tensor([0])).tolist() == [2]
+
+
+@pytest.mark.parametrize("label_id", [-1, 3])
+def test_a_label_outside_the_vocabulary_is_an_error(label_id: int) -> None:
+    with pytest.raises(ValueError, match=f"label id {label_id} is not in 0..2"):
+        label_ranks(torch.eye(3), torch.eye(3), torch.tensor([0, label_id, 1]))
+
+
+@settings(deadline=None, max_examples=25, derandomize=True)
+@given(seed=st.integers(0, 2**31), num_labels=st.integers(1, 30))
+def test_ranks_equal_sorting_one_by_one_in_numpy(seed: int, num_labels: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    motion = unit(torch.randn(8, 5, generator=generator))
+    text = unit(torch.randn(num_labels, 5, generator=generator))
+    labels = torch.randint(num_labels, (8,), generator=generator)
+    expected = []
+    for feature, label in zip(motion.numpy().astype(float), labels.tolist(), strict=True):
+        order = np.argsort([-float(feature @ row) for row in text.numpy().astype(float)])
+        expected.append(order.tolist().index(label) + 1)
+    assert label_ranks(motion, text, labels).tolist() == expected
+
+
+def test_ranks_do_not_depend_on_the_batch() -> None:
+    generator = torch.Generator().manual_seed(0)
+    motion = unit(torch.randn(9, 16, generator=generator))
+    text = unit(torch.randn(20, 16, generator=generator))
+    labels = torch.arange(9)
+    parts = [label_ranks(motion[i : i + 4], text, labels[i : i + 4]) for i in range(0, 9, 4)]
+    assert torch.cat(parts).equal(label_ranks(motion, text, labels))
+
+
+def test_recall_and_median_by_hand() -> None:
+    ranks = torch.tensor([4, 1, 2, 9])
+    assert [recall_at(ranks, k) for k in (1, 2, 3, 4, 9)] == [0.25, 0.5, 0.5, 0.75, 1.0]
+    assert median_rank(ranks) == 3.0
+    assert median_rank(ranks[:3]) == 2.0
+
+
+def test_no_ranks_is_an_error() -> None:
+    empty = torch.tensor([], dtype=torch.long)
+    with pytest.raises(ValueError, match="no window has a label"):
+        recall_at(empty, 1)
+    with pytest.raises(ValueError, match="no window has a label"):
+        median_rank(empty)
+
+
+def test_recall_needs_k_of_at_least_1() -> None:
+    with pytest.raises(ValueError, match="k=0"):
+        recall_at(torch.tensor([1]), 0)
+
+
+def test_chance_equals_the_mean_over_every_possible_rank() -> None:
+    every_rank = torch.arange(1, 8)
+    for k in (1, 3, 7, 10):
+        assert chance_recall(7, k) == pytest.approx(recall_at(every_rank, k))
+    assert chance_median_rank(7) == median_rank(every_rank)
