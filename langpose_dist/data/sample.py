@@ -1,0 +1,193 @@
+"""One clip as it lies in a shard: its members, and how they become bytes and arrays again.
+
+Only ``.npy`` and ``.json`` members are ever decoded, both by readers that cannot run code.
+"""
+
+import io
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from langpose_dist.config import UserError
+from langpose_dist.skeleton import H36M17
+
+POSES = "poses_3d.npy"
+LABELS = "labels.json"
+META = "meta.json"
+MEMBERS = (LABELS, META, POSES)
+"""Names of a sample's members, in the order in which they lie in the shard."""
+
+NPY_HEADER_BYTES = 512
+"""Enough for the header of any array this package writes (128 bytes), and a bound on what is parsed."""
+
+_KEY = re.compile(r"(?!__)[\w+=@,-]+(/(?!__)[\w+=@,-]+)*")
+
+
+class DataError(UserError):
+    """Data that cannot be used; the message is one line that names the file and the remedy."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """A label and the frames it describes."""
+
+    label: str
+    """Normalised: lower-case, white space folded."""
+    start: int
+    """First frame."""
+    end: int
+    """One past the last frame."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One clip."""
+
+    key: str
+    """Unique in its data set; see ``make_key``."""
+    poses_3d: Float32[np.ndarray, "T 17 3"]
+    """World coordinates, metres, right-handed, z up."""
+    spans: tuple[Span, ...]
+    """Labels; may be empty or overlap."""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    """Where the clip comes from: dataset, subject, action, style, source file, frame rates."""
+
+
+def make_key(text: str) -> str:
+    """A key that WebDataset reads back unchanged: no dots, which would begin the member's name.
+
+    Raises:
+        DataError: If nothing usable is left.
+    """
+    parts = (re.sub(r"[^\w+=@,-]+", "_", part).strip("_") for part in text.split("/"))
+    key = "/".join(part for part in parts if part)
+    check_key(key)
+    return key
+
+
+def check_key(key: str) -> None:
+    """Refuse a key that WebDataset would split or pass over.
+
+    Raises:
+        DataError: With the key.
+    """
+    if not _KEY.fullmatch(key):
+        raise DataError(f"clip key {key!r} must be letters, digits and any of _+=@,- in parts joined by /")
+
+
+def encode_sample(sample: Sample) -> dict[str, bytes]:
+    """Members of a sample, by name; equal samples give equal bytes.
+
+    Raises:
+        DataError: If the sample breaks the contract that ``decode_sample`` checks.
+    """
+    check_key(sample.key)
+    _check_poses(sample.key, sample.poses_3d)
+    _check_spans(sample.key, sample.spans, len(sample.poses_3d))
+    stream = io.BytesIO()
+    poses = np.ascontiguousarray(sample.poses_3d, dtype="<f4")
+    np.lib.format.write_array(stream, poses, version=(1, 0), allow_pickle=False)
+    labels = [{"label": span.label, "start": span.start, "end": span.end} for span in sample.spans]
+    return {LABELS: _to_json(labels), META: _to_json(dict(sample.meta)), POSES: stream.getvalue()}
+
+
+def decode_sample(key: str, members: Mapping[str, bytes]) -> Sample:
+    """Members back to a checked sample; members of other names are left alone.
+
+    Raises:
+        DataError: If a member is missing or is not what ``encode_sample`` writes.
+    """
+    if missing := [name for name in MEMBERS if name not in members]:
+        raise DataError(f"{key}: member {missing[0]} is missing")
+    shape, data_offset = parse_poses_header(key, members[POSES])
+    data = members[POSES][data_offset:]
+    if len(data) != int(np.prod(shape)) * 4:
+        raise DataError(f"{key}: {POSES} has {len(data)} bytes of data for {shape[0]} frames")
+    poses = np.frombuffer(data, dtype="<f4").reshape(shape)
+    _check_poses(key, poses)
+    meta = _from_json(key, META, members[META])
+    if not isinstance(meta, dict):
+        raise DataError(f"{key}: {META} must hold an object")
+    spans = _decode_spans(key, _from_json(key, LABELS, members[LABELS]))
+    _check_spans(key, spans, len(poses))
+    return Sample(key=key, poses_3d=poses, spans=spans, meta=meta)
+
+
+def parse_poses_header(key: str, content: bytes) -> tuple[tuple[int, int, int], int]:
+    """Shape of a ``poses_3d.npy`` and where its data begin.
+
+    Args:
+        key: Named in messages.
+        content: The member, or at least its first ``NPY_HEADER_BYTES``.
+
+    Raises:
+        DataError: If it is not a C-ordered little-endian float32 array of T x 17 x 3 with T >= 1.
+    """
+    stream = io.BytesIO(content[:NPY_HEADER_BYTES])
+    try:
+        if (version := np.lib.format.read_magic(stream)) != (1, 0):
+            raise DataError(f"{key}: {POSES} has npy version {version}, not (1, 0)")
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
+    except DataError:
+        raise
+    except Exception:  # numpy's parser raises several kinds on damaged headers
+        raise DataError(f"{key}: {POSES} does not begin with an npy header") from None
+    if dtype != np.dtype("<f4") or fortran_order:
+        raise DataError(
+            f"{key}: {POSES} is {dtype} in {'F' if fortran_order else 'C'} order, not float32 in C"
+        )
+    if len(shape) != 3 or shape[1:] != (H36M17.num_joints, 3) or shape[0] < 1:
+        raise DataError(f"{key}: {POSES} has shape {shape}, not T x {H36M17.num_joints} x 3")
+    return (shape[0], shape[1], shape[2]), stream.tell()
+
+
+def _check_poses(key: str, poses: np.ndarray) -> None:
+    if poses.dtype != np.float32 or poses.ndim != 3 or poses.shape[1:] != (H36M17.num_joints, 3):
+        raise DataError(
+            f"{key}: poses are {poses.dtype} {poses.shape}, not float32 T x {H36M17.num_joints} x 3"
+        )
+    if len(poses) == 0:
+        raise DataError(f"{key}: no frames")
+    if not np.isfinite(poses).all():
+        raise DataError(f"{key}: poses hold NaN or infinity")
+
+
+def _check_spans(key: str, spans: tuple[Span, ...], num_frames: int) -> None:
+    for span in spans:
+        if not span.label:
+            raise DataError(f"{key}: a label is empty")
+        if not 0 <= span.start < span.end <= num_frames:
+            raise DataError(
+                f"{key}: span {span.start}..{span.end} of {span.label!r} is outside 0..{num_frames}"
+            )
+
+
+def _decode_spans(key: str, content: Any) -> tuple[Span, ...]:
+    wrong = DataError(f"{key}: {LABELS} must hold a list of label, start and end")
+    if not isinstance(content, list):
+        raise wrong
+    spans: list[Span] = []
+    for item in content:
+        if not isinstance(item, dict) or item.keys() != {"label", "start", "end"}:
+            raise wrong
+        label, start, end = item["label"], item["start"], item["end"]
+        if not isinstance(label, str) or type(start) is not int or type(end) is not int:
+            raise wrong
+        spans.append(Span(label, start, end))
+    return tuple(spans)
+
+
+def _to_json(content: Any) -> bytes:
+    return json.dumps(content, ensure_ascii=False, sort_keys=True, allow_nan=False).encode()
+
+
+def _from_json(key: str, name: str, content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        raise DataError(f"{key}: {name} is not JSON") from None
