@@ -1,0 +1,111 @@
+"""Start the motion encoder from published weights: MotionBERT checkpoints, or our own exports."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from langpose_dist.config import UserError
+from langpose_dist.models.dstformer import DSTformer
+
+# MotionBERT's training files keep their best loss as a numpy scalar. Rebuilding one from its bytes runs no
+# code of the file's choice. numpy 1 wrote another module name.
+_NUMPY_SCALARS: list[Any] = [
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "?")),
+    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),  # pyright: ignore[reportAttributeAccessIssue]
+    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # pyright: ignore[reportAttributeAccessIssue]
+]
+_NUM_NAMED = 3  # keys that an error message names
+
+
+def load_encoder_weights(encoder: DSTformer, path: Path | str) -> None:
+    """Copy weights from a file into the encoder.
+
+    Args:
+        encoder: May have fewer frames than the file: it then gets the first frames' time embeddings.
+        path: A MotionBERT checkpoint (``model_pos`` or ``model``, or a bare state dict, with or without the
+            prefixes ``module.`` and ``backbone.``), or safetensors that we exported.
+
+    Raises:
+        UserError: If the file cannot be read without running code, or does not fit the encoder.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"weights {path}: no such file")
+    state = _encoder_entries(_read(path), path)
+    expected = encoder.state_dict()
+    time_embedding = state.get("temp_embed")
+    if time_embedding is not None and time_embedding.ndim == 4:
+        if time_embedding.shape[1] < encoder.num_frames:
+            raise UserError(
+                f"weights {path} know {time_embedding.shape[1]} frames, fewer than "
+                f"window.num_frames={encoder.num_frames}; lower it"
+            )
+        state["temp_embed"] = time_embedding[:, : encoder.num_frames]
+    if problems := _misfits(state, expected):
+        config = encoder.config
+        dims = ", ".join(
+            f"model.{name}={getattr(config, name):g}"
+            for name in ("dim", "dim_representation", "depth", "mlp_ratio")
+        )
+        raise UserError(f"weights {path} do not fit the configured encoder ({dims}): {'; '.join(problems)}")
+    if broken := [key for key, value in state.items() if not value.isfinite().all()]:
+        raise UserError(f"weights {path} hold NaN or infinity in {_name_some(broken)}")
+    encoder.load_state_dict(state)
+
+
+def _read(path: Path) -> Any:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with torch.serialization.safe_globals(_NUMPY_SCALARS):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise UserError(
+            f"weights {path} cannot be read as plain tensors; a file that needs pickle is refused, as it "
+            "could run code: save only its state dict"
+        ) from None
+    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"weights {path} are damaged or of another format: {reason}") from None
+
+
+def _encoder_entries(content: Any, path: Path) -> dict[str, Tensor]:
+    """The encoder's own entries, keyed as the encoder names them."""
+    if isinstance(content, Mapping):
+        content = next((content[key] for key in ("model_pos", "model") if key in content), content)
+    if not isinstance(content, Mapping) or not content:
+        raise UserError(f"weights {path} hold no state dict")
+    state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    for prefix in ("encoder.", "backbone."):
+        if any(key.startswith(prefix) for key in state):
+            return {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
+    return state
+
+
+def _misfits(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    missing = [key for key in expected if key not in state]
+    unknown = [key for key in state if key not in expected]
+    other = [
+        f"{key} {_shape(state[key])} instead of {_shape(value)}"
+        for key, value in expected.items()
+        if key in state and state[key].shape != value.shape
+    ]
+    found = {"missing": missing, "unknown": unknown, "of other shape": other}
+    return [f"{len(keys)} {what} ({_name_some(keys)})" for what, keys in found.items() if keys]
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape))
+
+
+def _name_some(keys: list[str]) -> str:
+    return ", ".join(keys[:_NUM_NAMED]) + (", ..." if len(keys) > _NUM_NAMED else "")

@@ -1,0 +1,116 @@
+"""Exported models: one safetensors file with prefix-free keys and the configuration in its header."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+import langpose_dist
+from langpose_dist.config import ConfigError, RunConfig, UserError, build_config
+from langpose_dist.models.langpose import LangPose
+from langpose_dist.models.text import TextBackbone
+
+FORMAT_VERSION = "1"
+"""Of the header; raised when older readers could not use the file."""
+
+
+def save_weights(path: Path | str, model: LangPose, config: RunConfig, extra: Mapping[str, str]) -> None:
+    """Write a model so that ``load_langpose`` rebuilds it from the file alone.
+
+    The file appears under its name only when it is complete and on disk.
+
+    Args:
+        path: Target file; replaced if it exists.
+        model: Compiled or not; on any device.
+        config: What it was built from.
+        extra: More header entries, such as the commit.
+
+    Raises:
+        ValueError: If ``extra`` has a key of the header itself.
+    """
+    path = Path(path)
+    header = {
+        "langpose_format": FORMAT_VERSION,
+        "langpose_dist": langpose_dist.__version__,
+        "config": json.dumps(config.to_dict(), sort_keys=True),
+        "text_dim": str(model.text_dim),
+    }
+    if model.text_encoder is not None:
+        header["text_architecture"] = model.text_encoder.architecture()
+    if taken := sorted(header.keys() & extra.keys()):
+        raise ValueError(f"header entries {taken} are the file's own")
+    # torch.compile names what it wraps "_orig_mod".
+    state = {
+        key.replace("_orig_mod.", ""): value.detach().cpu().contiguous()
+        for key, value in model.state_dict().items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        save_file(state, partial, metadata={**header, **extra})
+        _flush(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    _flush(path.parent)
+
+
+def load_langpose(path: Path | str) -> tuple[LangPose, RunConfig]:
+    """Rebuild an exported model, on CPU and in evaluation mode, with the configuration it was trained by.
+
+    Raises:
+        UserError: If the file is missing, damaged, or not a LangPose export.
+    """
+    path = Path(path)
+    header = read_header(path)
+    try:
+        config = build_config(json.loads(header["config"]))
+        text_dim = int(header["text_dim"])
+        text_architecture = header.get("text_architecture")
+        text_encoder = text_architecture and TextBackbone.from_architecture(text_architecture)
+        with torch.device("meta"):  # the weights come from the file
+            model = LangPose(config, text_dim, text_encoder or None)
+        model.load_state_dict(load_file(path), assign=True)
+    except (ConfigError, SafetensorError, RuntimeError, LookupError, ValueError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"{path} cannot be rebuilt by langpose_dist {langpose_dist.__version__} "
+            f"(written by {header.get('langpose_dist', 'an unknown version')}): {reason}"
+        ) from None
+    return model.eval(), config
+
+
+def read_header(path: Path | str) -> dict[str, str]:
+    """The header of an exported model, without its weights.
+
+    Raises:
+        UserError: If the file is missing, damaged, or not a LangPose export.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"model {path}: no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"model {path} is not a readable safetensors file: {error}") from None
+    if "langpose_format" not in header:
+        raise UserError(f"model {path} is not a LangPose export: its header has no langpose_format")
+    if header["langpose_format"] != FORMAT_VERSION:
+        raise UserError(
+            f"model {path} has langpose_format={header['langpose_format']}, this version reads "
+            f"{FORMAT_VERSION}; update langpose-dist"
+        )
+    return header
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
