@@ -52,11 +52,11 @@ def _lift_windows(model: nn.Module, windows: Float[Tensor, "N T J 3"]) -> Float[
     was_training = model.training
     model.eval()
     try:
-        return torch.cat([_forward(model, part.to(device)).to(windows) for part in windows.split(_MAX_BATCH)])
+        return torch.cat(
+            [
+                model(part.to(device), with_features=False).poses_3d.to(part)
+                for part in windows.split(_MAX_BATCH)
+            ]
+        )
     finally:
         model.train(was_training)
-
-
-def _forward(model: nn.Module, windows: Float[Tensor, "N T J 3"]) -> Float[Tensor, "N T J 3"]:
-    every_frame = torch.ones(windows.shape[:2], dtype=torch.bool, device=windows.device)
-    return model(windows, every_frame, with_features=False).poses_3d

@@ -1,0 +1,16 @@
+"""MLflow: runs, the registry, and the registered model.
+
+Importing a module of this package imports MLflow, which takes seconds: do so only where it is needed.
+"""
+
+import os
+
+# MLflow reads these when it is imported or called. Its own defaults retry an unreachable server for minutes,
+# and report usage to its makers.
+for _name, _value in {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}.items():
+    os.environ.setdefault(_name, _value)
