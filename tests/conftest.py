@@ -8,8 +8,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 from jaxtyping import install_import_hook
 
+from tests import typecheck
+
 # Every annotation of the package is checked in the tests, tensor shapes included.
-install_import_hook("langpose_dist", "beartype.beartype")
+install_import_hook("langpose_dist", f"{typecheck.__name__}.check")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,0 +1,80 @@
+"""The ``langpose`` command: one parser, and one place where a user's mistake becomes one line.
+
+Each command's module adds its parser and names its handler; whatever is heavy it imports in the handler, so
+that help and configuration errors answer at once.
+"""
+
+import argparse
+import difflib
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from langpose_dist import __version__
+from langpose_dist.cli import doctor
+from langpose_dist.config import UserError
+
+_COMMANDS = (doctor,)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a mistake in one line, with the nearest word where one is close."""
+
+    def __init__(self, **options: Any) -> None:
+        # An option that is added later must not change what an abbreviation means.
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        invalid = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+        if invalid:
+            choices = re.findall(r"[\w-]+", invalid[2])
+            message = f"{invalid[1]!r} is none of {', '.join(choices)}"
+            if matches := difflib.get_close_matches(invalid[1], choices, n=1):
+                message += f"; did you mean {matches[0]!r}?"
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: Words after ``langpose``; default: those of this process.
+
+    Returns:
+        Exit status: 0 done, 2 a mistake of the user, 130 interrupted, 141 reader of the output gone; a
+        command may return others of its own.
+
+    Raises:
+        SystemExit: From argparse, with 2 for bad arguments and 0 after ``--help`` and ``--version``.
+    """
+    arguments = _build_parser().parse_args(argv)
+    try:
+        status = arguments.handler(arguments)
+        # Here and not when the interpreter ends, where a closed pipe would print a warning.
+        sys.stdout.flush()
+        return status
+    except UserError as error:
+        print(f"langpose: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("langpose: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # What is still buffered must go somewhere, or the interpreter complains when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="langpose", description="Train, evaluate and look up LangPose models.")
+    parser.add_argument("--version", action="version", version=f"langpose {__version__}")
+    subparsers = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+    for command in _COMMANDS:
+        command.add_parser(subparsers)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
