@@ -101,3 +101,25 @@ H36M17 = Skeleton(
         "trunk": ("spine", "thorax", "neck", "head"),
     },
 )
+
+BANDAI_NAMCO: JointMap = {
+    "pelvis": {"UpperLeg_L": 0.5, "UpperLeg_R": 0.5},
+    "right_hip": {"UpperLeg_R": 1.0},
+    "right_knee": {"LowerLeg_R": 1.0},
+    "right_ankle": {"Foot_R": 1.0},
+    "left_hip": {"UpperLeg_L": 1.0},
+    "left_knee": {"LowerLeg_L": 1.0},
+    "left_ankle": {"Foot_L": 1.0},
+    # Half way from the pelvis to the thorax lies between these two.
+    "spine": {"Spine": 0.6, "Chest": 0.4},
+    "thorax": {"Neck": 1.0},
+    "neck": {"Nose": 1.0},
+    "head": {"Head Top": 1.0},
+    "left_shoulder": {"UpperArm_L": 1.0},
+    "left_elbow": {"LowerArm_L": 1.0},
+    "left_wrist": {"Hand_L": 1.0},
+    "right_shoulder": {"UpperArm_R": 1.0},
+    "right_elbow": {"LowerArm_R": 1.0},
+    "right_wrist": {"Hand_R": 1.0},
+}
+"""From the Bandai-Namco motion dataset; Nose and Head Top are points that its reader adds to the head."""

@@ -1,0 +1,268 @@
+"""``langpose data``: build shards, look at them, verify them."""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from langpose_dist.data.manifest import Manifest
+
+_BUILD_BVH = """\
+example:
+  langpose data build bvh --input mocap/data --out data/shards --skeleton bandai-namco \\
+      --split validation:style=old,sad,tired
+
+split rules, each --split SPLIT:RULE; the first that matches a clip wins, the rest is 'train':
+  validation:style=old,sad      clips whose field has one of these values
+  validation:fraction=0.1       a tenth of the clips, by a stable hash of their names; of two such
+                                rules the second takes its share of what the first left
+
+--skeleton is 'bandai-namco' or a YAML file such as:
+  dataset: my-mocap
+  pattern: '(?P<subject>s\\d+)_(?P<action>[a-z-]+)_(?P<number>\\d+)'   # whole name without .bvh
+  unit_scale: 0.01              # metres per unit of the files
+  up: y                         # or z
+  points:                       # optional: points fixed to a joint, in its own axes
+    Crown: {joint: Head, offset: [0, 18, 0]}
+  joints:                       # all 17 joints, as weights of joints, points or 'JOINT End' sites
+    pelvis: {LeftUpLeg: 0.5, RightUpLeg: 0.5}
+    right_hip: {RightUpLeg: 1}
+    head: {Crown: 1}            # and so on
+"""
+
+_INSPECT = """\
+example:
+  langpose data inspect data/shards
+"""
+
+_VERIFY = """\
+example:
+  langpose data verify data/shards && echo whole
+
+Exits 0 if every shard, sample, label and number is what the manifest says, else 2 with one line per
+problem. Nothing but .npy and .json members is ever decoded.
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add ``data`` and its sub-commands; each sets ``handler``, which takes the arguments and returns the
+    exit code."""
+    data = subparsers.add_parser("data", help="build, inspect and verify shards")
+    commands = data.add_subparsers(dest="data_command", metavar="COMMAND", required=True)
+
+    build = commands.add_parser("build", help="write shards from motion capture")
+    sources = build.add_subparsers(dest="source", metavar="SOURCE", required=True)
+    bvh = _add(sources, "bvh", "BVH files with labels in their names", _BUILD_BVH, _build_bvh)
+    bvh.add_argument(
+        "--input", type=Path, required=True, metavar="DIR", help="searched to any depth for .bvh"
+    )
+    bvh.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="new or empty folder for the shards"
+    )
+    bvh.add_argument(
+        "--skeleton", required=True, metavar="NAME", help="bandai-namco, or a YAML file (see below)"
+    )
+    bvh.add_argument(
+        "--split", action="append", default=[], metavar="RULE", help="hold out clips (see below); repeatable"
+    )
+    bvh.add_argument(
+        "--label",
+        default="action",
+        help="field of the file name that is the label, or a template such as '{style} {action}' "
+        "(default: action)",
+    )
+    bvh.add_argument(
+        "--fps", type=_positive_number, default=30.0, help="frames per second of the shards (default: 30)"
+    )
+    bvh.add_argument("--shard-size", type=_count, default=64, help="clips per shard (default: 64)")
+    bvh.add_argument("--overwrite", action="store_true", help="replace a complete data set in --out")
+    bvh.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+    inspect = _add(commands, "inspect", "what a data set holds", _INSPECT, _inspect)
+    inspect.add_argument("root", metavar="DIR", help="folder or URL with manifest.json")
+    inspect.add_argument("--json", action="store_true", help="print JSON")
+
+    verify = _add(commands, "verify", "check every byte of a data set", _VERIFY, _verify)
+    verify.add_argument("root", metavar="DIR", help="folder or URL with manifest.json")
+    verify.add_argument("--cache-dir", type=Path, metavar="DIR", help="where shards of a URL are kept")
+    verify.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add(
+    subparsers: Any, name: str, text: str, epilog: str, handler: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    parser = subparsers.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(handler=handler)
+    return parser
+
+
+def _positive_number(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} must be above 0")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
+    return value
+
+
+def _build_bvh(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from langpose_dist.data.build import SplitRule, assign_splits, build_shards, check_output
+    from langpose_dist.data.sources.bvh import find_clips, load_skeleton
+
+    rules = [SplitRule.parse(text) for text in args.split]
+    skeleton = load_skeleton(args.skeleton)
+    check_output(args.out, overwrite=args.overwrite)
+    clips, skipped, num_ignored = find_clips(args.input, skeleton, label=args.label, fps=args.fps)
+    manifest = build_shards(
+        assign_splits(clips, rules) if clips else [],
+        args.out,
+        dataset=skeleton.dataset,
+        source="bvh",
+        fps=args.fps,
+        options={
+            "skeleton": skeleton.model_dump(mode="json"),
+            "label": args.label,
+            "split": list(args.split),
+            "shard_size": args.shard_size,
+        },
+        shard_size=args.shard_size,
+        overwrite=args.overwrite,
+        skipped=skipped,
+        num_ignored=num_ignored,
+        progress=lambda pairs: tqdm(pairs, desc="reading", unit="clip", mininterval=0.5),
+    )
+    summary = {"out": str(args.out), **_summary(manifest)}
+    _print_json(summary) if args.json else _print_summary(f"{args.out}: built", manifest)
+    return 0
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    from langpose_dist.data.manifest import Manifest
+    from langpose_dist.skeleton import H36M17
+
+    manifest = Manifest.load(args.root)
+    statistics = manifest.statistics
+    if args.json:
+        ranges = statistics and {
+            joint: {"mean": mean, "std": std, "min": low, "max": high}
+            for joint, mean, std, low, high in zip(
+                H36M17.joints, statistics.mean, statistics.std, statistics.min, statistics.max, strict=True
+            )
+        }
+        _print_json({**_summary(manifest), "ranges": ranges})
+        return 0
+    _print_summary(str(args.root), manifest)
+    splits = list(manifest.splits)
+    counts = {split: manifest.label_counts(split) for split in splits}
+    labels = sorted({label for split in splits for label in counts[split]})
+    width = max((len(label) for label in labels), default=0)
+    print(f"\n{len(labels)} labels, spans per split")
+    print(f"  {'':{width}}  " + "  ".join(f"{split:>10}" for split in splits))
+    for label in labels:
+        print(f"  {label:{width}}  " + "  ".join(f"{counts[split].get(label, 0):>10}" for split in splits))
+    if statistics is not None:
+        print("\nrelative to the pelvis over the frames of train, metres: mean (min to max)")
+        rows = zip(H36M17.joints, statistics.mean, statistics.min, statistics.max, strict=True)
+        for joint, mean, low, high in rows:
+            axes = (f"{m:6.2f} ({a:5.2f} to {b:5.2f})" for m, a, b in zip(mean, low, high, strict=True))
+            print(
+                f"  {joint:14}  "
+                + "  ".join(f"{axis} {text}" for axis, text in zip("xyz", axes, strict=True))
+            )
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from langpose_dist.data.build import TRAIN
+    from langpose_dist.data.verify import verify
+
+    problems = verify(
+        args.root,
+        train_split=TRAIN,
+        cache_dir=args.cache_dir,
+        progress=lambda shards: tqdm(shards, desc="verifying", unit="shard", mininterval=0.5),
+    )
+    if args.json:
+        _print_json({"root": str(args.root), "whole": not problems, "problems": problems})
+    elif not problems:
+        print(f"{args.root}: whole")
+    else:
+        for problem in problems:
+            print(f"langpose: {problem}", file=sys.stderr)
+    return 2 if problems else 0
+
+
+def _summary(manifest: "Manifest") -> dict[str, Any]:
+    from langpose_dist.data.build import count_reasons
+
+    return {
+        "dataset": manifest.dataset,
+        "source": manifest.source,
+        "fps": manifest.fps,
+        "unit": manifest.unit,
+        "axes": manifest.axes,
+        "skeleton": manifest.skeleton,
+        "splits": {
+            name: {
+                "clips": split.num_samples,
+                "frames": split.num_frames,
+                "hours": split.num_frames / manifest.fps / 3600,
+                "shards": len(manifest.shards_of(name)),
+                "label_counts": split.label_counts,
+            }
+            for name, split in manifest.splits.items()
+        },
+        "num_bytes": sum(shard.num_bytes for shard in manifest.shards),
+        "skipped": {"total": len(manifest.skipped), "reasons": count_reasons(manifest.skipped)},
+        "ignored": manifest.num_ignored,
+        "fingerprint": manifest.fingerprint,
+        "tool_version": manifest.tool_version,
+        "build": manifest.build,
+    }
+
+
+def _print_json(content: dict[str, Any]) -> None:
+    print(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def _print_summary(title: str, manifest: "Manifest") -> None:
+    from langpose_dist.data.build import describe_skipped
+
+    num_bytes = sum(shard.num_bytes for shard in manifest.shards)
+    print(
+        f"{title}: {manifest.dataset} from {manifest.source}, {manifest.fps:g} frames per second, "
+        f"{manifest.unit}, {manifest.axes}, {manifest.skeleton}"
+    )
+    for name, split in manifest.splits.items():
+        hours = split.num_frames / manifest.fps / 3600
+        shards = len(manifest.shards_of(name))
+        print(
+            f"  {name:12} {split.num_samples:6} clips {split.num_frames:9} frames {hours:7.2f} h "
+            f"{len(split.label_counts):5} labels {shards:4} shards"
+        )
+    print(f"  {num_bytes / 1e6:.1f} MB, fingerprint {manifest.fingerprint}")
+    if manifest.skipped:
+        print(
+            f"  skipped {len(manifest.skipped)}: {describe_skipped(manifest.skipped)} (each in manifest.json)"
+        )
+    if manifest.num_ignored:
+        print(f"  {manifest.num_ignored} files of other kinds were not looked at")
