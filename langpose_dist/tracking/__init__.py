@@ -6,11 +6,12 @@ Importing a module of this package imports MLflow, which takes seconds: do so on
 import os
 
 # MLflow reads these when it is imported or called. Its own defaults retry an unreachable server for minutes,
-# and report usage to its makers.
+# report usage to its makers and draw a progress bar for every small file.
 for _name, _value in {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }.items():
     os.environ.setdefault(_name, _value)

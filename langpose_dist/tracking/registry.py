@@ -4,10 +4,12 @@ import importlib.metadata
 import json
 import re
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 from mlflow import MlflowClient, pyfunc
@@ -115,23 +117,27 @@ def register_model(
         folder = Path(temporary)
         (folder / "config.yaml").write_text(redact(config.to_yaml()), encoding="utf-8")
         (folder / "metrics.json").write_text(json.dumps(dict(metrics), indent=2), encoding="utf-8")
-        pyfunc.save_model(
-            folder / "model",
-            python_model=_MODEL_CODE,
-            artifacts={
-                "weights": str(weights),
-                "config": str(folder / "config.yaml"),
-                "metrics": str(folder / "metrics.json"),
-            },
-            signature=_signature(),
-            pip_requirements=_requirements(),
-            mlflow_model=Model(
-                artifact_path=model.artifact_location,
-                model_uuid=model.model_id,
-                run_id=run_id,
-                model_id=model.model_id,
-            ),
-        )
+        with warnings.catch_warnings():
+            # MLflow warns of its own type hints when its module is imported, and wants an example of the
+            # input although a signature is given.
+            warnings.filterwarnings("ignore", ".*(type hint|input example)", UserWarning)
+            pyfunc.save_model(
+                folder / "model",
+                python_model=_MODEL_CODE,
+                artifacts={
+                    "weights": str(weights),
+                    "config": str(folder / "config.yaml"),
+                    "metrics": str(folder / "metrics.json"),
+                },
+                signature=_signature(),
+                pip_requirements=_requirements(),
+                mlflow_model=Model(
+                    artifact_path=model.artifact_location,
+                    model_uuid=model.model_id,
+                    run_id=run_id,
+                    model_id=model.model_id,
+                ),
+            )
         client.log_model_artifacts(model.model_id, str(folder / "model"))
     client.finalize_logged_model(model.model_id, "READY")
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
@@ -140,9 +146,12 @@ def register_model(
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+    # A database resolves models:/ID through MLflow's global address instead of the client's own; a server
+    # takes nothing else.
+    is_server = urlsplit(client.tracking_uri).scheme in ("http", "https")
     version = client.create_model_version(
         name,
-        source=f"models:/{model.model_id}",
+        source=f"models:/{model.model_id}" if is_server else model.artifact_location,
         run_id=run_id,
         tags=tags,
         description=_DESCRIPTION,

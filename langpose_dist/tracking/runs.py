@@ -140,6 +140,9 @@ class MLflowTracker:
                 tags=self._tags,
             )
         except Exception as error:
+            import traceback
+
+            traceback.print_exc()
             _logger.error("the model was not registered: %s; its weights are in %s", one_line(error), weights)
             return None
 
