@@ -219,6 +219,13 @@ class LossConfig(_Section):
     negative_power: NonNegative = 1.0
     """Negatives are drawn with probability proportional to label count to this power."""
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        contrastive = 0.0 if self.contrastive == "none" else self.lambda_con
+        if self.lambda_3d + self.lambda_v + contrastive == 0:
+            raise ValueError("at least one of lambda_con, lambda_3d and lambda_v must be above 0")
+        return self
+
 
 class OptimizerConfig(_Section):
     """AdamW and its schedule."""
@@ -328,6 +335,14 @@ class RunConfig(_Section):
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, as in YAML and JSON."""
         return self.model_dump(mode="json")
+
+    def to_flat(self) -> dict[str, Any]:
+        """Dotted key -> plain value."""
+        return {
+            name if key is None else f"{name}.{key}": value
+            for name, section in self.to_dict().items()
+            for key, value in (section.items() if isinstance(section, dict) else [(None, section)])
+        }
 
     def to_yaml(self) -> str:
         """The resolved configuration as YAML."""

@@ -1,0 +1,100 @@
+"""The DeepSpeed engine: batch arithmetic, optimizer, schedule, clipping, sharding."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from langpose_dist.config import ConfigError, OptimizerConfig, RunConfig
+from langpose_dist.train.processes import Processes
+from langpose_dist.train.schedule import learning_rate_factor
+
+
+def micro_batch_size(config: RunConfig, world_size: int) -> int:
+    """Windows per rank and micro step.
+
+    Raises:
+        ConfigError: If ranks and micro batches do not divide the global batch.
+    """
+    train = config.train
+    micro = train.micro_batch_size or train.global_batch_size // world_size
+    if micro == 0 or train.global_batch_size % (micro * world_size):
+        raise ConfigError(
+            f"train.global_batch_size={train.global_batch_size} must be a multiple of "
+            f"{world_size} ranks times train.micro_batch_size={micro or 1}"
+        )
+    return micro
+
+
+def count_steps(config: RunConfig, num_windows: int) -> int:
+    """Optimizer updates of the whole run.
+
+    Raises:
+        ConfigError: If the warm-up does not end within the run.
+    """
+    train = config.train
+    steps = train.max_steps or max(1, round(train.epochs * num_windows / train.global_batch_size))
+    if config.optimizer.warmup_steps >= steps:
+        raise ConfigError(
+            f"optimizer.warmup_steps={config.optimizer.warmup_steps} must be below the run's {steps} steps"
+        )
+    return steps
+
+
+def build_optimizer(task: nn.Module, config: OptimizerConfig, *, fused: bool) -> torch.optim.AdamW:
+    """AdamW with weight decay on the matrices of linear layers only."""
+    trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
+    return torch.optim.AdamW(
+        [
+            {"params": [p for p in trained if p.ndim == 2], "weight_decay": config.weight_decay},
+            {"params": [p for p in trained if p.ndim != 2], "weight_decay": 0.0},
+        ],
+        lr=config.learning_rate,
+        betas=config.betas,
+        fused=fused,
+    )
+
+
+def build_engine(task: nn.Module, config: RunConfig, processes: Processes, num_steps: int) -> Any:
+    """Wrap a task for training on this run's ranks.
+
+    Args:
+        task: On the CPU, with the same weights on every rank.
+        config: Batch, optimizer, clipping and ZeRO stage.
+        processes: This run's ranks.
+        num_steps: Updates in the whole run, for the schedule.
+
+    Returns:
+        A ``deepspeed.DeepSpeedEngine``.
+    """
+    import deepspeed
+
+    micro = micro_batch_size(config, processes.world_size)
+    fused = processes.device.type == "cuda"
+    task.to(processes.device)
+    optimizer = build_optimizer(task, config.optimizer, fused=fused)
+    factor = partial(
+        learning_rate_factor,
+        num_steps=num_steps,
+        warmup_steps=config.optimizer.warmup_steps,
+        schedule=config.optimizer.schedule,
+        final_ratio=config.optimizer.final_ratio,
+    )
+    engine, *_ = deepspeed.initialize(
+        model=task,
+        optimizer=optimizer,
+        # The annotation names a base class that torch has renamed since.
+        lr_scheduler=torch.optim.lr_scheduler.LambdaLR(optimizer, factor),  # pyright: ignore[reportArgumentType]
+        config={
+            "train_batch_size": config.train.global_batch_size,
+            "train_micro_batch_size_per_gpu": micro,
+            "gradient_accumulation_steps": config.train.global_batch_size // (micro * processes.world_size),
+            "gradient_clipping": config.optimizer.clip_norm,
+            "zero_optimization": {"stage": config.train.zero_stage},
+            # AdamW is torch's own, which needs no compiler.
+            "zero_allow_untested_optimizer": True,
+            "steps_per_print": 2**62,
+        },
+    )
+    return engine

@@ -1,0 +1,77 @@
+"""Stops a run whose loss or gradient is no longer a number, and says which windows did it."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from langpose_dist.train.processes import Processes
+
+Losses = Sequence[tuple[Sequence[str], Tensor]]
+"""Window keys and losses of each micro batch."""
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message is one line for a person."""
+
+
+class FiniteGuard:
+    """Watches loss and gradient norm of every step.
+
+    Reading a value from a GPU waits for it, so there a step is judged only when the next one has been
+    queued; on a CPU it is judged at once. No checkpoint is written of a step that has not been judged.
+
+    Args:
+        processes: This run's ranks.
+    """
+
+    def __init__(self, processes: Processes) -> None:
+        self.processes = processes
+        self.lag = 1 if processes.device.type == "cuda" else 0
+        self._steps: list[tuple[int, Tensor, Losses]] = []
+
+    def watch(self, step: int, summary: Tensor, losses: Losses) -> None:
+        """Add a step, and judge those that are old enough.
+
+        Args:
+            step: Number of the step.
+            summary: Values that are the same on every rank and not finite if any rank's loss is not.
+            losses: Window keys and losses of each of this rank's micro batches.
+
+        Raises:
+            TrainingError: On every rank, naming the rank and the windows.
+        """
+        self._steps.append((step, summary, losses))
+        self._judge(keep=self.lag)
+
+    def flush(self) -> None:
+        """Judge every step so far.
+
+        Raises:
+            TrainingError: As ``watch``.
+        """
+        self._judge(keep=0)
+
+    def _judge(self, keep: int) -> None:
+        while len(self._steps) > keep:
+            step, summary, losses = self._steps.pop(0)
+            if bool(summary.isfinite().all()):
+                continue
+            mine = [
+                f"{key} ({value})"
+                for keys, values in losses
+                for key, value in zip(keys, values.tolist(), strict=True)
+                if not torch.isfinite(torch.tensor(value))
+            ]
+            found = [
+                f"rank {rank}: {', '.join(keys)}"
+                for rank, keys in enumerate(self.processes.gather(mine))
+                if keys
+            ]
+            if found:
+                raise TrainingError(f"the loss is not finite at step {step}; windows of {'; '.join(found)}")
+            everyone = self.processes.gather([key for keys, _ in losses for key in keys])
+            keys = ", ".join(key for part in everyone for key in part)
+            raise TrainingError(
+                f"the gradient is not finite at step {step}, though every loss is; windows {keys}"
+            )

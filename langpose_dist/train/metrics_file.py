@@ -1,0 +1,39 @@
+"""``metrics.jsonl``: one line per logged step, readable while the run goes on."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+
+class MetricsFile:
+    """Appends a run's metrics; opening it at a step forgets what lies beyond.
+
+    Args:
+        path: The file.
+        step: Lines of later steps belong to work that is about to be done again, and are dropped.
+    """
+
+    def __init__(self, path: Path, step: int = 0) -> None:
+        self.path = path
+        kept = [line for line in read_metrics(path) if line["step"] <= step]
+        partial = path.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        partial.rename(path)
+
+    def append(self, metrics: Mapping[str, float], step: int) -> None:
+        """Add one line."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **metrics}) + "\n")
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The lines of a metrics file, oldest first; a last line cut off by a crash is left out."""
+    if not path.is_file():
+        return []
+    lines: list[dict[str, float]] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            continue
+    return lines

@@ -1,0 +1,70 @@
+"""What the training loop knows of experiment tracking."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Protocol
+
+from langpose_dist.config import RunConfig
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+class Tracker(Protocol):
+    """Records one run; called on rank 0 only. None of its methods may stop training."""
+
+    def start(
+        self,
+        *,
+        config: RunConfig,
+        run_dir: Path,
+        data_fingerprint: str,
+        environment: Mapping[str, str],
+        run_id: str | None,
+    ) -> str | None:
+        """Open a run, or go on with ``run_id``; returns the run's id."""
+        ...
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Record values at a step."""
+        ...
+
+    def log_artifact(self, path: Path, folder: str = "") -> None:
+        """Keep a file with the run."""
+        ...
+
+    def register(self, weights: Path) -> str | None:
+        """Enter the exported model in the registry; returns ``name/version``."""
+        ...
+
+    def finish(self, status: Status) -> None:
+        """Close the run."""
+        ...
+
+
+class NullTracker:
+    """Records nothing."""
+
+    def start(
+        self,
+        *,
+        config: RunConfig,
+        run_dir: Path,
+        data_fingerprint: str,
+        environment: Mapping[str, str],
+        run_id: str | None,
+    ) -> str | None:
+        """No run is opened."""
+        del config, run_dir, data_fingerprint, environment, run_id
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Nothing is recorded."""
+
+    def log_artifact(self, path: Path, folder: str = "") -> None:
+        """Nothing is kept."""
+
+    def register(self, weights: Path) -> str | None:
+        """Nothing is registered."""
+        del weights
+
+    def finish(self, status: Status) -> None:
+        """There is no run to close."""
