@@ -75,6 +75,9 @@ rm -f "$stamp_file"
 constraints=$("$venv/bin/python" -c 'import pathlib, sys; print(pathlib.Path(sys.argv[1]).as_uri())' "$root/constraints.txt")
 export PIP_CONSTRAINT=$constraints PIP_BUILD_CONSTRAINT=$constraints
 echo "environment: installing langpose-dist[$extras] into $venv; the first time takes some minutes"
-"$venv/bin/python" -m pip install --disable-pip-version-check --no-input --progress-bar off --quiet \
-  --editable "$root[$extras]"
+options=(--disable-pip-version-check --no-input)
+if [[ ! -t 1 ]]; then
+  options+=(--progress-bar off -qq)
+fi
+"$venv/bin/python" -m pip install "${options[@]}" --editable "$root[$extras]"
 stamp_of >"$stamp_file"

@@ -1,0 +1,163 @@
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from langpose_dist.config import (
+    ConfigError,
+    RunConfig,
+    UserError,
+    build_config,
+    describe_keys,
+    key_names,
+    load_config,
+)
+
+
+def test_the_defaults_are_the_papers() -> None:
+    config = load_config(None)
+    assert (config.model.dim, config.model.depth, config.model.num_heads) == (512, 5, 8)
+    assert (config.window.num_frames, config.text.max_tokens) == (243, 20)
+    assert (config.loss.lambda_con, config.loss.lambda_3d, config.loss.lambda_v) == (0.5, 1, 20)
+    assert (config.loss.temperature, config.loss.num_negatives) == (0.1, 16)
+    assert (config.train.epochs, config.train.global_batch_size) == (300, 16)
+    assert config.optimizer.learning_rate == 5e-4
+    masking = config.masking
+    assert masking.random_probability == 0.5
+    assert (masking.time_window_probability, masking.body_part_probability) == (0.25, 0.25)
+    assert (masking.joint_ratio, masking.frame_ratio, masking.time_window_frames) == (0.05, 0.15, (30, 80))
+
+
+def test_a_file_holds_what_differs_and_overrides_come_last(tmp_path: Path) -> None:
+    file = tmp_path / "small.yaml"
+    file.write_text("model: {dim: 64, depth: 2}\nseed: 3\n", encoding="utf-8")
+    config = load_config(file, ["model.depth=1", "loss.contrastive=infonce", "camera.yaw=[-90, 90]"])
+    assert (config.model.dim, config.model.depth, config.seed) == (64, 1, 3)
+    assert config.loss.contrastive == "infonce"
+    assert config.camera.yaw == (-90.0, 90.0)
+    assert config.window == RunConfig().window
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"), [("1e-3", 0.001), ("5E-4", 0.0005), ("1", 1.0), ("0.25", 0.25)]
+)
+def test_numbers_are_read_in_every_usual_form(override: str, expected: float) -> None:
+    assert load_config(None, [f"optimizer.learning_rate={override}"]).optimizer.learning_rate == expected
+
+
+def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
+    (tmp_path / "empty.yaml").write_text("# nothing\n", encoding="utf-8")
+    assert load_config(tmp_path / "empty.yaml") == RunConfig()
+
+
+def test_the_resolved_configuration_loads_again(tmp_path: Path) -> None:
+    config = load_config(None, ["model.dim=64", "train.max_steps=7", "tracking.uri=http://host:5000"])
+    (tmp_path / "resolved.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    assert load_config(tmp_path / "resolved.yaml") == config
+    assert build_config(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_a_configuration_does_not_change() -> None:
+    config = RunConfig()
+    with pytest.raises(ValidationError, match="frozen"):
+        config.model.dim = 3
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.dept=3", "unknown key 'model.dept'; did you mean 'model.depth'?"),
+        ("dim=3", "unknown key 'dim'; did you mean 'model.dim'?"),
+        ("modle.dim=3", "unknown key 'modle'; did you mean 'model'?"),
+        ("zzzzzz=3", "unknown key 'zzzzzz'"),
+        ("optimizer.learning_rate=0", "optimizer.learning_rate=0: input should be greater than 0"),
+        ("train.epochs=.nan", "train.epochs=nan: input should be a finite number"),
+        ("data.flip_probability=1.5", "data.flip_probability=1.5: input should be less than or equal to 1"),
+        ("loss.contrastive=focal", "'none', 'infonce' or 'modified'"),
+        ("train.zero_stage=4", "train.zero_stage=4: input should be 0, 1, 2 or 3"),
+        ("model.dim=many", "model.dim='many': input should be a valid integer"),
+        ("model.dim=100", "model: dim=100 must be a multiple of num_heads=8"),
+        ("window.stride=300", "window: stride=300 must be in 1..243, or frames are lost"),
+        ("camera.distance=[5, 3]", "camera: distance=(5.0, 3.0) must be in rising order"),
+        ("camera.distance=[0, 3]", "camera: distance and focal_length must be above 0"),
+        ("masking.random_probability=0.6", "masking: the three masking probabilities must sum to 1, not 1.1"),
+        ("masking.time_window_frames=[30, 300]", "must not exceed window.num_frames=243"),
+        ("seed=-1", "seed=-1: input should be greater than or equal to 0"),
+        ("model.dim", "override 'model.dim' must have the form key.sub=value"),
+        ("=3", "override '=3' must have the form key.sub=value"),
+        ("model.dim=[", "override 'model.dim=[': the value is not YAML"),
+        ("seed.x=3", "seed"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_key_and_the_remedy(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_config(None, [override])
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_override_of_a_value_as_if_it_were_a_section_is_a_mistake() -> None:
+    with pytest.raises(ConfigError, match="seed is a value, not a section"):
+        load_config(None, ["seed=1", "seed.x=3"])
+
+
+def test_every_mistake_is_told_at_once() -> None:
+    with pytest.raises(ConfigError) as error:
+        load_config(None, ["model.dept=3", "train.zero_stage=4"])
+    assert "model.dept" in str(error.value)
+    assert "train.zero_stage" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("list.yaml", b"[1, 2]", "must hold keys and values, not a list"),
+        ("broken.yaml", b"model: {dim: 64", "is not YAML"),
+        ("binary.yaml", b"\xff\xfe\x00", "cannot be read"),
+        ("object.yaml", b"seed: !!python/object/apply:os.getcwd []", "is not YAML"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_one_line(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        load_config(tmp_path / name)
+    assert name in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_suggests_its_neighbour(tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").touch()
+    with pytest.raises(ConfigError, match=r"smal\.yaml does not exist; did you mean '.*small\.yaml'\?"):
+        load_config(tmp_path / "smal.yaml")
+
+
+def test_the_hash_follows_what_is_computed_and_not_where_it_is_kept() -> None:
+    base = RunConfig()
+    assert len(base.hash()) == 16
+    elsewhere = load_config(None, ["output=elsewhere", "tracking.enabled=false"])
+    assert elsewhere.hash() == base.hash()
+    assert load_config(None, ["seed=1"]).hash() != base.hash()
+    assert load_config(None, ["model.depth=4"]).hash() != base.hash()
+
+
+def test_every_key_is_described_and_is_taken_as_an_override() -> None:
+    rows = describe_keys()
+    assert len({key for key, _, _ in rows}) == len(rows)
+    assert {key for key, _, _ in rows} < set(key_names())
+    for key, default, description in rows:
+        assert description.endswith("."), key
+        assert load_config(None, [f"{key}={default}"]) == RunConfig(), key
+
+
+def test_the_yaml_of_the_defaults_has_every_key() -> None:
+    content = yaml.safe_load(RunConfig().to_yaml())
+    keys = {
+        f"{name}.{key}" if key else name
+        for name, section in content.items()
+        for key in (section if isinstance(section, dict) else [""])
+    }
+    assert keys == {key for key, _, _ in describe_keys()}

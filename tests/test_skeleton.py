@@ -1,0 +1,95 @@
+import pytest
+
+from langpose_dist.skeleton import BANDAI_NAMCO, H36M17, JointMap, Skeleton, swap_sides
+
+# MotionBERT's order, by hand.
+ORDER = {
+    0: "pelvis",
+    1: "right_hip",
+    2: "right_knee",
+    3: "right_ankle",
+    4: "left_hip",
+    5: "left_knee",
+    6: "left_ankle",
+    7: "spine",
+    8: "thorax",
+    9: "neck",
+    10: "head",
+    11: "left_shoulder",
+    12: "left_elbow",
+    13: "left_wrist",
+    14: "right_shoulder",
+    15: "right_elbow",
+    16: "right_wrist",
+}
+
+
+def test_the_joints_stand_in_motionberts_order() -> None:
+    assert dict(enumerate(H36M17.joints)) == ORDER
+    assert H36M17.num_joints == 17
+    assert all(H36M17.index(joint) == index for index, joint in ORDER.items())
+
+
+def test_mirroring_exchanges_the_limbs_and_twice_gives_the_first_order() -> None:
+    assert H36M17.mirror == (0, 4, 5, 6, 1, 2, 3, 7, 8, 9, 10, 14, 15, 16, 11, 12, 13)
+    assert [H36M17.mirror[index] for index in H36M17.mirror] == list(range(17))
+
+
+def test_bones_are_the_tree_by_hand() -> None:
+    legs = ((0, 1), (1, 2), (2, 3), (0, 4), (4, 5), (5, 6))
+    trunk = ((0, 7), (7, 8), (8, 9), (9, 10))
+    arms = ((8, 11), (11, 12), (12, 13), (8, 14), (14, 15), (15, 16))
+    assert H36M17.bones == legs + trunk + arms
+
+
+def test_body_parts_share_no_joint_and_leave_only_the_root() -> None:
+    joints = [joint for part in H36M17.body_parts.values() for joint in part]
+    assert len(joints) == len(set(joints))
+    assert set(H36M17.joints) - set(joints) == {"pelvis"}
+
+
+def test_every_body_part_has_its_mirror_image() -> None:
+    for part, joints in H36M17.body_parts.items():
+        assert set(H36M17.body_parts[swap_sides(part)]) == {swap_sides(joint) for joint in joints}
+
+
+@pytest.mark.parametrize(
+    ("name", "swapped"),
+    [
+        ("left_hip", "right_hip"),
+        ("right_wrist", "left_wrist"),
+        ("spine", "spine"),
+        ("bright_left_", "bright_left_"),
+    ],
+)
+def test_swap_sides(name: str, swapped: str) -> None:
+    assert swap_sides(name) == swapped
+
+
+def test_a_parent_must_come_first() -> None:
+    with pytest.raises(ValueError, match="parent 'root' of 'hand' must come before it"):
+        Skeleton("wrong", {"hand": "root", "root": None}, {})
+
+
+def test_a_body_part_must_name_joints() -> None:
+    with pytest.raises(ValueError, match=r"body part 'arm' has unknown joints \['paw'\]"):
+        Skeleton("wrong", {"root": None, "hand": "root"}, {"arm": ("hand", "paw")})
+
+
+@pytest.mark.parametrize("joint_map", [BANDAI_NAMCO])
+def test_a_joint_map_gives_every_joint_and_moves_with_its_source(joint_map: JointMap) -> None:
+    assert tuple(joint_map) == H36M17.joints
+    for joint, weights in joint_map.items():
+        assert sum(weights.values()) == pytest.approx(1), joint
+
+
+@pytest.mark.parametrize(("joint_map", "left", "right"), [(BANDAI_NAMCO, "_L", "_R")])
+def test_a_joint_map_is_the_same_on_both_sides(joint_map: JointMap, left: str, right: str) -> None:
+    def other_side(source: str) -> str:
+        if source.endswith(left):
+            return source.removesuffix(left) + right
+        return source.removesuffix(right) + left if source.endswith(right) else source
+
+    for joint, weights in joint_map.items():
+        mirrored = {other_side(source): weight for source, weight in weights.items()}
+        assert joint_map[swap_sides(joint)] == mirrored, joint
