@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from langpose_dist import __version__
-from langpose_dist.cli import doctor
+from langpose_dist.cli import data, doctor
 from langpose_dist.config import UserError
 
-_COMMANDS = (doctor,)
+_COMMANDS = (doctor, data)
 
 
 class _Parser(argparse.ArgumentParser):
