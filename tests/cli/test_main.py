@@ -107,17 +107,23 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "status"), [(["--help"], 0), (["doctor", "--help"], 0), (["doctr"], 2), (["doctor"], 2)]
+    ("words", "status"),
+    [
+        (["--help"], 0),
+        (["data", "build", "--help"], 0),
+        (["train", "--help"], 0),
+        (["registry", "--help"], 0),
+        (["doctr"], 2),
+        (["train", "--config", "no-such-file.yaml"], 2),
+        (["train", "train.epoch=1"], 2),
+    ],
+    ids=str,
 )
 def test_help_and_mistakes_import_nothing_heavy(words: list[str], status: int) -> None:
-    # What takes time is importing, so the imports are asserted and not the seconds. The handler stands for
-    # any command that reads a configuration with a mistake in it.
+    # What takes time is importing, so the imports are asserted and not the seconds.
     code = f"""
 import json, sys
-from langpose_dist.cli import doctor
 from langpose_dist.cli.main import main
-from langpose_dist.config import load_config
-doctor.run = lambda arguments: load_config(None, ["train.epoch=1"])
 try:
     status = main({words!r})
 except SystemExit as stop:
