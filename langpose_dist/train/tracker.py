@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from langpose_dist.config import RunConfig
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 
+@runtime_checkable
 class Tracker(Protocol):
     """Records one run; called on rank 0 only. None of its methods may stop training."""
 

@@ -1,0 +1,110 @@
+"""A small made-up corpus: figures that swing one limb, built through the package's own builder."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from langpose_dist.config import RunConfig, build_config
+from langpose_dist.data.build import build_shards
+from langpose_dist.data.corpus import Corpus
+from langpose_dist.data.manifest import Manifest
+from langpose_dist.data.sample import Sample, Span
+from langpose_dist.skeleton import H36M17
+
+LIMBS = {
+    "wave left hand": "left_wrist",
+    "wave right hand": "right_wrist",
+    "kick": "right_ankle",
+    "stand": None,
+}
+
+TINY: dict[str, Any] = {
+    "window": {"num_frames": 9, "stride": 4},
+    "masking": {"time_window_frames": [2, 4]},
+    "noise": {"num_keyframes": 3},
+    "model": {
+        "dim": 16,
+        "dim_representation": 16,
+        "depth": 1,
+        "num_heads": 2,
+        "pool_dim": 4,
+        "embed_dim": 16,
+        "pool_dropout": 0.0,
+    },
+    "optimizer": {"warmup_steps": 1},
+    "train": {"max_steps": 4, "global_batch_size": 12, "log_every": 1, "device": "cpu", "num_threads": 1},
+    "data": {"num_workers": 0},
+    "evaluation": {"batch_size": 4, "num_pictures": 1},
+    "tracking": {"enabled": False},
+}
+
+
+def tiny_config(root: Path, output: Path | None = None, **changes: Mapping[str, Any]) -> RunConfig:
+    """A configuration of a model that trains in no time; ``changes`` go into its sections."""
+    content = {section: dict(values) for section, values in TINY.items()}
+    for section, values in changes.items():
+        content.setdefault(section, {}).update(values)
+    content["data"]["path"] = str(root)
+    return build_config({**content, "output": str(output or root / "run")})
+
+
+@dataclass(frozen=True)
+class MadeClip:
+    """A clip that exists in memory only."""
+
+    key: str
+    label: str | None
+    num_frames: int
+
+    @property
+    def source(self) -> str:
+        return self.key
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        return {}
+
+    def load(self) -> Sample:
+        spans = () if self.label is None else (Span(self.label, 0, self.num_frames),)
+        return Sample(self.key, swing(LIMBS.get(self.label or ""), self.num_frames), spans, {})
+
+
+def swing(joint: str | None, num_frames: int) -> np.ndarray:
+    """A standing figure in metres, z up, one of whose joints swings."""
+    heights = {"hip": 0.9, "knee": 0.5, "ankle": 0.1, "shoulder": 1.4, "elbow": 1.1, "wrist": 0.9}
+    middle = {"pelvis": 0.9, "spine": 1.15, "thorax": 1.4, "neck": 1.5, "head": 1.7}
+    poses = np.zeros((num_frames, 17, 3), np.float32)
+    for index, name in enumerate(H36M17.joints):
+        side, _, part = name.rpartition("_")
+        poses[:, index, 2] = heights[part] if side else middle[part]
+        poses[:, index, 0] = {"left": 0.2, "right": -0.2, "": 0.0}[side]
+    if joint is not None:
+        poses[:, H36M17.index(joint), 2] += 0.4 * np.sin(np.arange(num_frames) / 2).astype(np.float32)
+    poses[:, :, 1] -= 0.02 * np.arange(num_frames, dtype=np.float32)[:, None]
+    return poses
+
+
+def build_corpus(root: Path, *, train_clips: int = 6, frames: int = 21) -> Manifest:
+    """Clips of differing length in two splits; some shorter than a window, one of each split unlabelled."""
+    labels = [*LIMBS, None]
+    pairs = [
+        (
+            split,
+            MadeClip(
+                f"{split}{number:02d}", labels[number % len(labels)], frames + 3 * number - 12 * (number == 1)
+            ),
+        )
+        for split, count in (("train", train_clips), ("validation", 5))
+        for number in range(count)
+    ]
+    return build_shards(pairs, root, dataset="made-up", source="memory", fps=30.0, options={}, shard_size=4)
+
+
+def open_corpus(root: Path, **changes: Mapping[str, Any]) -> Corpus:
+    """The corpus in ``root``, built if need be, as the tiny configuration uses it."""
+    if not (root / "manifest.json").exists():
+        build_corpus(root)
+    return Corpus.open(tiny_config(root, **changes))

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langpose_dist.data.manifest import DataError
+from langpose_dist.data.sample import Span
+from langpose_dist.data.windows import cut_windows, spans_within, window_starts
+from tests.corpus import build_corpus
+
+
+@given(st.integers(1, 400), st.integers(1, 60), st.data())
+def test_windows_cover_every_frame_and_none_is_needless(
+    clip: int, num_frames: int, data: st.DataObject
+) -> None:
+    stride = data.draw(st.integers(1, num_frames))
+    starts = list(window_starts(clip, num_frames, stride))
+    covered = {frame for start in starts for frame in range(start, min(start + num_frames, clip))}
+    assert covered == set(range(clip))
+    without_last = {frame for start in starts[:-1] for frame in range(start, min(start + num_frames, clip))}
+    assert len(starts) == 1 or without_last != covered
+
+
+@given(st.integers(1, 400), st.integers(1, 60))
+def test_a_stride_of_one_window_sees_every_frame_once(clip: int, num_frames: int) -> None:
+    frames = [
+        frame
+        for start in window_starts(clip, num_frames, num_frames)
+        for frame in range(start, min(start + num_frames, clip))
+    ]
+    assert frames == list(range(clip))
+
+
+def test_spans_are_cut_to_the_window() -> None:
+    spans = [Span("walk", 0, 100), Span("turn", 45, 60), Span("jump", 99, 120)]
+    assert spans_within(spans, 40, 100, min_span_frames=8) == (Span("walk", 0, 60), Span("turn", 5, 20))
+
+
+def test_a_span_that_is_short_by_itself_is_kept_whole_but_not_cut() -> None:
+    short = [Span("blink", 10, 13)]
+    assert spans_within(short, 0, 50, min_span_frames=8) == (Span("blink", 10, 13),)
+    assert spans_within(short, 12, 50, min_span_frames=8) == ()
+
+
+def test_an_unknown_split_names_the_known_ones(tmp_path: Path) -> None:
+    manifest = build_corpus(tmp_path)
+    with pytest.raises(DataError, match="split 'test' has no clips; the manifest has train, validation"):
+        cut_windows(manifest, "test", num_frames=9, stride=4)

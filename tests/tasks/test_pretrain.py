@@ -1,0 +1,123 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from langpose_dist.batch import WindowBatch
+from langpose_dist.config import RunConfig
+from langpose_dist.models.langpose import LangPose
+from langpose_dist.tasks.pretrain import LabelTable, PretrainTask
+from tests.corpus import open_corpus
+
+TEXT_DIM = 6
+
+
+def label_table(num_labels: int) -> LabelTable:
+    """Made-up text features: what matters here is what the task does with them."""
+    generator = torch.Generator().manual_seed(9)
+    return LabelTable(
+        token_ids=torch.zeros(num_labels, 4, dtype=torch.int64),
+        token_mask=torch.ones(num_labels, 4, dtype=torch.bool),
+        sentence_features=torch.nn.functional.normalize(
+            torch.randn(num_labels, TEXT_DIM, generator=generator), dim=-1
+        ),
+        token_features=torch.randn(num_labels, 4, TEXT_DIM, generator=generator),
+    )
+
+
+def build(config: RunConfig, num_labels: int) -> PretrainTask:
+    torch.manual_seed(0)
+    return PretrainTask(LangPose.build(config, TEXT_DIM), label_table(num_labels), config).eval()
+
+
+def setting(root: Path, numbers: list[int], **changes: Any) -> tuple[PretrainTask, WindowBatch]:
+    corpus = open_corpus(root, **changes)
+    batch = corpus.training_set[[(0, number) for number in numbers]]
+    assert isinstance(batch, WindowBatch)
+    return build(corpus.config, len(corpus.vocabulary)), batch
+
+
+def gradient(task: PretrainTask, batches: list[WindowBatch]) -> list[torch.Tensor]:
+    """Gradient of the mean loss, accumulated over equal micro batches."""
+    task.zero_grad()
+    for batch in batches:
+        (task(batch)["loss"].mean() / len(batches)).backward()
+    return [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in task.parameters()]
+
+
+@pytest.mark.parametrize("contrastive", ["none", "infonce", "modified"])
+def test_loss_and_gradient_do_not_depend_on_how_a_batch_is_split(tmp_path: Path, contrastive: str) -> None:
+    numbers = list(range(12))
+    task, whole = setting(tmp_path, numbers, loss={"contrastive": contrastive})
+    parts = [setting(tmp_path, numbers[start : start + 3])[1] for start in range(0, 12, 3)]
+    split = torch.cat([task(part)["loss"] for part in parts])
+    torch.testing.assert_close(split, task(whole)["loss"])
+    for joined, accumulated in zip(gradient(task, [whole]), gradient(task, parts), strict=True):
+        torch.testing.assert_close(accumulated, joined, rtol=1e-4, atol=1e-6)
+
+
+def test_the_loss_is_the_weighted_sum_of_its_terms(tmp_path: Path) -> None:
+    weights = {"lambda_con": 0.25, "lambda_3d": 2.0, "lambda_v": 3.0}
+    task, batch = setting(tmp_path, [0, 1, 2], loss=weights)
+    terms = task(batch)
+    expected = 0.25 * terms["loss_con"] + 2 * terms["loss_3d"] + 3 * terms["loss_v"]
+    torch.testing.assert_close(terms["loss"], expected)
+
+
+def test_a_term_of_weight_0_is_not_computed(tmp_path: Path) -> None:
+    task, batch = setting(tmp_path, [0, 1], loss={"lambda_con": 0.0, "lambda_v": 0.0})
+    assert set(task(batch)) == {"loss_3d", "loss"}
+    assert task.lift(batch)[1].motion_features is None
+
+
+def test_a_window_without_a_label_adds_nothing_to_the_contrastive_term(tmp_path: Path) -> None:
+    corpus = open_corpus(tmp_path)
+    number = next(n for n, w in enumerate(corpus.training_set.windows) if not w.spans)
+    task, batch = setting(tmp_path, [0, number])
+    terms = task(batch)["loss_con"]
+    assert terms[0] > 0
+    assert terms[1] == 0
+    assert all(torch.isfinite(part).all() for part in gradient(task, [batch]))
+
+
+def test_a_large_vocabulary_gives_the_same_loss_as_a_small_one(tmp_path: Path) -> None:
+    # With more labels than the batch has candidates only those in the batch are encoded.
+    task, batch = setting(tmp_path, [0, 1, 2])
+    many = build(task.config, 500)
+    few = build(task.config, len(task.token_mask))
+    for name in ("token_features", "token_mask", "sentence_features"):
+        setattr(few, name, getattr(many, name)[: len(task.token_mask)])
+    assert batch.label_candidates.numel() >= len(few.token_mask)
+    assert batch.label_candidates.numel() < len(many.token_mask)
+    torch.testing.assert_close(many(batch)["loss_con"], few(batch)["loss_con"])
+
+
+def test_a_text_encoder_that_is_trained_along_gets_a_gradient(tmp_path: Path) -> None:
+    class Lookup(torch.nn.Module):
+        """Stands where the text encoder's backbone does."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = torch.nn.Embedding(3, TEXT_DIM)
+
+        def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            return self.table(ids) * mask[..., None]
+
+    frozen, batch = setting(tmp_path, [0, 1])
+    labels = label_table(len(frozen.token_mask))
+    backbone = Lookup()
+    model = LangPose.build(frozen.config, TEXT_DIM)
+    model.text_encoder = backbone  # pyright: ignore[reportAttributeAccessIssue]
+    table = LabelTable(labels.token_ids, labels.token_mask, labels.sentence_features, None)
+    PretrainTask(model, table, frozen.config)(batch)["loss"].mean().backward()
+    assert backbone.table.weight.grad is not None
+    assert (backbone.table.weight.grad[0] != 0).any()
+
+
+def test_bfloat16_stays_close_to_float32(tmp_path: Path) -> None:
+    task, batch = setting(tmp_path, list(range(8)))
+    exact = task(batch)["loss"]
+    task.autocast = torch.bfloat16
+    torch.testing.assert_close(task(batch)["loss"], exact, rtol=0.05, atol=0.05)
+    assert task(batch)["loss"].dtype == torch.float32
