@@ -1,0 +1,311 @@
+"""Pictures of a run: skeletons, loss curves, and several runs side by side.
+
+Each picture has a function that builds the figure and one that draws it into a PNG file. Figures are made
+without pyplot, so nothing here depends on or changes a global state.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+
+from langpose_dist.skeleton import H36M17
+
+MetricLines = Sequence[Mapping[str, float | int]]
+"""Lines of ``metrics.jsonl``: each has ``step`` and some named values, such as ``train/loss``."""
+
+_DPI = 110
+_COLOURS = {"right": "#c8373d", "left": "#2166ac", "trunk": "#4d4d4d"}
+_TRAIN_COLOUR = "#4d4d4d"
+_VALIDATION_COLOURS = ("#c8373d", "#2166ac", "#e08214", "#35978f")
+_TERM_TITLES = {
+    "loss": "total loss",
+    "loss_3d": "position loss (m)",
+    "loss_v": "velocity loss (m per frame)",
+    "loss_con": "contrastive loss",
+}
+_LOG_SCALE_RATIO = 30.0
+_TRUE: dict[str, Any] = {"linewidth": 5.0, "alpha": 0.3, "solid_capstyle": "round"}
+_PREDICTED: dict[str, Any] = {"linewidth": 1.4, "alpha": 1.0, "solid_capstyle": "round"}
+_RING: dict[str, Any] = {
+    "marker": "o",
+    "markersize": 5,
+    "markerfacecolor": "white",
+    "markeredgecolor": "black",
+    "markeredgewidth": 0.8,
+}
+
+
+def draw_skeletons(
+    path: Path,
+    true_poses: Float[Tensor, "T J 3"],
+    predicted_poses: Float[Tensor, "T J 3"],
+    *,
+    title: str = "",
+    frames: int = 6,
+    hidden: Bool[Tensor, "T J"] | None = None,
+    keypoints_2d: Float[Tensor, "T J 3"] | None = None,
+) -> None:
+    """Draw ``build_skeletons`` into a PNG file."""
+    _save(
+        build_skeletons(
+            true_poses, predicted_poses, title=title, frames=frames, hidden=hidden, keypoints_2d=keypoints_2d
+        ),
+        path,
+    )
+
+
+def build_skeletons(
+    true_poses: Float[Tensor, "T J 3"],
+    predicted_poses: Float[Tensor, "T J 3"],
+    *,
+    title: str = "",
+    frames: int = 6,
+    hidden: Bool[Tensor, "T J"] | None = None,
+    keypoints_2d: Float[Tensor, "T J 3"] | None = None,
+) -> Figure:
+    """Several moments of a window side by side, predicted against true, from the front and from the side.
+
+    Args:
+        true_poses: Skeleton h36m17, camera axes (x right, y down, z forward), pelvis at 0, metres.
+        predicted_poses: The same.
+        title: Above the picture.
+        frames: Moments, spread evenly over the window.
+        hidden: Joints that the model did not see; ringed in the prediction, left out of the input.
+        keypoints_2d: The model's input, drawn above: x, y (down) in half image widths, and confidence.
+
+    Raises:
+        ValueError: If the joints are not those of h36m17.
+    """
+    if true_poses.shape[1] != H36M17.num_joints:
+        raise ValueError(f"{true_poses.shape[1]} joints, skeleton h36m17 has {H36M17.num_joints}")
+    true, predicted = _to_numpy(true_poses), _to_numpy(predicted_poses)
+    concealed = np.zeros(true.shape[:2], dtype=bool) if hidden is None else hidden.cpu().numpy()
+    moments = np.unique(np.linspace(0, len(true) - 1, frames).round().astype(int))
+    errors = 1000 * np.linalg.norm(predicted - true, axis=-1).mean(axis=-1)
+    views = {"front": (0, "x (m)"), "side, z away from the camera": (2, "z (m)")}
+    num_rows = len(views) + (keypoints_2d is not None)
+    figure = _new_figure(1.8 * len(moments) + 0.8, 2.8 * num_rows + 0.9)
+    grid = figure.subplots(num_rows, len(moments), sharex="row", sharey="row", squeeze=False)
+    for column, moment in enumerate(moments):
+        grid[0, column].set_title(f"frame {moment}\n{errors[moment]:.0f} mm", fontsize=9)
+        for axes, (horizontal, label) in zip(grid[-2:, column], views.values(), strict=True):
+            for pose, style in ((true[moment], _TRUE), (predicted[moment], _PREDICTED)):
+                _draw_bones(axes, pose[:, [horizontal, 1]], style)
+            ringed = predicted[moment][concealed[moment]][:, [horizontal, 1]]
+            axes.plot(*ringed.T, linestyle="none", **_RING)
+            axes.set_xlabel(label, fontsize=8)
+        if keypoints_2d is not None:
+            keypoints = _to_numpy(keypoints_2d)[moment]
+            _draw_input(grid[0, column], keypoints, (keypoints[:, 2] > 0) & ~concealed[moment])
+    shown = np.concatenate((true[moments], predicted[moments])).reshape(-1, 3)
+    for axes, (horizontal, _) in zip(grid[-2:, 0], views.values(), strict=True):
+        _set_limits(axes, shown[:, [horizontal, 1]])
+    if keypoints_2d is not None:
+        visible = _to_numpy(keypoints_2d)[moments].reshape(-1, 3)
+        _set_limits(grid[0, 0], visible[visible[:, 2] > 0][:, :2])
+    names = ["2D input", *views] if keypoints_2d is not None else list(views)
+    for row, name in zip(grid, names, strict=True):
+        row[0].set_ylabel(f"{name}\ny down" + (" (m)" if name in views else ""), fontsize=8)
+    figure.suptitle(title, fontsize=11)
+    handles = [Line2D([], [], color=colour, label=name) for name, colour in _COLOURS.items()]
+    handles += [
+        Line2D([], [], color=_COLOURS["trunk"], label="true", **_TRUE),
+        Line2D([], [], color=_COLOURS["trunk"], label="predicted", **_PREDICTED),
+    ]
+    if hidden is not None:
+        handles.append(Line2D([], [], linestyle="none", label="hidden from the model", **_RING))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False)
+    return figure
+
+
+def draw_curves(path: Path, lines: MetricLines) -> None:
+    """Draw ``build_curves`` into a PNG file."""
+    _save(build_curves(lines), path)
+
+
+def build_curves(lines: MetricLines) -> Figure:
+    """Losses of one run by step: a panel per term, with training and every validation condition in it.
+
+    Args:
+        lines: Values named ``train/TERM`` and ``SPLIT/CONDITION/TERM``; a term's name begins with ``loss``.
+    """
+    terms = _loss_terms(lines)
+    num_columns = min(2, max(1, len(terms)))
+    num_rows = max(1, math.ceil(len(terms) / num_columns))
+    figure = _new_figure(5.2 * num_columns, 3.1 * num_rows + 0.4)
+    grid = figure.subplots(num_rows, num_columns, squeeze=False).flatten()
+    for axes, term in zip(grid, terms, strict=False):
+        _draw_term(axes, lines, term)
+        axes.set_title(_TERM_TITLES.get(term, term), fontsize=10)
+    for axes in grid[len(terms) :]:
+        axes.set_axis_off()
+    if not terms:
+        grid[0].text(0.5, 0.5, "no losses recorded", ha="center", va="center")
+    return figure
+
+
+def draw_comparison(
+    path: Path, runs: Mapping[str, MetricLines], *, term: str = "loss", condition: str = "masked"
+) -> None:
+    """Draw ``build_comparison`` into a PNG file."""
+    _save(build_comparison(runs, term=term, condition=condition), path)
+
+
+def build_comparison(
+    runs: Mapping[str, MetricLines],
+    *,
+    term: str = "loss",
+    condition: str = "masked",
+    split: str = "validation",
+) -> Figure:
+    """One loss term of several runs, training against validation, a panel per run.
+
+    The lowest validation loss is marked: where the curve rises after it, the run overfits. Panels have
+    their own vertical scale, because losses of different forms are not comparable.
+
+    Args:
+        runs: Name of a run -> its lines.
+        term: Loss term to draw.
+        condition: Condition of the validation.
+        split: Split of the validation.
+
+    Source:
+        The paper's Fig. 2.
+    """
+    figure = _new_figure(4.2 * len(runs), 3.6)
+    grid = figure.subplots(1, len(runs), sharex=True, squeeze=False)[0]
+    for axes, (name, lines) in zip(grid, runs.items(), strict=True):
+        axes.set_title(name, fontsize=10)
+        _draw_term(axes, lines, term, only=f"{split}/{condition}")
+        steps, values = _series(lines, f"{split}/{condition}/{term}")
+        if len(values):
+            best = int(values.argmin())
+            label = f"lowest: {values[best]:.4g} at step {steps[best]:g}"
+            axes.plot(
+                steps[best], values[best], "*", markersize=11, color=_VALIDATION_COLOURS[0], label=label
+            )
+            axes.legend(fontsize=8, frameon=False)
+    grid[0].set_ylabel(_TERM_TITLES.get(term, term), fontsize=9)
+    return figure
+
+
+def _draw_bones(
+    axes: Axes, joints: np.ndarray, style: Mapping[str, Any], visible: np.ndarray | None = None
+) -> None:
+    for parent, child in H36M17.bones:
+        if visible is None or (visible[parent] and visible[child]):
+            side = H36M17.joints[child].partition("_")[0]
+            colour = _COLOURS.get(side, _COLOURS["trunk"])
+            axes.plot(*joints[[parent, child]].T, color=colour, **style)
+
+
+def _draw_input(axes: Axes, keypoints: np.ndarray, visible: np.ndarray) -> None:
+    if not visible.any():
+        axes.text(0.5, 0.5, "all hidden", ha="center", va="center", transform=axes.transAxes, fontsize=9)
+    _draw_bones(axes, keypoints[:, :2], _PREDICTED, visible)
+    axes.plot(*keypoints[visible, :2].T, linestyle="none", marker=".", markersize=4, color="black")
+    axes.set_xlabel("x (half image widths)", fontsize=8)
+
+
+def _set_limits(axes: Axes, points: np.ndarray) -> None:
+    """Limits for a whole row of panels: equal scales, y down, some room around the points."""
+    if not len(points):
+        return
+    low, high = points.min(axis=0), points.max(axis=0)
+    centre, half = (low + high) / 2, 0.55 * (high - low) + 1e-6
+    half = np.maximum(half, 0.65 * half.max())
+    axes.set_xlim(centre[0] - half[0], centre[0] + half[0])
+    axes.set_ylim(centre[1] + half[1], centre[1] - half[1])
+    for panel in axes.get_shared_x_axes().get_siblings(axes):
+        panel.set_aspect("equal")
+        panel.tick_params(labelsize=7)
+        panel.locator_params(nbins=4)
+        panel.grid(alpha=0.2)
+
+
+def _draw_term(axes: Axes, lines: MetricLines, term: str, only: str | None = None) -> None:
+    """Training and validation of one term; ``only`` names the one validation to show."""
+    steps, values = _series(lines, f"train/{term}")
+    if len(values):
+        axes.plot(steps, values, color=_TRAIN_COLOUR, linewidth=0.8, alpha=0.35)
+        axes.plot(steps, _smooth(values), color=_TRAIN_COLOUR, linewidth=1.6, label="train")
+    highest, lowest = _extremes(values)
+    for number, (name, steps, values) in enumerate(_validations(lines, term)):
+        if only is not None and name != only:
+            continue
+        colour = _VALIDATION_COLOURS[0 if only else number % len(_VALIDATION_COLOURS)]
+        axes.plot(steps, values, color=colour, linewidth=1.6, marker="o", markersize=3.5, label=name)
+        highest, lowest = max(highest, values.max()), min(lowest, values.min())
+    if lowest > 0 and highest > _LOG_SCALE_RATIO * lowest:
+        axes.set_yscale("log")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8, frameon=False)
+    else:
+        axes.text(0.5, 0.5, f"no {term}", ha="center", va="center", transform=axes.transAxes)
+        axes.set_yticks([])
+    axes.set_xlabel("step", fontsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.tick_params(labelsize=8)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _extremes(values: np.ndarray) -> tuple[float, float]:
+    return (values.max(), values.min()) if len(values) else (-math.inf, math.inf)
+
+
+def _loss_terms(lines: MetricLines) -> list[str]:
+    names = {name.rpartition("/")[2] for line in lines for name in line if name.count("/")}
+    terms = {name for name in names if name.startswith("loss")}
+    return [term for term in _TERM_TITLES if term in terms] + sorted(terms - _TERM_TITLES.keys())
+
+
+def _validations(lines: MetricLines, term: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    groups = {name.rpartition("/")[0] for line in lines for name in line if name.endswith(f"/{term}")}
+    for group in sorted(groups - {"train"}):
+        steps, values = _series(lines, f"{group}/{term}")
+        if len(values):
+            yield group, steps, values
+
+
+def _series(lines: MetricLines, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values of one name, without values that are not finite."""
+    points = [(line["step"], line[name]) for line in lines if math.isfinite(line.get(name, math.nan))]
+    steps, values = np.asarray(points, dtype=float).reshape(-1, 2).T
+    return steps, values
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """Mean over a twentieth of the curve around each point; the steep beginning keeps its shape."""
+    half = len(values) // 40
+    sums = np.concatenate(([0.0], np.cumsum(values)))
+    place = np.arange(len(values))
+    before = np.minimum(half, place)
+    after = np.minimum(before, place[::-1])
+    return (sums[place + after + 1] - sums[place - before]) / (before + after + 1)
+
+
+def _to_numpy(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().to("cpu", torch.float32).numpy()
+
+
+def _new_figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=_DPI, format="png")
