@@ -72,7 +72,7 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the end, with checkpoints and evaluations on the way."""
-        batches = self._batches()
+        batches = self.batches()
         self.engine.train()
         with tqdm(
             total=self.num_steps,
@@ -139,7 +139,8 @@ class Trainer:
         )
         return save_checkpoint(self.engine, self.run_dir / "checkpoints", state, self.processes)
 
-    def _batches(self) -> Iterator[WindowBatch]:
+    def batches(self) -> Iterator[WindowBatch]:
+        """This rank's micro batches from the current position on."""
         dataset = self.corpus.training_set
         stream = TrainingStream(
             len(dataset),

@@ -1,0 +1,79 @@
+"""Target of a launcher in the tests: some optimizer updates, with the global gradient of each.
+
+python take_steps.py CONFIG.yaml OUTPUT.pt STEPS
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from langpose_dist.config import load_config
+from langpose_dist.data.corpus import Corpus
+from langpose_dist.train.checkpoint import TrainState
+from langpose_dist.train.engine import build_engine
+from langpose_dist.train.evaluate import Evaluator
+from langpose_dist.train.guard import FiniteGuard, Losses
+from langpose_dist.train.processes import join_processes, leave_processes
+from langpose_dist.train.run import build_task
+from langpose_dist.train.tracker import NullTracker
+from langpose_dist.train.trainer import Trainer
+
+
+class Recorder(FiniteGuard):
+    """Keeps what the loop shows its guard between backward pass and update."""
+
+    def __init__(self, guard: FiniteGuard, task: torch.nn.Module) -> None:
+        super().__init__(guard.processes)
+        self.task = task
+        self.losses: list[float] = []
+        self.gradients: list[list[torch.Tensor]] = []
+
+    def watch(self, step: int, summary: torch.Tensor, losses: Losses) -> None:
+        super().watch(step, summary, losses)
+        self.losses.append(float(summary[-2]))
+        self.gradients.append([p.grad.clone() for p in self.task.parameters() if p.grad is not None])
+
+
+def main(config_file: str, output: str, steps: int) -> None:
+    config = load_config(config_file)
+    processes = join_processes(config.train)
+    corpus = Corpus.open(config)
+    task = build_task(config, corpus, processes.device)
+    engine = build_engine(task, config, processes, num_steps=100)
+    Path(config.output).mkdir(parents=True, exist_ok=True)
+    evaluator = Evaluator(corpus, config, processes)
+    trainer = Trainer(
+        config=config,
+        run_dir=Path(config.output),
+        processes=processes,
+        corpus=corpus,
+        engine=engine,
+        evaluator=evaluator,
+        tracker=NullTracker(),
+        num_steps=100,
+        state=TrainState(0, 0, processes.world_size, config.train.zero_stage, corpus.manifest.fingerprint),
+    )
+    recorder = Recorder(trainer.guard, task)
+    trainer.guard = recorder
+    batches = trainer.batches()
+    engine.train()
+    for _ in range(steps):
+        trainer.train_step(batches)
+    evaluation = evaluator.run(engine.module)
+    if processes.is_main:
+        torch.save(
+            {
+                "losses": recorder.losses,
+                "gradients": recorder.gradients,
+                "metrics": evaluation.metrics(),
+                "num_windows": evaluation.num_windows,
+                "num_frames": evaluation.num_frames,
+            },
+            output,
+        )
+    leave_processes()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
