@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 from filelock import FileLock, Timeout
 
@@ -27,7 +27,10 @@ TRAIN = "train"
 """Split of clips that no rule matches."""
 
 MARKER = ".langpose-build"
-"""Lies in a folder while it is being built, and is the lock of the build."""
+"""Lies in a folder from the first byte of a build to its last."""
+
+LOCK = MARKER + ".lock"
+"""Held by the process that builds."""
 
 _OURS = re.compile(
     rf"[a-z][a-z0-9_-]*-[0-9]{{6}}[.]tar({re.escape(PARTIAL)})?|{re.escape(MANIFEST + PARTIAL)}"
@@ -35,6 +38,7 @@ _OURS = re.compile(
 _RULE = re.compile(r"(?P<split>[a-z][a-z0-9_-]*):(?P<field>\w+)=(?P<values>.+)")
 
 
+@runtime_checkable
 class Clip(Protocol):
     """A clip that was found and can be read."""
 
@@ -242,7 +246,7 @@ def check_output(out: Path, *, overwrite: bool) -> None:
             raise DataError(f"{out} holds a {MANIFEST} of something else; choose another folder")
         if not overwrite:
             raise DataError(f"{out} already holds a complete data set; add --overwrite to replace it")
-    elif not (out / MARKER).exists() and any(out.iterdir()):
+    elif not (out / MARKER).exists() and any(path.name != LOCK for path in out.iterdir()):
         raise DataError(f"{out} is not empty and holds no data of this package; choose another folder")
 
 
@@ -256,18 +260,12 @@ def _is_our_manifest(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _building(out: Path, *, overwrite: bool) -> Iterator[None]:
+    lock = FileLock(out / LOCK, timeout=0)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(out / MARKER, timeout=0)
         lock.acquire()
-    except Timeout:
-        raise DataError(
-            f"{out} is being built by another process; wait for it or choose another folder"
-        ) from None
-    except OSError as error:
-        raise DataError(f"{out} cannot be written: {error.strerror}; choose another folder") from None
-    with lock:
         check_output(out, overwrite=overwrite)  # again: another build may just have finished
+        (out / MARKER).touch()
         # The manifest goes first: what it lists is about to change.
         (out / MANIFEST).unlink(missing_ok=True)
         for path in out.iterdir():
@@ -275,3 +273,12 @@ def _building(out: Path, *, overwrite: bool) -> Iterator[None]:
                 path.unlink()
         yield
         (out / MARKER).unlink()
+        (out / LOCK).unlink(missing_ok=True)
+    except Timeout:
+        raise DataError(
+            f"{out} is being built by another process; wait for it or choose another folder"
+        ) from None
+    except OSError as error:
+        raise DataError(f"{out} cannot be written: {error.strerror}; make room or choose another") from None
+    finally:
+        lock.release()

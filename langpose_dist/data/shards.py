@@ -1,5 +1,6 @@
 """Shards: WebDataset tar files that are written whole, and read at random through the manifest's index."""
 
+import contextlib
 import hashlib
 import os
 import tarfile
@@ -117,7 +118,10 @@ class _OpenShard:
         return entry
 
     def abandon(self) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # on a full disk even closing fails
+            self._tar.close()
+        with contextlib.suppress(OSError):
+            self._file.close()
         self._partial.unlink(missing_ok=True)
 
     def _index(self) -> tuple[SampleEntry, ...]:

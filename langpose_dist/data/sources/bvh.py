@@ -18,7 +18,10 @@ from langpose_dist.data.sample import DataError, Sample, Span, make_key
 from langpose_dist.skeleton import BANDAI_NAMCO, H36M17
 
 RATE_TOLERANCE = 1e-3
-"""A rate this close to the target is the target: 0.0333333 s means 30 Hz."""
+"""A rate this close to the target is the target: 0.0333333 s and 0.0333 s mean 30 Hz."""
+
+ROUNDING = 1e-4
+"""A rate this close to a whole number is that number: 0.0083333 s means 120 Hz."""
 
 _FIELD = re.compile(r"\{(\w+)\}")
 
@@ -112,7 +115,7 @@ class BvhClip:
             OSError: If it cannot be read.
         """
         bvh = read_bvh(self.path)
-        fps = 1 / bvh.frame_time
+        fps = frame_rate(bvh.frame_time)
         points = {name: (point.joint, point.offset) for name, point in self.skeleton.points.items()}
         with np.errstate(over="ignore", invalid="ignore"):  # absurd values are refused below
             poses = map_joints(joint_positions(bvh, points), self.skeleton)
@@ -259,6 +262,12 @@ def map_joints(
     return poses * skeleton.unit_scale
 
 
+def frame_rate(frame_time: float) -> float:
+    """Frames per second of a file whose frame time was rounded when it was written."""
+    fps = 1 / frame_time
+    return float(round(fps)) if abs(fps / round(fps) - 1) <= ROUNDING else fps
+
+
 def resample(
     poses: Float64[np.ndarray, "T J 3"], fps: float, target_fps: float
 ) -> Float64[np.ndarray, "S J 3"]:
@@ -269,7 +278,7 @@ def resample(
         fps: Rate of the file.
         target_fps: Rate to give.
     """
-    if abs(fps / target_fps - 1) <= RATE_TOLERANCE:
+    if abs(target_fps / fps - 1) <= RATE_TOLERANCE * (1 + 1e-9):
         return poses
     last = len(poses) - 1
     # The margin keeps the last frame where rounding puts it a hair beyond the end.

@@ -1,0 +1,264 @@
+"""The commands as a user types them, in this process and, where one is killed, in another."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from langpose_dist.cli.main import main
+from langpose_dist.data.manifest import Manifest
+from langpose_dist.data.sample import DataError
+from langpose_dist.skeleton import H36M17
+
+MOTION = "HIERARCHY\nROOT {root}\n{{\nOFFSET 0 0 0\nCHANNELS 3 Xposition Yposition Zposition\n}}\nMOTION\n"
+SKELETON = """\
+dataset: dots
+pattern: '(?P<action>[a-z-]+)_(?P<style>[a-z-]+)_(?P<number>[0-9]+)'
+unit_scale: 1
+joints:
+"""
+
+
+def write_clip(folder: Path, name: str, num_frames: int = 4, root: str = "dot") -> None:
+    rows = "\n".join(f"{frame} 0 0" for frame in range(num_frames))
+    text = f"{MOTION.format(root=root)}Frames: {num_frames}\nFrame Time: 0.0333333\n{rows}\n"
+    (folder / f"{name}.bvh").write_text(text)
+
+
+@pytest.fixture
+def mocap(tmp_path: Path) -> Path:
+    """Six clips of a body whose joints all lie in one dot, and the skeleton file that reads them."""
+    folder = tmp_path / "mocap"
+    folder.mkdir()
+    for action in ("walk-turn-left", "run"):
+        for style in ("normal", "not-confident", "old"):
+            write_clip(folder, f"{action}_{style}_001")
+    lines = "".join(f"  {joint}: {{dot: 1}}\n" for joint in H36M17.joints)
+    (tmp_path / "dot.yaml").write_text(SKELETON + lines)
+    return folder
+
+
+def words(mocap: Path, *options: str) -> list[str]:
+    folder = mocap.parent
+    return [
+        *("data", "build", "bvh", "--input", str(mocap), "--out", str(folder / "out")),
+        *("--skeleton", str(folder / "dot.yaml"), *options),
+    ]
+
+
+def test_build_inspect_verify(mocap: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(mocap.parent / "out")
+    assert main(words(mocap, "--split", "validation:style=not-confident", "--shard-size", "3")) == 0
+    assert "train" in capsys.readouterr().out
+    assert main(["data", "inspect", out, "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["splits"]["train"]["clips"] == 4
+    assert summary["splits"]["train"]["frames"] == 16
+    assert summary["splits"]["train"]["shards"] == 2
+    assert summary["splits"]["validation"]["label_counts"] == {"run": 1, "walk turn left": 1}
+    assert summary["ranges"]["head"]["max"] == [0, 0, 0]
+    assert summary["build"]["split"] == ["validation:style=not-confident"]
+    assert main(["data", "inspect", out]) == 0
+    assert "walk turn left" in capsys.readouterr().out
+    assert main(["data", "verify", out]) == 0
+    assert capsys.readouterr().out == f"{out}: whole\n"
+    assert main(["data", "verify", out, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"root": out, "whole": True, "problems": []}
+
+
+def test_the_summary_as_json_is_all_that_is_on_standard_output(
+    mocap: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(mocap, "--json", "--label", "{style} {action}")) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["splits"]["train"]["label_counts"]["not confident run"] == 1
+    assert summary["fingerprint"] == Manifest.load(mocap.parent / "out").fingerprint
+
+
+def test_the_same_input_gives_the_same_data(mocap: Path) -> None:
+    assert main(words(mocap)) == 0
+    first = {path.name: path.read_bytes() for path in (mocap.parent / "out").iterdir()}
+    assert main(words(mocap, "--overwrite")) == 0
+    assert {path.name: path.read_bytes() for path in (mocap.parent / "out").iterdir()} == first
+
+
+def test_bad_input_is_skipped_counted_and_listed(mocap: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = (mocap / "run_old_001.bvh").read_text()
+    bad = {
+        "bad_old_001": "not a motion",
+        "bad_old_002": good[:40],
+        "bad_old_003": good.replace("Frames: 4", "Frames: 9"),
+        "bad_old_004": good.replace("Frames: 4", "Frames: 0"),
+        "bad_old_005": good.replace("2 0 0", "2 nan 0"),
+        "bad_old_006": good.replace("ROOT dot", "ROOT other"),
+        "noname": good,
+    }
+    for name, text in bad.items():
+        (mocap / f"{name}.bvh").write_text(text)
+    (mocap / "notes.txt").write_text("")
+    assert main(words(mocap)) == 0
+    shown = capsys.readouterr().out
+    assert "skipped 7: " in shown
+    assert "1 NaN or infinity" in shown
+    assert "1 files of other kinds" in shown
+    skipped = {item.source: item.reason for item in Manifest.load(mocap.parent / "out").skipped}
+    assert skipped == {
+        "bad_old_001.bvh": "not BVH: it does not begin with HIERARCHY",
+        "bad_old_002.bvh": "truncated hierarchy: no MOTION section",
+        "bad_old_003.bvh": "truncated motion: 4 of 9 frames",
+        "bad_old_004.bvh": "no frames",
+        "bad_old_005.bvh": "NaN or infinity: first in frame 2",
+        "bad_old_006.bvh": "joint missing from the file: dot",
+        "noname.bvh": "name does not match the pattern: noname",
+    }
+
+
+def drop_clips(mocap: Path) -> None:
+    for path in mocap.iterdir():
+        path.unlink()
+
+
+def spoil_clips(mocap: Path) -> None:
+    for path in mocap.iterdir():
+        path.write_text("x")
+
+
+def misname_clips(mocap: Path) -> None:
+    for number, path in enumerate(sorted(mocap.iterdir())):
+        path.rename(mocap / f"{number}.bvh")
+
+
+def occupy_output(mocap: Path) -> None:
+    (mocap.parent / "out").mkdir()
+    (mocap.parent / "out" / "thesis.doc").touch()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "options", "problem"),
+    [
+        (drop_clips, [], "has no .bvh file"),
+        (shutil.rmtree, [], "does not exist"),
+        (spoil_clips, [], "no clip is left of 6: 6 not BVH"),
+        (misname_clips, [], "no clip is left of 6: 6 name does not match the pattern"),
+        (occupy_output, [], "is not empty"),
+        (None, ["--split", "validation"], "must have the form"),
+        (None, ["--split", "validation:style=sad"], "there are normal, not confident, old"),
+        (None, ["--label", "mood"], "no field of the file names"),
+        (None, ["--skeleton", "bandai"], "neither a .yaml file nor one of bandai-namco"),
+        (None, ["--skeleton", "bandai-namco"], "no clip is left of 6"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_2(
+    mocap: Path,
+    capsys: pytest.CaptureFixture[str],
+    spoil: Callable[[Path], None] | None,
+    options: list[str],
+    problem: str,
+) -> None:
+    if spoil:
+        spoil(mocap)
+    assert main(words(mocap, *options)) == 2
+    printed = capsys.readouterr()
+    *_, line = printed.err.strip().split("\n")
+    assert line.startswith("langpose: error: ")
+    assert problem in line
+    assert printed.out == ""
+    assert not (mocap.parent / "out" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    "option", ["--fps=0", "--fps=nan", "--fps=fast", "--shard-size=0", "--shard-size=1.5"]
+)
+def test_numbers_out_of_range_are_refused(
+    mocap: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(words(mocap, option))
+    assert caught.value.code == 2
+    assert "must be a" in capsys.readouterr().err
+
+
+def test_a_complete_folder_is_not_replaced_by_accident(
+    mocap: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(mocap)) == 0
+    assert main(words(mocap)) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert main(["data", "verify", str(mocap.parent / "out")]) == 0
+
+
+def test_verify_prints_a_line_per_problem(mocap: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words(mocap, "--shard-size", "2")) == 0
+    out = mocap.parent / "out"
+    (out / "train-000000.tar").unlink()
+    os.truncate(out / "train-000001.tar", 5000)
+    capsys.readouterr()
+    assert main(["data", "verify", str(out)]) == 2
+    printed = capsys.readouterr()
+    lines = [line for line in printed.err.splitlines() if line.startswith("langpose: ")]
+    assert ["train-00000" in line for line in lines] == [True, True]
+    assert main(["data", "verify", str(out), "--json"]) == 2
+    assert len(json.loads(capsys.readouterr().out)["problems"]) == 2
+    assert main(["data", "verify", str(mocap)]) == 2
+
+
+def test_inspect_of_something_else_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "inspect", str(tmp_path)]) == 2
+    assert "langpose: error: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["build", "bvh"], ["inspect"], ["verify"]])
+def test_help_teaches_with_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["data", *command, "--help"])
+    assert caught.value.code == 0
+    assert f"langpose data {' '.join(command)}" in capsys.readouterr().out.split("example:")[1]
+
+
+def start(mocap: Path) -> subprocess.Popen[str]:
+    """A build of one clip per shard, returned when it is under way."""
+    command = [sys.executable, "-m", "langpose_dist.cli.main", *words(mocap, "--shard-size", "1")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+    first = mocap.parent / "out" / "train-000003.tar"
+    while not first.exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_build_that_is_stopped_is_not_data_and_can_be_run_again(
+    mocap: Path, number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for clip in range(500):
+        write_clip(mocap, f"walk_old_{clip:06d}")
+    process = start(mocap)
+    process.send_signal(number)
+    _, printed = process.communicate(timeout=60)
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+        assert "Traceback" not in printed
+        assert printed.rstrip().split("\n")[-1] == "langpose: interrupted"
+    else:
+        assert process.returncode == -signal.SIGKILL
+    out = mocap.parent / "out"
+    with pytest.raises(DataError, match="did not finish"):
+        Manifest.load(out)
+    assert main(["data", "verify", str(out)]) == 2
+
+    for path in mocap.glob("walk_old_0003*.bvh"):
+        path.unlink()
+    assert main(words(mocap, "--shard-size", "500")) == 0
+    manifest = Manifest.load(out)
+    assert sorted(path.name for path in out.iterdir()) == [
+        "manifest.json",
+        *[shard.name for shard in manifest.shards],
+    ]
+    assert main(["data", "verify", str(out)]) == 0

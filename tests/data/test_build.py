@@ -1,0 +1,221 @@
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from filelock import FileLock
+
+from langpose_dist.config import UserError
+from langpose_dist.data.build import (
+    LOCK,
+    MARKER,
+    SplitRule,
+    assign_splits,
+    build_shards,
+    count_reasons,
+    to_words,
+)
+from langpose_dist.data.manifest import Manifest, Skipped
+from langpose_dist.data.sample import DataError, Sample, Span
+
+
+@dataclass(frozen=True)
+class MadeClip:
+    key: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+    problem: Exception | None = None
+
+    @property
+    def source(self) -> str:
+        return f"{self.key}.bvh"
+
+    def load(self) -> Sample:
+        if self.problem:
+            raise self.problem
+        poses = np.full((4, 17, 3), len(self.key), np.float32)
+        return Sample(self.key, poses, (Span("walk", 0, 4),), {"dataset": "made", "fps": 30.0})
+
+
+def clips(*styles: str) -> list[MadeClip]:
+    return [MadeClip(f"clip_{n}", {"style": style, "number": str(n)}) for n, style in enumerate(styles)]
+
+
+def build(pairs: list[tuple[str, MadeClip]], out: Path, **options: Any) -> Manifest:
+    settings = {"dataset": "made", "source": "test", "fps": 30.0, "options": {}, "shard_size": 2}
+    return build_shards(pairs, out, **(settings | options))
+
+
+PAIRS = [("train", MadeClip(f"clip_{number}")) for number in range(5)]
+
+
+def splits(rules: list[str], found: list[MadeClip]) -> list[str]:
+    return [split for split, _ in assign_splits(found, [SplitRule.parse(rule) for rule in rules])]
+
+
+def test_values_match_as_words_or_as_in_the_file_name() -> None:
+    found = clips("old", "not confident", "tired")
+    assert splits(["validation:style=not-confident,Old"], found) == ["validation", "validation", "train"]
+    assert splits(["validation:style=not confident"], found) == ["train", "validation", "train"]
+    assert splits([], found) == ["train"] * 3
+
+
+def test_the_first_rule_that_matches_wins() -> None:
+    found = clips("old", "tired", "old")
+    assert splits(["test:number=0", "validation:style=old"], found) == ["test", "train", "validation"]
+
+
+def test_a_fraction_is_stable_when_clips_are_added() -> None:
+    rules = ["validation:fraction=0.2", "test:fraction=0.5"]
+    first = splits(rules, clips(*["old"] * 1000))
+    assert splits(rules, clips(*["old"] * 2000))[:1000] == first
+    # Four standard deviations of a binomial draw.
+    assert 149 < first.count("validation") < 251
+    assert 336 < first.count("test") < 464  # half of what validation left
+    assert splits(["test:fraction=1"], clips("old", "tired")) == ["test", "test"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "problem"),
+    [
+        ("validation", "must have the form"),
+        ("validation:style", "must have the form"),
+        ("Validation:style=old", "must have the form"),
+        ("../x:style=old", "must have the form"),
+        ("validation:fraction=0", "above 0 and at most 1"),
+        ("validation:fraction=1.5", "above 0 and at most 1"),
+        ("validation:fraction=nan", "above 0 and at most 1"),
+        ("validation:fraction=few", "above 0 and at most 1"),
+        ("validation:style=odl", "no clip has style 'odl'; there are old, tired"),
+        ("validation:mood=old", "no field 'mood'; there are fraction, number, style"),
+        ("validation:fraction=1e-9", "'validation' would hold none of the 2 clips"),
+    ],
+)
+def test_a_rule_that_selects_nothing_is_an_error(rule: str, problem: str) -> None:
+    with pytest.raises(DataError, match=problem):
+        splits([rule], clips("old", "tired"))
+
+
+def test_words_of_file_names() -> None:
+    assert to_words("walk-turn-left") == "walk turn left"
+    assert to_words("Raise_Up--Hand ") == "raise up hand"
+
+
+def test_what_cannot_be_read_is_listed_with_its_reason(tmp_path: Path) -> None:
+    pairs = [
+        ("train", MadeClip("good")),
+        ("train", MadeClip("bad", problem=UserError("truncated motion: 3 of 4 frames"))),
+        ("train", MadeClip("worse", problem=PermissionError(13, "Permission denied"))),
+    ]
+    manifest = build(
+        pairs, tmp_path / "out", skipped=[Skipped(source="a.bvh", reason="name: a")], num_ignored=3
+    )
+    assert manifest == Manifest.load(tmp_path / "out")
+    assert manifest.splits["train"].num_samples == 1
+    assert [(item.source, item.reason) for item in manifest.skipped] == [
+        ("a.bvh", "name: a"),
+        ("bad.bvh", "truncated motion: 3 of 4 frames"),
+        ("worse.bvh", "cannot be read: Permission denied"),
+    ]
+    assert manifest.num_ignored == 3
+    assert count_reasons([*manifest.skipped, Skipped(source="b", reason="name: b")]) == {
+        "name": 2,
+        "truncated motion": 1,
+        "cannot be read": 1,
+    }
+
+
+def test_a_mistake_in_the_reader_is_not_hidden_as_skipped_input(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        build([("train", MadeClip("clip", problem=ZeroDivisionError()))], tmp_path / "out")
+
+
+def test_nothing_left_is_an_error_and_touches_nothing(tmp_path: Path) -> None:
+    pairs = [("train", MadeClip("bad", problem=UserError("no frames")))]
+    with pytest.raises(DataError, match=r"no clip is left of 1: 1 no frames; first bad\.bvh: no frames"):
+        build(pairs, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    build(PAIRS, tmp_path / "out")
+    with pytest.raises(DataError, match="no clip is left"):
+        build(pairs, tmp_path / "out", overwrite=True)
+    assert Manifest.load(tmp_path / "out").splits["train"].num_samples == 5
+
+
+def test_only_data_lie_in_a_finished_folder(tmp_path: Path) -> None:
+    build([*PAIRS, ("validation", MadeClip("held_out"))], tmp_path / "out")
+    assert sorted(os.listdir(tmp_path / "out")) == [
+        "manifest.json",
+        "train-000000.tar",
+        "train-000001.tar",
+        "train-000002.tar",
+        "validation-000000.tar",
+    ]
+
+
+def test_a_complete_folder_is_replaced_only_on_request(tmp_path: Path) -> None:
+    first = build(PAIRS, tmp_path / "out")
+    with pytest.raises(DataError, match="add --overwrite"):
+        build(PAIRS, tmp_path / "out")
+    second = build(PAIRS[:3], tmp_path / "out", overwrite=True)
+    assert Manifest.load(tmp_path / "out") == second != first
+    assert sorted(os.listdir(tmp_path / "out")) == ["manifest.json", "train-000000.tar", "train-000001.tar"]
+
+
+def test_foreign_folders_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(DataError, match="not empty and holds no data of this package"):
+        build(PAIRS, tmp_path)
+    with pytest.raises(DataError, match="is a file"):
+        build(PAIRS, tmp_path / "notes.txt")
+    (tmp_path / "manifest.json").write_text('{"name": "a browser extension"}')
+    with pytest.raises(DataError, match="of something else"):
+        build(PAIRS, tmp_path, overwrite=True)
+    assert sorted(os.listdir(tmp_path)) == ["manifest.json", "notes.txt"]
+
+
+def test_what_an_interrupted_build_left_is_cleared(tmp_path: Path) -> None:
+    expected = build(PAIRS, tmp_path / "whole")
+
+    def interrupt(pairs: Any) -> Any:
+        yield from pairs[:4]
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        build(PAIRS, out, progress=interrupt)
+    assert (out / MARKER).exists()
+    with pytest.raises(DataError, match="did not finish"):
+        Manifest.load(out)
+    for name in ("train-000007.tar", "train-000008.tar.partial", "manifest.json.partial", "my-notes.txt"):
+        (out / name).write_text("stale")
+    assert build(PAIRS, out).fingerprint == expected.fingerprint
+    assert sorted(os.listdir(out)) == sorted([*os.listdir(tmp_path / "whole"), "my-notes.txt"])
+
+
+def test_an_interrupted_overwrite_leaves_no_old_manifest(tmp_path: Path) -> None:
+    build(PAIRS, tmp_path)
+
+    def interrupt(pairs: Any) -> Any:
+        yield pairs[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(PAIRS[:2], tmp_path, overwrite=True, progress=interrupt)
+    with pytest.raises(DataError, match="did not finish"):
+        Manifest.load(tmp_path)
+    assert build(PAIRS[:2], tmp_path).splits["train"].num_samples == 2
+
+
+def test_two_builds_do_not_share_a_folder(tmp_path: Path) -> None:
+    (tmp_path / MARKER).touch()
+    with FileLock(tmp_path / LOCK), pytest.raises(DataError, match="being built by another process"):
+        build(PAIRS, tmp_path)
+    assert build(PAIRS, tmp_path).splits["train"].num_samples == 5
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be written"):
+        build(PAIRS, tmp_path / "file" / "out")
