@@ -139,7 +139,7 @@ class _OpenShard:
 
 
 class ShardReader:
-    """Random access to the poses of a data set, for the process that uses it.
+    """Random access to the poses of a data set; one thread at a time.
 
     Files are opened when first read, so an instance can be handed to loader processes by fork or by pickle.
     Reads do not move a file position, and an inherited file can be read by parent and child alike.

@@ -268,7 +268,7 @@ def test_an_address_without_data_is_one_line(server: tuple[str, list[str]], tmp_
 
 
 @pytest.mark.parametrize(
-    "url", ["pipe:touch hacked", "pipe://touch hacked", "ftp://host/data", "file:///tmp"]
+    "url", ["pipe:touch hacked", "pipe://touch hacked", "ftp://host/data", "file:///data"]
 )
 def test_other_schemes_are_refused(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
