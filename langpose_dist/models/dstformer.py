@@ -13,7 +13,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from langpose_dist.config import ModelConfig
-from langpose_dist.models.layers import MLP, DropPath, SpatialAttention, StreamFusion, TemporalAttention
+from langpose_dist.models.layers import (
+    MLP,
+    DropPath,
+    SpatialAttention,
+    StreamFusion,
+    TemporalAttention,
+    without_autocast,
+)
 
 _NORM_EPS = 1e-6
 
@@ -137,5 +144,5 @@ class DSTformer(nn.Module):
         bfloat16 has steps of 4 mm at one metre, so this last, cheap product is not left to autocast.
         """
         wide = representation.to(torch.promote_types(representation.dtype, torch.float32))
-        with torch.autocast(representation.device.type, enabled=False):
+        with without_autocast(representation.device.type):
             return self.head(wide)

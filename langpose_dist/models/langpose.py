@@ -1,6 +1,6 @@
 """LangPose: the motion encoder with its pose head, and the two poolings that meet in one feature space."""
 
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -44,7 +44,7 @@ class LangPose(nn.Module):
         self.text_encoder = text_encoder
 
     @classmethod
-    def build(cls, config: RunConfig, text_dim: int, text_encoder: TextBackbone | None = None) -> Self:
+    def build(cls, config: RunConfig, text_dim: int, text_encoder: TextBackbone | None = None) -> "LangPose":
         """A model to train, from ``config.model.initial_weights`` where it names a file.
 
         Raises:

@@ -8,6 +8,7 @@ Source:
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from jaxtyping import Float
@@ -22,9 +23,16 @@ def _to_matmul_dtype(x: Tensor) -> Tensor:
     first makes it once.
     """
     device_type = x.device.type
-    if torch.is_autocast_enabled(device_type):
+    if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
         return x.to(torch.get_autocast_dtype(device_type))
     return x
+
+
+def without_autocast(device_type: str) -> AbstractContextManager[object]:
+    """Autocast turned off, also on devices that have none, such as meta."""
+    if torch.amp.is_autocast_available(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()
 
 
 class SplitLinear(nn.Module):

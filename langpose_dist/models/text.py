@@ -12,7 +12,7 @@ import importlib.util
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -49,6 +49,7 @@ class TextBackbone(nn.Module):
         if getattr(model, "pooler", None) is not None:
             model.pooler = None
         self.model = model
+        self.train(model.training)
 
     @property
     def dim(self) -> int:
@@ -64,7 +65,7 @@ class TextBackbone(nn.Module):
         return json.dumps(self.model.config.to_diff_dict(), sort_keys=True)
 
     @classmethod
-    def from_architecture(cls, architecture: str) -> Self:
+    def from_architecture(cls, architecture: str) -> "TextBackbone":
         """A model with random weights, to load a state dict into."""
         from transformers import AutoConfig, AutoModel
 

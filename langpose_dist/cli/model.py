@@ -1,0 +1,55 @@
+"""``langpose model``: what a configuration's model consists of."""
+
+import argparse
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+from langpose_dist.config import load_config
+
+if TYPE_CHECKING:
+    from langpose_dist.models.summary import ModelSummary
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    """Add ``model`` to the command line."""
+    parser = subparsers.add_parser("model", help="what the model consists of")
+    commands = parser.add_subparsers(title="commands", dest="model_command", metavar="COMMAND", required=True)
+    summary = commands.add_parser(
+        "summary", help="parameters and FLOPs of each part, counted without allocating the model"
+    )
+    summary.add_argument("--config", metavar="FILE", help="YAML file; default: the paper's model")
+    summary.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="overrides, for example model.depth=3"
+    )
+    summary.add_argument("--batch-size", type=int, default=1, metavar="N", help="windows (default: 1)")
+    summary.add_argument("--json", action="store_true", help="print the report as JSON")
+    summary.set_defaults(handler=run_summary)
+
+
+def run_summary(arguments: argparse.Namespace) -> int:
+    """Print the summary."""
+    config = load_config(arguments.config, arguments.overrides)
+
+    from langpose_dist.models.summary import summarize
+
+    summary = summarize(config, arguments.batch_size)
+    if arguments.json:
+        content = {**dataclasses.asdict(summary), "total": dataclasses.asdict(summary.total)}
+        print(json.dumps(content, indent=2))
+    else:
+        print(_table(summary))
+    return 0
+
+
+def _table(summary: "ModelSummary") -> str:
+    lines = [
+        f"{summary.batch_size} x {summary.num_frames} frames",
+        f"{'part':<14}{'parameters':>14}{'trainable':>14}{'GFLOP forward':>16}{'GFLOP step':>14}",
+    ]
+    lines += [
+        f"{part.name:<14}{part.parameters:>14,}{part.trainable:>14,}"
+        f"{part.flops_forward / 1e9:>16.3f}{part.flops_step / 1e9:>14.3f}"
+        for part in (*summary.parts, summary.total)
+    ]
+    return "\n".join((*lines, *summary.notes))
