@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from langpose_dist import __version__
-from langpose_dist.cli import data, doctor, registry, train
+from langpose_dist.cli import data, doctor, model, registry, train
 from langpose_dist.config import UserError
 
-_COMMANDS = (doctor, data, train, registry)
+_COMMANDS = (doctor, data, model, train, registry)
 """In the order of their use, as help lists them."""
 
 

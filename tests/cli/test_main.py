@@ -112,6 +112,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["--help"], 0),
         (["data", "build", "--help"], 0),
         (["train", "--help"], 0),
+        (["model", "summary", "--help"], 0),
         (["registry", "--help"], 0),
         (["doctr"], 2),
         (["train", "--config", "no-such-file.yaml"], 2),
