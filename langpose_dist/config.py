@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from langpose_dist.environment import redact
+
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -333,8 +335,13 @@ class RunConfig(_Section):
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain containers, as in YAML and JSON."""
-        return self.model_dump(mode="json")
+        """Plain containers for YAML and JSON, fit to be written down: no URL keeps its credentials."""
+        return {
+            name: {key: _public(value) for key, value in section.items()}
+            if isinstance(section, dict)
+            else _public(section)
+            for name, section in self.model_dump(mode="json").items()
+        }
 
     def to_flat(self) -> dict[str, Any]:
         """Dotted key -> plain value."""
@@ -380,6 +387,10 @@ def build_config(content: Mapping[str, Any]) -> RunConfig:
         return RunConfig.model_validate(content)
     except ValidationError as error:
         raise ConfigError("; ".join(_explain(item) for item in error.errors())) from None
+
+
+def _public(value: Any) -> Any:
+    return redact(value) if isinstance(value, str) else value
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from langpose_dist.config import RunConfig, describe_keys, load_config
+from langpose_dist.environment import redact
 
 _EXAMPLES = """examples:
   langpose train --config configs/pretrain/small.yaml data.path=data/bandai output=runs/small
@@ -58,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"weights: {result.weights}")
         print(f"evaluation: {result.run_dir / 'evaluation.json'}")
         if result.run_id is not None:
-            print(f"MLflow run: {result.run_id} at {config.tracking.uri}")
+            print(f"MLflow run: {result.run_id} at {redact(config.tracking.uri)}")
         if result.registered is not None:
             print(
                 f"registered: {result.registered}, "

@@ -26,11 +26,11 @@ class MetricsFile:
             file.write(json.dumps({"step": step, **metrics}) + "\n")
 
 
-def read_metrics(path: Path) -> list[dict[str, float]]:
+def read_metrics(path: Path) -> list[dict[str, float | int]]:
     """The lines of a metrics file, oldest first; a last line cut off by a crash is left out."""
     if not path.is_file():
         return []
-    lines: list[dict[str, float]] = []
+    lines: list[dict[str, float | int]] = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             lines.append(json.loads(line))
