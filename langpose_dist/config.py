@@ -4,9 +4,11 @@ A default is written here and nowhere else; a YAML file holds only what differs 
 raises ``ConfigError`` with one line that names the key, the value and the remedy.
 """
 
+import copy
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -21,6 +23,8 @@ NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Range = tuple[float, float]
+
+_SCIENTIFIC = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
 
 
 class UserError(ValueError):
@@ -371,7 +375,16 @@ def load_config(path: Path | str | None, overrides: Iterable[str] = ()) -> RunCo
     Raises:
         ConfigError: With one line that says what is wrong and what would be right.
     """
-    content = _read_yaml(Path(path)) if path is not None else {}
+    return override_config(_read_yaml(Path(path)) if path is not None else {}, overrides)
+
+
+def override_config(content: Mapping[str, Any], overrides: Iterable[str]) -> RunConfig:
+    """Apply ``key.sub=value`` overrides to plain containers and check the result.
+
+    Raises:
+        ConfigError: With one line that says what is wrong and what would be right.
+    """
+    content = copy.deepcopy(dict(content))
     for override in overrides:
         _apply_override(content, override)
     return build_config(content)
@@ -424,22 +437,15 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise ConfigError(f"override {override!r}: the value is not YAML") from None
-    # YAML 1.1 reads 1e-3 as a string; numbers are what a user means.
-    if isinstance(value, str):
-        value = _as_number(value)
+    # YAML 1.1 reads 1e-3 as a string; a number is what a user means.
+    if isinstance(value, str) and _SCIENTIFIC.fullmatch(value):
+        value = float(value)
     *sections, last = key.split(".")
     for section in sections:
         content = content.setdefault(section, {})
         if not isinstance(content, dict):
             raise ConfigError(f"override {override!r}: {section} is a value, not a section")
     content[last] = value
-
-
-def _as_number(text: str) -> str | float:
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def _explain(error: Mapping[str, Any]) -> str:

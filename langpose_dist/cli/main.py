@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from langpose_dist import __version__
-from langpose_dist.cli import data, doctor, model, registry, train
+from langpose_dist.cli import data, doctor, evaluate, model, registry, train
 from langpose_dist.config import UserError
 
-_COMMANDS = (doctor, data, model, train, registry)
+_COMMANDS = (doctor, data, model, train, evaluate, registry)
 """In the order of their use, as help lists them."""
 
 
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: From argparse, with 2 for bad arguments and 0 after ``--help`` and ``--version``.
     """
-    arguments = _build_parser().parse_args(argv)
+    arguments = _parse(argv)
     try:
         status = arguments.handler(arguments)
         # Here and not when the interpreter ends, where a closed pipe would print a warning.
@@ -66,6 +66,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         # What is still buffered must go somewhere, or the interpreter complains when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = _build_parser()
+    arguments, left = parser.parse_known_args(argv)
+    # argparse takes a list of words from one place only; overrides may stand on both sides of options.
+    overrides = getattr(arguments, "overrides", None)
+    if left and (overrides is None or not all(re.match(r"[\w.]+=", word) for word in left)):
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    if left:
+        arguments.overrides = [*(overrides or []), *left]
+    return arguments
 
 
 def _build_parser() -> argparse.ArgumentParser:

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Sequence
 
 from langpose_dist.config import RunConfig, describe_keys, load_config
-from langpose_dist.environment import redact
 
 _EXAMPLES = """examples:
   langpose train --config configs/pretrain/small.yaml data.path=data/bandai output=runs/small
@@ -58,8 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
     if result is not None:
         print(f"weights: {result.weights}")
         print(f"evaluation: {result.run_dir / 'evaluation.json'}")
-        if result.run_id is not None:
-            print(f"MLflow run: {result.run_id} at {redact(config.tracking.uri)}")
+        if result.record:
+            print("MLflow run: {run_id} at {tracking_uri}".format(**result.record))
         if result.registered is not None:
             print(
                 f"registered: {result.registered}, "

@@ -8,6 +8,7 @@ any batch size.
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from torch.utils.data import DataLoader
@@ -113,7 +114,7 @@ def load_batches(
         UserError: If a shard cannot be read as the manifest says.
     """
     # Each request list is one item, so whole batches cross the process boundary, not samples.
-    batches = DataLoader(
+    batches: Iterable[WindowBatch | UserError] = DataLoader(
         dataset,
         batch_size=None,
         sampler=requests,
@@ -128,5 +129,5 @@ def load_batches(
         yield batch
 
 
-def _as_it_is(batch: WindowBatch | UserError) -> WindowBatch | UserError:
+def _as_it_is(batch: Any) -> Any:
     return batch

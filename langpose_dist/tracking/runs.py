@@ -55,7 +55,7 @@ class MLflowTracker:
         data_fingerprint: str,
         environment: Mapping[str, str],
         run_id: str | None = None,
-    ) -> str:
+    ) -> dict[str, str]:
         """Create a run, or continue one, and record what defines it.
 
         Args:
@@ -66,7 +66,7 @@ class MLflowTracker:
             run_id: Run to continue. If the store does not know it any more, a new one is created.
 
         Returns:
-            The run's id.
+            What finds the run again: ``run_id``, and ``tracking_uri`` without credentials.
 
         Raises:
             UserError: If the store cannot be used, or the model's name or alias is none.
@@ -98,7 +98,7 @@ class MLflowTracker:
             client.log_text(run_id, redact(config.to_yaml()), "config.yaml")
             client.log_text(run_id, json.dumps(environment, indent=2), "environment.json")
         self._started = client, run_id, config
-        return run_id
+        return {"run_id": run_id, "tracking_uri": redact(uri)}
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Record values of one step; they are sent together every few seconds."""
@@ -140,9 +140,6 @@ class MLflowTracker:
                 tags=self._tags,
             )
         except Exception as error:
-            import traceback
-
-            traceback.print_exc()
             _logger.error("the model was not registered: %s; its weights are in %s", one_line(error), weights)
             return None
 
@@ -178,6 +175,20 @@ class MLflowTracker:
         if not self._has_warned:
             self._has_warned = True
             _logger.warning("MLflow does not answer, training goes on without it: %s", one_line(error))
+
+
+def add_metrics(uri: str, run_id: str, metrics: Mapping[str, float], step: int) -> None:
+    """Add values to a run that may have ended long ago.
+
+    Raises:
+        UserError: If the store does not answer or does not know the run.
+    """
+    client = connect(resolve_uri(uri), create=False)
+    now = time.time_ns() // 1_000_000
+    with explained(f"the metrics cannot be added to run {run_id} at {redact(uri)}"):
+        client.log_batch(
+            run_id, [Metric(metric_name(name), value, now, step) for name, value in metrics.items()]
+        )
 
 
 def metric_name(name: str) -> str:

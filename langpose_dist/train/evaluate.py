@@ -122,7 +122,7 @@ class Evaluator:
         self.split = config.data.validation_split
         windows = corpus.windows(self.split, stride=config.window.num_frames)
         self.windows = windows[: config.evaluation.max_windows]
-        self._mean_pose: Tensor | None = None
+        self._mean_pose: dict[str, float] | None = None
 
     @torch.no_grad()
     def run(self, task: PretrainTask) -> Evaluation:
@@ -137,7 +137,8 @@ class Evaluator:
                 rows, conditions[condition] = self._condition(
                     task, dataset, text_features, condition, pictures
                 )
-            mean_pose = self._evaluate_mean_pose()
+            # Of the data alone: the same however often the model is evaluated.
+            self._mean_pose = self._mean_pose or self._evaluate_mean_pose()
         num_labels = len(self.corpus.vocabulary)
         return Evaluation(
             split=self.split,
@@ -146,7 +147,7 @@ class Evaluator:
             num_labelled=rows.labelled,
             num_labels=num_labels,
             conditions=conditions,
-            mean_pose=mean_pose,
+            mean_pose=self._mean_pose,
             chance={
                 "r_at_1": chance_recall(num_labels, 1),
                 "r_at_3": chance_recall(num_labels, 3),
@@ -211,13 +212,12 @@ class Evaluator:
         return Rows(len(everyone), int(frames.sum()), len(ranks)), values
 
     def _evaluate_mean_pose(self) -> dict[str, float]:
-        if self._mean_pose is None:
-            self._mean_pose = self._compute_mean_pose()
+        mean_pose = self._compute_mean_pose()
         dataset = self.corpus.dataset(self.windows, Augmentation.evaluation("clean"))
         records: list[dict[str, float]] = []
         for windows in self._batches(dataset, "evaluate mean pose"):
             batch = observe(windows, self.config.camera, self.config.noise)
-            predicted = self._mean_pose.expand_as(batch.poses_3d)
+            predicted = mean_pose.expand_as(batch.poses_3d)
             records += _records(_pose_columns(predicted, batch), windows)
         return self._summarise(records)[1]
 

@@ -39,7 +39,8 @@ class TrainingResult:
     run_dir: Path
     weights: Path
     evaluation: dict[str, Any]
-    run_id: str | None
+    record: dict[str, str]
+    """What finds the run in its tracking store: ``run_id`` and ``tracking_uri``; empty without tracking."""
     registered: str | None
 
 
@@ -123,7 +124,7 @@ def _train(
     environment = describe_environment(
         devices=processes.gather(processes.describe_device()), world_size=processes.world_size
     )
-    run_id = _start_tracking(config, run_dir, corpus, environment, tracker, processes)
+    record = _start_tracking(config, run_dir, corpus, environment, tracker, processes)
     status = "FAILED"
     try:
         trainer = Trainer(
@@ -161,7 +162,7 @@ def _train(
         for path in draw_pictures(evaluation.pictures, run_dir / "pictures"):
             tracker.log_artifact(path, "pictures")
         registered = tracker.register(weights)
-        return TrainingResult(run_dir, weights, report, run_id, registered)
+        return TrainingResult(run_dir, weights, report, record, registered)
     except KeyboardInterrupt:
         status = "KILLED"
         raise
@@ -259,14 +260,14 @@ def _start_tracking(
     environment: dict[str, str],
     tracker: Tracker,
     processes: Processes,
-) -> str | None:
-    run_id: str | None = None
+) -> dict[str, str]:
+    record: dict[str, str] = {}
     error: UserError | None = None
     if processes.is_main:
         file = run_dir / "run.json"
         known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         try:
-            run_id = tracker.start(
+            record = tracker.start(
                 config=config,
                 run_dir=run_dir,
                 data_fingerprint=corpus.manifest.fingerprint,
@@ -275,13 +276,13 @@ def _start_tracking(
             )
         except UserError as problem:
             error = problem
-        file.write_text(
-            json.dumps({"run_id": run_id, "environment": environment}, indent=2), encoding="utf-8"
-        )
-    run_id, error = processes.broadcast((run_id, error))
+        else:
+            content = {**record, "environment": environment}
+            file.write_text(json.dumps(content, indent=2), encoding="utf-8")
+    record, error = processes.broadcast((record, error))
     if error is not None:
         raise error
-    return run_id
+    return record
 
 
 def _export(

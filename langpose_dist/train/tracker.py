@@ -21,8 +21,8 @@ class Tracker(Protocol):
         data_fingerprint: str,
         environment: Mapping[str, str],
         run_id: str | None,
-    ) -> str | None:
-        """Open a run, or go on with ``run_id``; returns the run's id."""
+    ) -> dict[str, str]:
+        """Open a run, or go on with ``run_id``; returns what finds its record again."""
         ...
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
@@ -53,9 +53,9 @@ class NullTracker:
         data_fingerprint: str,
         environment: Mapping[str, str],
         run_id: str | None,
-    ) -> str | None:
+    ) -> dict[str, str]:
         """No run is opened."""
-        del config, run_dir, data_fingerprint, environment, run_id
+        return {}
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Nothing is recorded."""

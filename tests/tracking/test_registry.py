@@ -58,7 +58,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Registered:
     model = LangPose(config, text_dim=12).eval()
     save_weights(folder / "model.safetensors", model, config, {})
     tracker = MLflowTracker(config.tracking)
-    run_id = tracker.start(
+    record = tracker.start(
         config=config, run_dir=folder, data_fingerprint="data-1", environment={"git_commit": "abc"}
     )
     tracker.log_metrics({"validation/clean/mpjpe_mm": 80.5}, 1)
@@ -66,7 +66,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Registered:
     tracker.log_metrics({"validation/clean/mpjpe_mm": 70.5}, 2)
     assert tracker.register(folder / "model.safetensors") == "lifter/2"
     tracker.finish("FINISHED")
-    return Registered(config.tracking.uri, config, model, folder / "model.safetensors", run_id)
+    return Registered(config.tracking.uri, config, model, folder / "model.safetensors", record["run_id"])
 
 
 @pytest.fixture

@@ -43,10 +43,10 @@ def start(
     tracker = MLflowTracker(config.tracking)
     protocol: Tracker = tracker  # checked by pyright
     assert protocol is tracker
-    run_id = tracker.start(
+    record = tracker.start(
         config=config, run_dir=run_dir, data_fingerprint="data-1", environment=ENVIRONMENT, run_id=run_id
     )
-    return tracker, run_id
+    return tracker, record["run_id"]
 
 
 def artifact(client: MlflowClient, run_id: str, name: str, folder: Path) -> str:

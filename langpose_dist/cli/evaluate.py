@@ -1,0 +1,72 @@
+"""``langpose evaluate``: the numbers of a trained model."""
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from langpose_dist.config import UserError
+
+_EXAMPLES = """examples:
+  langpose evaluate --run runs/small
+  langpose evaluate --run runs/small evaluation.conditions=[clean] --json
+  langpose evaluate --weights model.safetensors data.path=data/bandai --out evaluation.json
+
+With --run the numbers go into the run's MLflow record too, unless tracking.enabled=false.
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="pose errors and label retrieval of a trained model",
+        description="Evaluate on every window of the validation split: exact, noisy and masked 2D input.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_EXAMPLES,
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run", metavar="DIR", type=Path, help="folder of a finished run")
+    source.add_argument("--weights", metavar="FILE", type=Path, help="exported model.safetensors")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="write the report as JSON to this file too")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="override, such as data.path=data/bandai"
+    )
+    parser.set_defaults(handler=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Evaluate and report."""
+    from langpose_dist.train.evaluate_weights import evaluate_weights, read_run
+
+    weights, record = read_run(arguments.run) if arguments.run else (arguments.weights, {})
+    if arguments.out is not None and not arguments.out.parent.is_dir():
+        raise UserError(f"--out {arguments.out}: folder {arguments.out.parent} does not exist")
+    found = evaluate_weights(weights, arguments.overrides)
+    if arguments.out is not None:
+        arguments.out.write_text(json.dumps(found.report, indent=2), encoding="utf-8")
+    if record.get("run_id") and found.config.tracking.enabled:
+        from langpose_dist.tracking.runs import add_metrics
+
+        add_metrics(record["tracking_uri"], record["run_id"], found.evaluation.metrics(), found.step)
+    print(json.dumps(found.report, indent=2) if arguments.json else describe(found.report))
+    return 0
+
+
+def describe(report: Mapping[str, Any]) -> str:
+    """The numbers as a table for a person."""
+    names = ["mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm_s", "r_at_1", "r_at_3", "median_rank"]
+    rows = {**report["conditions"], "mean pose": report["mean_pose"], "chance": report["chance"]}
+    lines = [" ".join([f"{report['split']:12}", *(f"{name:>11}" for name in names)])]
+    for title, values in rows.items():
+        cells = [f"{values[name]:11.3f}" if name in values else f"{'-':>11}" for name in names]
+        lines.append(" ".join([f"{title:12}", *cells]))
+    lines.append(
+        f"{report['num_windows']} windows, {report['num_frames']} frames of {report['dataset']} "
+        f"({report['data_fingerprint'][:16]}), {report['num_labels']} labels; "
+        f"2D input: {report['source_2d']}; "
+        f"configuration {report['config_hash']}, commit {report['commit'][:12]}"
+    )
+    return "\n".join(lines)

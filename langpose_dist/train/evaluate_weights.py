@@ -1,0 +1,92 @@
+"""Evaluating exported weights, apart from the run that made them."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from langpose_dist.config import RunConfig, UserError, override_config
+from langpose_dist.data.corpus import Corpus
+from langpose_dist.environment import describe_environment
+from langpose_dist.models.langpose import LangPose
+from langpose_dist.models.text import load_text_encoder
+from langpose_dist.models.weights import load_langpose, read_header
+from langpose_dist.tasks.pretrain import LabelTable, PretrainTask
+from langpose_dist.train.evaluate import Evaluation, Evaluator
+from langpose_dist.train.processes import join_processes, leave_processes
+from langpose_dist.train.run import resolve_autocast
+
+# The weights fix these; another value would describe another model.
+_FIXED = ("model.", "text.", "window.num_frames", "loss.contrastive")
+
+
+@dataclass(frozen=True)
+class WeightsEvaluation:
+    """Numbers of exported weights, with all that is needed to understand them."""
+
+    config: RunConfig
+    evaluation: Evaluation
+    report: Mapping[str, Any]
+    step: int
+
+
+def evaluate_weights(weights: Path, overrides: Iterable[str] = ()) -> WeightsEvaluation:
+    """Evaluate a ``model.safetensors`` on the data that its configuration, or an override, names.
+
+    Args:
+        weights: As exported by a run.
+        overrides: ``key.sub=value`` on the configuration in the file's header.
+
+    Raises:
+        UserError: If the file, the data or an override does not fit.
+    """
+    overrides = list(overrides)
+    for override in overrides:
+        key = override.partition("=")[0]
+        if key.startswith(_FIXED):
+            raise UserError(f"{key} belongs to the weights and cannot be overridden in an evaluation")
+    model, stored = load_langpose(weights)
+    header = read_header(weights)
+    config = override_config(stored.to_dict(), overrides)
+    processes = join_processes(config.train)
+    try:
+        corpus = Corpus.open(config)
+        task = _build_task(model, config, corpus)
+        task.autocast = resolve_autocast(config, processes.device)
+        evaluation = Evaluator(corpus, config, processes).run(task.to(processes.device))
+    finally:
+        leave_processes()
+    environment = describe_environment(devices=[processes.describe_device()])
+    report = evaluation.report(
+        weights=str(weights),
+        step=int(header.get("step", 0)),
+        seed=config.seed,
+        dataset=corpus.manifest.dataset,
+        data_fingerprint=corpus.manifest.fingerprint,
+        trained_on_fingerprint=header.get("data_fingerprint", "unknown"),
+        config_hash=config.hash(),
+        commit=environment["git_commit"],
+        commit_dirty=environment["git_dirty"],
+        trained_at_commit=header.get("commit", "unknown"),
+    )
+    return WeightsEvaluation(config, evaluation, report, int(header.get("step", 0)))
+
+
+def _build_task(model: LangPose, config: RunConfig, corpus: Corpus) -> PretrainTask:
+    encoder = load_text_encoder(config.text)
+    labels = LabelTable.compute(encoder, corpus.vocabulary.labels, frozen=config.text.frozen)
+    return PretrainTask(model, labels, config)
+
+
+def read_run(run_dir: Path) -> tuple[Path, Mapping[str, Any]]:
+    """The weights of a run's folder, and what ``run.json`` says of its record.
+
+    Raises:
+        UserError: If the folder holds no finished run.
+    """
+    weights = run_dir / "model.safetensors"
+    if not weights.is_file():
+        raise UserError(f"{run_dir} holds no finished run: {weights} does not exist")
+    file = run_dir / "run.json"
+    return weights, json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
