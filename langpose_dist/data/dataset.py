@@ -93,6 +93,19 @@ class WindowDataset(Dataset["WindowBatch | UserError"]):
             return error
 
     def _load(self, requests: Sequence[Request]) -> WindowBatch:
+        windows = [self.windows[max(number, 0)] for _, number in requests]
+        return self.assemble(
+            requests,
+            [self.reader.read_poses(item.shard, item.sample, item.start, item.stop) for item in windows],
+        )
+
+    def assemble(self, requests: Sequence[Request], poses: Sequence[np.ndarray]) -> WindowBatch:
+        """A batch of windows whose frames have been read, with their draws.
+
+        Args:
+            requests: Which windows, in which epochs.
+            poses: Frames of each; world coordinates, metres.
+        """
         batch, frames, joints = len(requests), self.config.window.num_frames, H36M17.num_joints
         arrays = {
             "poses_3d": np.empty((batch, frames, joints, 3), np.float32),
@@ -107,9 +120,7 @@ class WindowDataset(Dataset["WindowBatch | UserError"]):
             "positions": np.empty(batch, np.int64),
         }
         for row, (epoch, number) in enumerate(requests):
-            window = self.windows[max(number, 0)]
-            poses = self.reader.read_poses(window.shard, window.sample, window.start, window.stop)
-            self._fill(arrays, row, window, poses, (epoch, max(number, 0)))
+            self._fill(arrays, row, poses[row], (epoch, max(number, 0)))
             arrays["positions"][row] = number
         return WindowBatch(
             **{name: torch.from_numpy(array) for name, array in arrays.items()},
@@ -120,10 +131,9 @@ class WindowDataset(Dataset["WindowBatch | UserError"]):
         """``clip:first_frame`` of a window."""
         return f"{self.windows[number].key}:{self.windows[number].start}"
 
-    def _fill(
-        self, arrays: dict[str, np.ndarray], row: int, window: Window, poses: np.ndarray, request: Request
-    ) -> None:
+    def _fill(self, arrays: dict[str, np.ndarray], row: int, poses: np.ndarray, request: Request) -> None:
         """Write one window's motion and draws into its row of every array."""
+        window = self.windows[request[1]]
         config, frames, num_valid = self.config, self.config.window.num_frames, len(poses)
         draws = {draw: generator(config.seed, *request, draw) for draw in Draw}
         arrays["poses_3d"][row, :num_valid] = poses

@@ -11,12 +11,13 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from langpose_dist.batch import WindowBatch
 from langpose_dist.config import UserError
 from langpose_dist.data.dataset import Request, WindowDataset
 from langpose_dist.data.draws import EVALUATION_EPOCH, Draw, generator
+from langpose_dist.data.streaming import StreamingWindows
 
 
 @lru_cache(maxsize=2)
@@ -113,7 +114,30 @@ def load_batches(
     Raises:
         UserError: If a shard cannot be read as the manifest says.
     """
-    # Each request list is one item, so whole batches cross the process boundary, not samples.
+    return _read(dataset, requests, num_workers=num_workers, pin_memory=pin_memory)
+
+
+def stream_batches(
+    windows: StreamingWindows, *, num_workers: int, pin_memory: bool = False
+) -> Iterator[WindowBatch]:
+    """Read micro batches of the inexact stream, ahead of their use.
+
+    Args:
+        windows: Endless.
+        num_workers: Reading processes; 0 reads in this one.
+        pin_memory: Put batches into page-locked memory, for copies to a GPU.
+
+    Raises:
+        UserError: If a shard cannot be read as the manifest says.
+    """
+    return _read(windows, None, num_workers=num_workers, pin_memory=pin_memory)
+
+
+def _read(
+    dataset: Dataset[Any], requests: Iterable[list[Request]] | None, *, num_workers: int, pin_memory: bool
+) -> Iterator[WindowBatch]:
+    # Without a batch size of its own every item is a whole batch: batches cross the process boundary, not
+    # windows, since the crossing is what costs.
     batches: Iterable[WindowBatch | UserError] = DataLoader(
         dataset,
         batch_size=None,

@@ -39,7 +39,7 @@ def read_chunks(url: str) -> Iterator[bytes]:
     Raises:
         DataError: If it cannot be fetched.
     """
-    with _open(url) as stream:
+    with open_url(url) as stream:
         try:
             while chunk := stream.read(_CHUNK):
                 yield chunk
@@ -51,7 +51,12 @@ def read_chunks(url: str) -> Iterator[bytes]:
 
 
 @contextmanager
-def _open(url: str) -> Iterator[Any]:
+def open_url(url: str) -> Iterator[Any]:
+    """The bytes at a URL as a stream.
+
+    Raises:
+        DataError: If there is no way to fetch it.
+    """
     scheme = urlsplit(url).scheme
     if scheme not in SCHEMES:
         raise DataError(f"{url}: scheme {scheme!r} is not supported; use a folder or {', '.join(SCHEMES)}")

@@ -15,7 +15,7 @@ from filelock import FileLock
 from jaxtyping import Float32
 
 from langpose_dist.data.manifest import MANIFEST, Manifest, SampleEntry, ShardEntry
-from langpose_dist.data.remote import is_url, join, read_chunks
+from langpose_dist.data.remote import is_url, join, open_url, read_chunks
 from langpose_dist.data.sample import (
     NPY_HEADER_BYTES,
     DataError,
@@ -187,12 +187,14 @@ class ShardReader:
     def iter_samples(self, shard_index: int) -> Iterator[Sample]:
         """All samples of a shard in order, whole, through WebDataset's own tar reader.
 
+        A remote shard is read from the network as it comes and not kept.
+
         Raises:
             DataError: If the shard is damaged or holds other samples than the manifest says.
         """
         shard = self._shards[shard_index]
         remaining = iter(shard.samples)
-        for key, members in read_tar(self.path(shard_index)):
+        for key, members in read_tar(join(self._root, shard.name)):
             entry = next(remaining, None)
             if entry is None or entry.key != key:
                 raise self._damaged(shard_index, f"holds {key!r}, which the manifest does not list there")
@@ -345,8 +347,11 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
         os.close(directory)
 
 
-def read_tar(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
+def read_tar(place: str) -> Iterator[tuple[str, dict[str, bytes]]]:
     """(key, members as bytes) of each sample, through WebDataset's own tar reader; nothing is decoded.
+
+    Args:
+        place: File or URL.
 
     Raises:
         DataError: If the file is missing or the reader finds it damaged.
@@ -354,13 +359,13 @@ def read_tar(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
     from webdataset.tariterators import group_by_keys, tar_file_expander
 
     try:
-        with path.open("rb") as stream:
-            for item in group_by_keys(tar_file_expander([{"url": str(path), "stream": stream}])):
+        with open_url(place) if is_url(place) else Path(place).open("rb") as stream:
+            for item in group_by_keys(tar_file_expander([{"url": place, "stream": stream}])):
                 yield item["__key__"], {name: item[name] for name in item if not name.startswith("__")}
     except FileNotFoundError:
-        raise DataError(f"{path} is missing; build or copy it again") from None
+        raise DataError(f"{place} is missing; build or copy it again") from None
     except (OSError, tarfile.TarError, ValueError) as error:
-        raise DataError(f"{path} is damaged: {error.args[0] if error.args else error}") from None
+        raise DataError(f"{place} is damaged: {error.args[0] if error.args else error}") from None
 
 
 def tar_members(path: Path) -> dict[str, dict[str, tuple[int, int]]]:

@@ -81,7 +81,7 @@ def _check_shard(
         yield f"{shard.name} is damaged: its SHA-256 is not the manifest's; {remedy}"
         return
     yield from _check_index(path, shard)
-    samples = list(read_tar(path))
+    samples = list(read_tar(str(path)))
     if [key for key, _ in samples] != [entry.key for entry in shard.samples]:
         yield f"{shard.name}: the tar reader finds other clips than the manifest lists"
         return

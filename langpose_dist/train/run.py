@@ -249,6 +249,11 @@ def _say_once(
             f"loss.num_negatives={config.loss.num_negatives}",
             flush=True,
         )
+    if config.data.order == "streaming":
+        print(
+            "data.order=streaming: windows are not seen exactly once per epoch, nor resumed exactly",
+            flush=True,
+        )
     if state.step:
         print(f"going on after step {state.step}", flush=True)
 

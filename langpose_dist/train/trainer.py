@@ -12,7 +12,8 @@ from tqdm import tqdm
 from langpose_dist.batch import WindowBatch
 from langpose_dist.config import RunConfig
 from langpose_dist.data.corpus import Corpus
-from langpose_dist.data.loader import TrainingStream, load_batches
+from langpose_dist.data.loader import TrainingStream, load_batches, stream_batches
+from langpose_dist.data.streaming import StreamingWindows
 from langpose_dist.train.checkpoint import TrainState, save_checkpoint
 from langpose_dist.train.engine import micro_batch_size
 from langpose_dist.train.evaluate import Evaluation, Evaluator
@@ -141,7 +142,19 @@ class Trainer:
 
     def batches(self) -> Iterator[WindowBatch]:
         """This rank's micro batches from the current position on."""
-        dataset = self.corpus.training_set
+        dataset, data = self.corpus.training_set, self.config.data
+        how = {"num_workers": data.num_workers, "pin_memory": self.processes.device.type == "cuda"}
+        if data.order == "streaming":
+            windows = StreamingWindows(
+                dataset,
+                seed=self.config.seed,
+                position=self.position,
+                micro_batch_size=self.micro_batch_size,
+                shuffle_buffer=data.shuffle_buffer,
+                rank=self.processes.rank,
+                world_size=self.processes.world_size,
+            )
+            return stream_batches(windows, **how)
         stream = TrainingStream(
             len(dataset),
             seed=self.config.seed,
@@ -151,12 +164,7 @@ class Trainer:
             rank=self.processes.rank,
             world_size=self.processes.world_size,
         )
-        return load_batches(
-            dataset,
-            stream,
-            num_workers=self.config.data.num_workers,
-            pin_memory=self.processes.device.type == "cuda",
-        )
+        return load_batches(dataset, stream, **how)
 
     def _is_due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.num_steps

@@ -126,11 +126,11 @@ def test_the_tar_reader_does_not_hide_a_foreign_shard(dataset: Path) -> None:
 
 def test_a_missing_or_broken_tar_is_a_data_error(dataset: Path) -> None:
     with pytest.raises(DataError, match="is missing"):
-        list(read_tar(dataset / "none.tar"))
+        list(read_tar(str(dataset / "none.tar")))
     path = dataset / "train-000000.tar"
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(DataError, match="is damaged"):
-        list(read_tar(path))
+        list(read_tar(str(path)))
 
 
 def test_many_shards_need_few_open_files(tmp_path: Path, samples: list[Sample]) -> None:
