@@ -172,6 +172,8 @@ class ModelConfig(_Section):
     """In the encoder's attention and MLPs."""
     drop_path: Fraction = 0.0
     """Stochastic depth at the last block; rises linearly from 0."""
+    init_std: Positive = 0.02
+    """Spread of the encoder's initial weights; MotionBERT's suits a width of 512, small widths want more."""
     pool_dim: Count = 64
     """Width per joint after the pose pooling's first layer."""
     pool_dropout: Fraction = 0.1

@@ -17,6 +17,7 @@ from langpose_dist.models.layers import (
     MLP,
     DropPath,
     SpatialAttention,
+    SplitLinear,
     StreamFusion,
     TemporalAttention,
     without_autocast,
@@ -107,14 +108,14 @@ class DSTformer(nn.Module):
             OrderedDict(fc=nn.Linear(dim, config.dim_representation), act=nn.Tanh())
         )
         self.head = nn.Linear(config.dim_representation, 3)
-        self._init_weights()
+        self._init_weights(config.init_std)
 
-    def _init_weights(self) -> None:
+    def _init_weights(self, std: float) -> None:
         nn.init.trunc_normal_(self.temp_embed, std=0.02)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear | SplitLinear):
+                nn.init.trunc_normal_(module.weight, std=std)
                 nn.init.zeros_(module.bias)
 
     def forward(self, keypoints_2d: Float[Tensor, "B T J 3"]) -> Float[Tensor, "B T J R"]:
