@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from langpose_dist.batch import WindowBatch
 from langpose_dist.config import RunConfig, UserError
-from langpose_dist.data.draws import Draw, draw_camera, draw_negatives, generator
+from langpose_dist.data.draws import EVALUATION_EPOCH, Draw, draw_camera, draw_negatives, generator
 from langpose_dist.data.labels import Vocabulary
 from langpose_dist.data.masking import draw_joint_mask
 from langpose_dist.data.noise import draw_noise
@@ -135,7 +135,9 @@ class WindowDataset(Dataset["WindowBatch | UserError"]):
         """Write one window's motion and draws into its row of every array."""
         window = self.windows[request[1]]
         config, frames, num_valid = self.config, self.config.window.num_frames, len(poses)
-        draws = {draw: generator(config.seed, *request, draw) for draw in Draw}
+        # Runs with other seeds are evaluated on the same cameras, errors and masks.
+        seed = 0 if request[0] == EVALUATION_EPOCH else config.seed
+        draws = {draw: generator(seed, *request, draw) for draw in Draw}
         arrays["poses_3d"][row, :num_valid] = poses
         arrays["poses_3d"][row, num_valid:] = poses[-1]
         arrays["frame_mask"][row, :num_valid] = True

@@ -112,9 +112,9 @@ def _train(
     checkpoint = _prepare_folder(config, run_dir, corpus, processes, resume=resume)
 
     task = build_task(config, corpus, processes.device)
-    engine = build_engine(task, config, processes, num_steps)
     if config.model.compile:
-        engine.compile()
+        task.model.compile()
+    engine = build_engine(task, config, processes, num_steps)
     state = TrainState(0, 0, processes.world_size, config.train.zero_stage, corpus.manifest.fingerprint)
     if checkpoint is not None:
         path, state = checkpoint

@@ -131,6 +131,21 @@ def test_a_resumed_run_repeats_the_uninterrupted_one_to_the_bit(tmp_path: Path, 
     assert "--resume: loss.temperature was 0.1 and is now 0.2" in changed.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler on CPU")
+def test_a_compiled_model_trains_the_same(tmp_path: Path, shards: Path) -> None:
+    losses = {}
+    for compiled in (False, True):
+        folder = tmp_path / f"compile-{compiled}"
+        folder.mkdir()
+        done = train(folder, write_config(folder, shards, model={"compile": compiled}))
+        assert done.returncode == 0, done.stderr[-3000:]
+        lines = read_metrics(folder / "run/metrics.jsonl")
+        losses[compiled] = [line["train/loss"] for line in lines if "train/loss" in line]
+        assert (folder / "run/model.safetensors").exists()
+    assert losses[True] == pytest.approx(losses[False], rel=1e-4)
+
+
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_windows(tmp_path: Path, shards: Path) -> None:
     config = write_config(tmp_path, shards, optimizer={"learning_rate": 1e30, "warmup_steps": 0})
     done = train(tmp_path, config)

@@ -10,6 +10,7 @@ import torch
 
 from langpose_dist.batch import WindowBatch
 from langpose_dist.data.dataset import WindowDataset
+from langpose_dist.data.draws import EVALUATION_EPOCH
 from langpose_dist.data.loader import (
     TrainingStream,
     evaluation_requests,
@@ -119,6 +120,22 @@ def test_epochs_draw_anew_and_the_same_epoch_draws_the_same(dataset: WindowDatas
     assert first.noise_jitter.equal(again.noise_jitter)
     assert not first.camera.equal(other.camera)
     assert first.poses_3d.equal(other.poses_3d)
+
+
+def test_runs_with_other_seeds_are_evaluated_alike_and_trained_differently(dataset: WindowDataset) -> None:
+    other = WindowDataset(
+        dataset.windows,
+        dataset.reader,
+        dataset.vocabulary,
+        dataset.config.model_copy(update={"seed": 1}),
+        dataset.augmentation,
+    )
+    for epoch, alike in ((EVALUATION_EPOCH, True), (0, False)):
+        mine, theirs = dataset[[(epoch, 2)]], other[[(epoch, 2)]]
+        assert isinstance(mine, WindowBatch)
+        assert isinstance(theirs, WindowBatch)
+        assert mine.camera.equal(theirs.camera) is alike
+        assert mine.noise_jitter.equal(theirs.noise_jitter) is alike
 
 
 def test_a_short_clip_repeats_its_last_frame_and_masks_it(dataset: WindowDataset) -> None:
