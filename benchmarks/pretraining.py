@@ -79,6 +79,8 @@ def train(arguments: argparse.Namespace, form: str, seed: int) -> dict[str, Any]
             "tracking.enabled=false",
             *arguments.overrides,
         ]
+        if (folder / "config.yaml").exists():
+            overrides.append("--resume")  # its seconds are then those of the second attempt
         start = time.monotonic()
         subprocess.run([*launcher, *target, *options, *overrides], check=True)
         seconds_file.write_text(json.dumps(time.monotonic() - start), encoding="utf-8")

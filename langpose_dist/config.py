@@ -21,9 +21,13 @@ from langpose_dist.environment import redact
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Range = tuple[float, float]
 
+_CIRCUMSTANCE = re.compile(
+    r"output|tracking\..*|data\.(path|cache_dir|num_workers)|train\.(device|num_threads|keep_checkpoints|\w+_every)"
+)
 _SCIENTIFIC = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
 
 
@@ -37,7 +41,13 @@ class ConfigError(UserError):
 
 class _Section(BaseModel):
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, validate_default=True
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        validate_default=True,
+        # An override such as run_name=2024 is read as a number before the schema is known.
+        coerce_numbers_to_str=True,
     )
 
     def _ordered(self, *names: str) -> None:
@@ -59,8 +69,12 @@ class WindowConfig(_Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.stride > self.num_frames:
-            raise ValueError(f"stride={self.stride} must be in 1..{self.num_frames}, or frames are lost")
+        for name in ("stride", "min_span_frames"):
+            if getattr(self, name) > self.num_frames:
+                loss = "frames" if name == "stride" else "labels"
+                raise ValueError(
+                    f"{name}={getattr(self, name)} must be in 1..{self.num_frames}, or {loss} are lost"
+                )
         return self
 
 
@@ -227,10 +241,14 @@ class LossConfig(_Section):
     negative_power: NonNegative = 1.0
     """Negatives are drawn with probability proportional to label count to this power."""
 
+    @property
+    def is_contrastive(self) -> bool:
+        """Whether motions are compared with labels at all."""
+        return self.contrastive != "none" and self.lambda_con > 0
+
     @model_validator(mode="after")
     def _check(self) -> Self:
-        contrastive = 0.0 if self.contrastive == "none" else self.lambda_con
-        if self.lambda_3d + self.lambda_v + contrastive == 0:
+        if self.lambda_3d + self.lambda_v == 0 and not self.is_contrastive:
             raise ValueError("at least one of lambda_con, lambda_3d and lambda_v must be above 0")
         return self
 
@@ -242,7 +260,7 @@ class OptimizerConfig(_Section):
     """Peak learning rate."""
     weight_decay: NonNegative = 0.01
     """Decoupled weight decay, on matrices only."""
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Decay of the moment estimates."""
     clip_norm: NonNegative = 1.0
     """Largest gradient norm; 0 turns clipping off."""
@@ -252,6 +270,12 @@ class OptimizerConfig(_Section):
     """Steps of linear warm-up."""
     final_ratio: Fraction = 0.01
     """Learning rate at the last step over the peak."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.schedule == "exponential" and self.final_ratio == 0:
+            raise ValueError("final_ratio must be above 0 with schedule=exponential, which never reaches 0")
+        return self
 
 
 class TrainConfig(_Section):
@@ -279,6 +303,8 @@ class TrainConfig(_Section):
     """Steps between two evaluations; default: only at the end."""
     checkpoint_every: Count = 1000
     """Steps between two checkpoints; one is always written at the end."""
+    keep_checkpoints: Count = 3
+    """Newest checkpoints that are kept."""
 
 
 class EvaluationConfig(_Section):
@@ -338,6 +364,8 @@ class RunConfig(_Section):
                 f"masking.time_window_frames={self.masking.time_window_frames} must not exceed "
                 f"window.num_frames={self.window.num_frames}"
             )
+        if self.model.compile and self.train.zero_stage == 3:
+            raise ValueError("model.compile=true does not go with train.zero_stage=3; use stage 0, 1 or 2")
         return self
 
     def to_dict(self) -> dict[str, Any]:
@@ -362,8 +390,8 @@ class RunConfig(_Section):
         return yaml.safe_dump(self.to_dict(), sort_keys=False)
 
     def hash(self) -> str:
-        """First 16 hex digits of the SHA-256 of the resolved configuration, output and tracking left out."""
-        content = {key: value for key, value in self.to_dict().items() if key not in ("output", "tracking")}
+        """First 16 hex digits of the SHA-256 of all keys but those that say where and how often, not what."""
+        content = {key: value for key, value in self.to_flat().items() if not _CIRCUMSTANCE.fullmatch(key)}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -436,7 +464,8 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
     if not separator or not key:
         raise ConfigError(f"override {override!r} must have the form key.sub=value")
     try:
-        value = yaml.safe_load(text)
+        # Of a path nothing is syntax, such as the # in "my data #2".
+        value = text if " #" in text else yaml.safe_load(text)
     except yaml.YAMLError:
         raise ConfigError(f"override {override!r}: the value is not YAML") from None
     # YAML 1.1 reads 1e-3 as a string; a number is what a user means.

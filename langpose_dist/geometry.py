@@ -1,5 +1,7 @@
 """Mirroring, the virtual camera and synthetic 2D detections: pure functions on batches of windows."""
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -28,8 +30,14 @@ def flip_pose(poses: Float[Tensor, "*B T J C"], skeleton: Skeleton) -> Float[Ten
     """
     if poses.shape[-2] != skeleton.num_joints:
         raise ValueError(f"flip_pose: {poses.shape[-2]} joints, skeleton has {skeleton.num_joints}")
-    mirrored = poses[..., list(skeleton.mirror), :]
+    mirrored = poses.index_select(-2, _index(skeleton.mirror, poses.device))
     return torch.cat((-mirrored[..., :1], mirrored[..., 1:]), dim=-1)
+
+
+@lru_cache
+def _index(numbers: tuple[int, ...], device: torch.device) -> Tensor:
+    # Kept on the device: a list would be copied there, and waited for, at every call.
+    return torch.tensor(numbers, device=device)
 
 
 def camera_rotation(yaw: Float[Tensor, "B"], elevation: Float[Tensor, "B"]) -> Float[Tensor, "B 3 3"]:

@@ -28,7 +28,8 @@ if [[ ! -e $out/shards/manifest.json ]]; then
     --split validation:style=old,sad,tired
 fi
 
-if [[ ! -e $out/run/model.safetensors ]]; then
+# The last thing that training does is to register the model.
+if ! langpose registry show langpose-small@candidate --tracking-uri "$uri" >/dev/null 2>&1; then
   # Two processes need two GPUs or none: with one, the processor is used.
   if (($(python -c 'import torch; print(torch.cuda.device_count())') < 2)); then
     export DS_ACCELERATOR=cpu

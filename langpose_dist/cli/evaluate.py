@@ -13,7 +13,7 @@ _EXAMPLES = """examples:
   langpose evaluate --run runs/small evaluation.conditions=[clean] --json
   langpose evaluate --weights model.safetensors data.path=data/bandai --out evaluation.json
 
-With --run the numbers go into the run's MLflow record too, unless tracking.enabled=false.
+With --run and without overrides the numbers go into the run's MLflow record too.
 """
 
 
@@ -47,11 +47,12 @@ def run(arguments: argparse.Namespace) -> int:
     found = evaluate_weights(weights, arguments.overrides)
     if arguments.out is not None:
         arguments.out.write_text(json.dumps(found.report, indent=2), encoding="utf-8")
-    if record.get("run_id") and found.config.tracking.enabled:
+    print(json.dumps(found.report, indent=2) if arguments.json else describe(found.report))
+    # Numbers of other data or conditions must not take the place of the run's own.
+    if record.get("run_id") and not arguments.overrides:
         from langpose_dist.tracking.runs import add_metrics
 
         add_metrics(record["tracking_uri"], record["run_id"], found.evaluation.metrics(), found.step)
-    print(json.dumps(found.report, indent=2) if arguments.json else describe(found.report))
     return 0
 
 

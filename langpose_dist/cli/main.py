@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from langpose_dist import __version__
 from langpose_dist.cli import data, doctor, evaluate, model, registry, train
 from langpose_dist.config import UserError
+from langpose_dist.environment import redact
 
 _COMMANDS = (doctor, data, model, train, evaluate, registry)
 """In the order of their use, as help lists them."""
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except UserError as error:
-        print(f"langpose: error: {error}", file=sys.stderr)
+        print(f"langpose: error: {redact(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("langpose: interrupted", file=sys.stderr)

@@ -1,6 +1,7 @@
 """``langpose train``, and the same training as the launcher's target."""
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 
@@ -29,6 +30,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--resume", action="store_true", help="go on from the newest checkpoint in the run's folder"
     )
+    parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
     # The deepspeed launcher passes it; the same number is in the environment.
     parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)
     parser.set_defaults(handler=run)
@@ -54,7 +56,10 @@ def run(arguments: argparse.Namespace) -> int:
     except TrainingError as error:
         print(f"langpose: error: {error}", file=sys.stderr)
         return 1
-    if result is not None:
+    if result is not None and arguments.json:
+        outcome = {"weights": str(result.weights), "registered": result.registered, **result.record}
+        print(json.dumps({**outcome, "evaluation": result.evaluation}, indent=2))
+    elif result is not None:
         print(f"weights: {result.weights}")
         print(f"evaluation: {result.run_dir / 'evaluation.json'}")
         if result.record:

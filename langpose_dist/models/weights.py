@@ -52,6 +52,7 @@ def save_weights(path: Path | str, model: LangPose, config: RunConfig, extra: Ma
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         save_file(state, partial, metadata={**header, **extra})
+        partial.chmod(0o644)  # a model is for others to read, too
         _flush(partial)
         partial.replace(path)
     finally:

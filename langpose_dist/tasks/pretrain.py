@@ -79,7 +79,7 @@ class PretrainTask(nn.Module):
     @property
     def is_contrastive(self) -> bool:
         """Whether motions are compared with labels."""
-        return self.config.loss.contrastive != "none" and self.config.loss.lambda_con > 0
+        return self.config.loss.is_contrastive
 
     def forward(self, windows: WindowBatch) -> dict[str, Float[Tensor, "B"]]:
         """Loss terms per window, ``loss`` being their weighted sum."""

@@ -6,6 +6,8 @@ written last: a folder without it is an interrupted write and is never read.
 
 import json
 import os
+import pickle
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,6 +21,9 @@ from langpose_dist.config import UserError
 from langpose_dist.train.processes import Processes
 
 _STATE = "state.json"
+
+# What reading a file that is cut, overwritten or missing raises within the engine.
+_DAMAGE = (OSError, RuntimeError, ValueError, EOFError, KeyError, AssertionError, pickle.UnpicklingError)
 
 
 @dataclass(frozen=True)
@@ -37,8 +42,8 @@ class TrainState:
     """Of the data that the position counts in."""
 
 
-def save_checkpoint(engine: Any, folder: Path, state: TrainState, processes: Processes) -> Path:
-    """Write a checkpoint; all ranks call it.
+def save_checkpoint(engine: Any, folder: Path, state: TrainState, processes: Processes, *, keep: int) -> Path:
+    """Write a checkpoint and remove the oldest beyond ``keep``; all ranks call it.
 
     Returns:
         The checkpoint's folder.
@@ -54,6 +59,9 @@ def save_checkpoint(engine: Any, folder: Path, state: TrainState, processes: Pro
             file.flush()
             os.fsync(file.fileno())
         partial.rename(target / _STATE)
+        for old, _ in find_checkpoints(folder)[:-keep]:
+            (old / _STATE).unlink()
+            shutil.rmtree(old)
     return target
 
 
@@ -83,14 +91,16 @@ def load_checkpoint(engine: Any, checkpoint: Path, state: TrainState, processes:
         )
     with _data_only():
         try:
-            engine.load_checkpoint(
-                str(checkpoint.parent),
-                tag=checkpoint.name,
-                load_module_strict=False,
-                load_optimizer_states=True,
-            )
-        except (OSError, RuntimeError, ValueError) as error:
-            raise UserError(f"checkpoint {checkpoint} cannot be read: {_first_line(error)}") from error
+            found, _ = engine.load_checkpoint(str(checkpoint.parent), tag=checkpoint.name)
+        except _DAMAGE as error:
+            raise UserError(
+                f"checkpoint {checkpoint} cannot be read ({_first_line(error)}); "
+                "remove its folder to go on from the one before"
+            ) from error
+    if found is None:
+        raise UserError(
+            f"checkpoint {checkpoint} has no weights; remove its folder to go on from the one before"
+        )
 
 
 @contextmanager

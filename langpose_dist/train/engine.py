@@ -43,7 +43,7 @@ def count_steps(config: RunConfig, num_windows: int) -> int:
 
 
 def build_optimizer(task: nn.Module, config: OptimizerConfig, *, fused: bool) -> torch.optim.AdamW:
-    """AdamW with weight decay on the matrices of linear layers only."""
+    """AdamW with weight decay on matrices only: not on biases, norms and position embeddings."""
     trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
     return torch.optim.AdamW(
         [

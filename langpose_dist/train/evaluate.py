@@ -138,7 +138,8 @@ class Evaluator:
                     task, dataset, text_features, condition, pictures
                 )
             # Of the data alone: the same however often the model is evaluated.
-            self._mean_pose = self._mean_pose or self._evaluate_mean_pose()
+            if self._mean_pose is None:
+                self._mean_pose = self._evaluate_mean_pose()
         num_labels = len(self.corpus.vocabulary)
         return Evaluation(
             split=self.split,
@@ -152,7 +153,9 @@ class Evaluator:
                 "r_at_1": chance_recall(num_labels, 1),
                 "r_at_3": chance_recall(num_labels, 3),
                 "median_rank": chance_median_rank(num_labels),
-            },
+            }
+            if rows.labelled
+            else {},
             pictures=tuple(pictures),
         )
 
@@ -169,8 +172,8 @@ class Evaluator:
             batch, output = task.lift(windows)
             columns = task.loss_terms(batch, output)
             columns |= _pose_columns(output.poses_3d, batch)
-            seconds = self.corpus.manifest.fps
-            columns["mpjve_mm_s"] = mpjve(output.poses_3d, batch.poses_3d, batch.frame_mask) * 1000 * seconds
+            per_second = 1000 * self.corpus.manifest.fps
+            columns["mpjve_mm_s"] = mpjve(output.poses_3d, batch.poses_3d, batch.frame_mask) * per_second
             if text_features is not None and output.motion_features is not None:
                 columns["rank"] = _ranks(output.motion_features, text_features, batch)
             records += _records(columns, windows)
@@ -200,6 +203,8 @@ class Evaluator:
                 continue
             column = torch.tensor([record[name] for record in everyone], dtype=torch.float64)
             weight = weights.get(name, torch.ones_like(column))
+            if not weight.any():
+                continue
             # A window of one frame has no velocity: NaN of weight 0.
             values[name] = float(torch.where(weight > 0, column * weight, 0).sum() / weight.sum())
         ranks = torch.tensor([int(record["rank"]) for record in everyone if record.get("rank", 0) > 0])
@@ -212,6 +217,8 @@ class Evaluator:
         return Rows(len(everyone), int(frames.sum()), len(ranks)), values
 
     def _evaluate_mean_pose(self) -> dict[str, float]:
+        if self.config.data.train_split not in self.corpus.manifest.splits:
+            return {}
         mean_pose = self._compute_mean_pose()
         dataset = self.corpus.dataset(self.windows, Augmentation.evaluation("clean"))
         records: list[dict[str, float]] = []

@@ -1,6 +1,5 @@
 """Evaluating exported weights, apart from the run that made them."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from langpose_dist.models.weights import load_langpose, read_header
 from langpose_dist.tasks.pretrain import LabelTable, PretrainTask
 from langpose_dist.train.evaluate import Evaluation, Evaluator
 from langpose_dist.train.processes import join_processes, leave_processes
-from langpose_dist.train.run import resolve_autocast
+from langpose_dist.train.run import read_record, resolve_autocast
 
 # The weights fix these; another value would describe another model.
 _FIXED = ("model.", "text.", "window.num_frames", "loss.contrastive")
@@ -41,17 +40,22 @@ def evaluate_weights(weights: Path, overrides: Iterable[str] = ()) -> WeightsEva
     Raises:
         UserError: If the file, the data or an override does not fit.
     """
-    overrides = list(overrides)
-    for override in overrides:
-        key = override.partition("=")[0]
-        if key.startswith(_FIXED):
-            raise UserError(f"{key} belongs to the weights and cannot be overridden in an evaluation")
     model, stored = load_langpose(weights)
     header = read_header(weights)
     config = override_config(stored.to_dict(), overrides)
+    before = stored.to_flat()
+    for key, value in config.to_flat().items():
+        if key.startswith(_FIXED) and before[key] != value:
+            raise UserError(f"{key} belongs to the weights and cannot be overridden in an evaluation")
     processes = join_processes(config.train)
     try:
         corpus = Corpus.open(config)
+        fps = corpus.manifest.fps
+        if float(header.get("fps", fps)) != fps:
+            raise UserError(
+                f"{weights} was trained at {header['fps']} frames per second, data.path={config.data.path} "
+                f"has {fps:g}; build the data at the same rate"
+            )
         task = _build_task(model, config, corpus)
         task.autocast = resolve_autocast(config, processes.device)
         evaluation = Evaluator(corpus, config, processes).run(task.to(processes.device))
@@ -63,6 +67,7 @@ def evaluate_weights(weights: Path, overrides: Iterable[str] = ()) -> WeightsEva
         step=int(header.get("step", 0)),
         seed=config.seed,
         dataset=corpus.manifest.dataset,
+        fps=corpus.manifest.fps,
         data_fingerprint=corpus.manifest.fingerprint,
         trained_on_fingerprint=header.get("data_fingerprint", "unknown"),
         config_hash=config.hash(),
@@ -88,5 +93,4 @@ def read_run(run_dir: Path) -> tuple[Path, Mapping[str, Any]]:
     weights = run_dir / "model.safetensors"
     if not weights.is_file():
         raise UserError(f"{run_dir} holds no finished run: {weights} does not exist")
-    file = run_dir / "run.json"
-    return weights, json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return weights, read_record(run_dir)

@@ -28,7 +28,7 @@ class FiniteGuard:
     def __init__(self, processes: Processes) -> None:
         self.processes = processes
         self.lag = 1 if processes.device.type == "cuda" else 0
-        self._steps: list[tuple[int, Tensor, Losses]] = []
+        self._steps: list[tuple[int, _Verdict, Losses]] = []
 
     def watch(self, step: int, summary: Tensor, losses: Losses) -> None:
         """Add a step, and judge those that are old enough.
@@ -41,7 +41,7 @@ class FiniteGuard:
         Raises:
             TrainingError: On every rank, naming the rank and the windows.
         """
-        self._steps.append((step, summary, losses))
+        self._steps.append((step, _Verdict(summary), losses))
         self._judge(keep=self.lag)
 
     def flush(self) -> None:
@@ -54,8 +54,8 @@ class FiniteGuard:
 
     def _judge(self, keep: int) -> None:
         while len(self._steps) > keep:
-            step, summary, losses = self._steps.pop(0)
-            if bool(summary.isfinite().all()):
+            step, verdict, losses = self._steps.pop(0)
+            if verdict.is_finite():
                 continue
             mine = [
                 f"{key} ({value})"
@@ -75,3 +75,23 @@ class FiniteGuard:
             raise TrainingError(
                 f"the gradient is not finite at step {step}, though every loss is; windows {keys}"
             )
+
+
+class _Verdict:
+    """Whether values are finite, on its way to the CPU while the GPU goes on."""
+
+    def __init__(self, values: Tensor) -> None:
+        finite = values.isfinite().all()
+        self._event: torch.cuda.Event | None = None
+        if values.is_cuda:
+            self._finite = torch.empty((), dtype=torch.bool, pin_memory=True)
+            self._finite.copy_(finite, non_blocking=True)
+            self._event = torch.cuda.Event()
+            self._event.record()
+        else:
+            self._finite = finite
+
+    def is_finite(self) -> bool:
+        if self._event is not None:
+            self._event.synchronize()
+        return bool(self._finite)

@@ -16,12 +16,15 @@ class MetricsFile:
     def __init__(self, path: Path, step: int = 0) -> None:
         self.path = path
         kept = [line for line in read_metrics(path) if line["step"] <= step]
+        self._known = {(line["step"], *sorted(line)) for line in kept}
         partial = path.with_suffix(".partial")
         partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         partial.rename(path)
 
     def append(self, metrics: Mapping[str, float], step: int) -> None:
-        """Add one line."""
+        """Add one line, unless the same values of the same step are there from before."""
+        if (step, *sorted([*metrics, "step"])) in self._known:
+            return
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **metrics}) + "\n")
 

@@ -89,7 +89,9 @@ def join_processes(config: TrainConfig) -> Processes:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     else:
-        local_size = 1 if missing else int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
+        # Torchrun's name, DeepSpeed's name, and one node.
+        names = ("LOCAL_WORLD_SIZE", "LOCAL_SIZE", "WORLD_SIZE")
+        local_size = 1 if missing else int(next(os.environ[name] for name in names if name in os.environ))
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(config.num_threads or max(1, cores // local_size))
 

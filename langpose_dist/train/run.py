@@ -1,7 +1,6 @@
 """A whole run: build, train, evaluate, export, register."""
 
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +44,7 @@ class TrainingResult:
 
 
 def train(config: RunConfig, tracker: Tracker, *, resume: bool = False) -> TrainingResult | None:
-    """Run a training from start to end; every rank calls it.
+    """Run a training from start to end; every rank calls it, once per process: DeepSpeed keeps its groups.
 
     Args:
         config: The run.
@@ -91,10 +90,15 @@ def build_task(config: RunConfig, corpus: Corpus, device: torch.device) -> Pretr
     Raises:
         UserError: If the text encoder or the initial weights cannot be loaded, or there are too few labels.
     """
-    if config.loss.contrastive != "none" and corpus.training_set.num_negatives == 0:
+    if config.loss.is_contrastive and corpus.training_set.num_negatives == 0:
         raise UserError(
             f"the contrastive loss needs two labels or more in split {config.data.train_split!r}, it has "
             f"{len(corpus.manifest.splits[config.data.train_split].label_counts)}; set loss.contrastive=none"
+        )
+    if config.loss.is_contrastive and not any(window.spans for window in corpus.training_set.windows):
+        raise UserError(
+            "no training window has a label for as long as window.min_span_frames="
+            f"{config.window.min_span_frames}; lower it or set loss.contrastive=none"
         )
     encoder = load_text_encoder(config.text)
     labels = LabelTable.compute(encoder, corpus.vocabulary.labels, frozen=config.text.frozen)
@@ -121,10 +125,11 @@ def _train(
         load_checkpoint(engine, path, state, processes)
     _say_once(corpus, config, processes, num_steps, state)
 
+    evaluator = Evaluator(corpus, config, processes)
     environment = describe_environment(
         devices=processes.gather(processes.describe_device()), world_size=processes.world_size
     )
-    record = _start_tracking(config, run_dir, corpus, environment, tracker, processes)
+    record = _start_tracking(config, run_dir, corpus, environment, tracker, processes, resume=resume)
     status = "FAILED"
     try:
         trainer = Trainer(
@@ -133,7 +138,7 @@ def _train(
             processes=processes,
             corpus=corpus,
             engine=engine,
-            evaluator=Evaluator(corpus, config, processes),
+            evaluator=evaluator,
             tracker=tracker,
             num_steps=num_steps,
             state=state,
@@ -146,6 +151,7 @@ def _train(
             "step": trainer.step,
             "seed": config.seed,
             "dataset": corpus.manifest.dataset,
+            "fps": corpus.manifest.fps,
             "data_fingerprint": corpus.manifest.fingerprint,
             "config_hash": config.hash(),
             "commit": environment["git_commit"],
@@ -154,7 +160,6 @@ def _train(
         }
         report = evaluation.report(**origin)
         weights = _export(engine, config, run_dir, report, processes)
-        status = "FINISHED"
         if not processes.is_main:
             return None
         for path in _write_reports(run_dir, report):
@@ -162,6 +167,7 @@ def _train(
         for path in draw_pictures(evaluation.pictures, run_dir / "pictures"):
             tracker.log_artifact(path, "pictures")
         registered = tracker.register(weights)
+        status = "FINISHED"
         return TrainingResult(run_dir, weights, report, record, registered)
     except KeyboardInterrupt:
         status = "KILLED"
@@ -206,7 +212,7 @@ def _resumable(config: RunConfig, run_dir: Path, corpus: Corpus) -> tuple[Path, 
     path, state = checkpoints[-1]
     if state.data_fingerprint != corpus.manifest.fingerprint:
         raise UserError(
-            f"{path} was trained on data {state.data_fingerprint[:16]}, {config.data.path} is "
+            f"{path} was trained on data {state.data_fingerprint[:16]}, data.path={config.data.path} is "
             f"{corpus.manifest.fingerprint[:16]}; resume with the same data"
         )
     return path, state
@@ -243,7 +249,7 @@ def _say_once(
         f"{processes.world_size} x {processes.describe_device()}",
         flush=True,
     )
-    if config.loss.contrastive != "none" and dataset.num_negatives < config.loss.num_negatives:
+    if config.loss.is_contrastive and dataset.num_negatives < config.loss.num_negatives:
         print(
             f"only {dataset.num_negatives} other labels: each window is compared with all of them, not "
             f"loss.num_negatives={config.loss.num_negatives}",
@@ -265,12 +271,13 @@ def _start_tracking(
     environment: dict[str, str],
     tracker: Tracker,
     processes: Processes,
+    *,
+    resume: bool,
 ) -> dict[str, str]:
     record: dict[str, str] = {}
     error: UserError | None = None
     if processes.is_main:
-        file = run_dir / "run.json"
-        known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        known = read_record(run_dir) if resume else {}
         try:
             record = tracker.start(
                 config=config,
@@ -282,12 +289,25 @@ def _start_tracking(
         except UserError as problem:
             error = problem
         else:
-            content = {**record, "environment": environment}
-            file.write_text(json.dumps(content, indent=2), encoding="utf-8")
+            _write_json(run_dir / "run.json", {**record, "environment": environment})
     record, error = processes.broadcast((record, error))
     if error is not None:
         raise error
     return record
+
+
+def read_record(run_dir: Path) -> dict[str, Any]:
+    """What ``run.json`` says of a run's environment and record; empty where it is missing or cut off."""
+    try:
+        return json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _write_json(path: Path, content: Any) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content, indent=2), encoding="utf-8")
+    partial.replace(path)
 
 
 def _export(
@@ -297,7 +317,8 @@ def _export(
     path = run_dir / "model.safetensors"
     model = engine.module.model
     extra = {
-        name: str(report[name]) for name in ("data_fingerprint", "config_hash", "commit", "step", "dataset")
+        name: str(report[name])
+        for name in ("data_fingerprint", "config_hash", "commit", "step", "dataset", "fps")
     }
     if config.train.zero_stage == 3:
         import deepspeed
@@ -313,9 +334,7 @@ def _export(
 def _write_reports(run_dir: Path, report: dict[str, Any]) -> list[Path]:
     """The evaluation and the curves; returns the files."""
     evaluation = run_dir / "evaluation.json"
-    partial = evaluation.with_suffix(".partial")
-    partial.write_text(json.dumps(report, indent=2), encoding="utf-8")
-    os.replace(partial, evaluation)
+    _write_json(evaluation, report)
     curves = run_dir / "curves.png"
     draw_curves(curves, read_metrics(run_dir / "metrics.jsonl"))
     return [evaluation, curves, run_dir / "metrics.jsonl"]

@@ -11,7 +11,7 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Records one run; called on rank 0 only. None of its methods may stop training."""
+    """Records one run; called on rank 0 only. After ``start`` none of its methods may stop training."""
 
     def start(
         self,

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ class Trainer:
         evaluator: Evaluates between steps.
         tracker: Records metrics; used on rank 0.
         num_steps: Updates in the whole run.
-        step: Updates already done.
+        state: Where to start.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Trainer:
         self.metrics_file = MetricsFile(run_dir / "metrics.jsonl", self.step) if processes.is_main else None
         self.term_names: list[str] = []
         self.evaluation: Evaluation | None = None
+        self.learning_rate = 0.0
         self._since_log = torch.zeros(0)
         self._steps_since_log = 0
         self._logged_at = time.monotonic()
@@ -110,9 +112,15 @@ class Trainer:
                 self.engine.step()
         assert sums is not None
         average = self.processes.sum(sums) / (self.micro_steps * self.processes.world_size)
+        self.learning_rate = self.engine.get_lr()[0]
+        # A sharded gradient has its norm only after the step, which the engine skips if it is not finite.
+        is_sharded = self.config.train.zero_stage > 0
+        if is_sharded:
+            self.engine.step()
         summary = torch.cat((average, self._gradient_norm()[None]))
         self.guard.watch(self.step + 1, summary, losses)
-        self.engine.step()
+        if not is_sharded:
+            self.engine.step()
         self.step += 1
         self.position += self.config.train.global_batch_size
         self._since_log = summary if self._steps_since_log == 0 else self._since_log + summary
@@ -121,11 +129,9 @@ class Trainer:
     def evaluate(self) -> Evaluation:
         """Evaluate, and record the numbers at this step."""
         self.guard.flush()
-        self.evaluation = self.evaluator.run(self.engine.module)
-        self._record(self.evaluation.metrics())
-        # The time it took is not training's.
-        self._logged_at = time.monotonic()
-        self._steps_since_log = 0
+        with self._untimed():
+            self.evaluation = self.evaluator.run(self.engine.module)
+            self._record(self.evaluation.metrics())
         return self.evaluation
 
     def save(self) -> Path:
@@ -138,7 +144,16 @@ class Trainer:
             zero_stage=self.config.train.zero_stage,
             data_fingerprint=self.corpus.manifest.fingerprint,
         )
-        return save_checkpoint(self.engine, self.run_dir / "checkpoints", state, self.processes)
+        with self._untimed():
+            folder, keep = self.run_dir / "checkpoints", self.config.train.keep_checkpoints
+            return save_checkpoint(self.engine, folder, state, self.processes, keep=keep)
+
+    @contextmanager
+    def _untimed(self) -> Iterator[None]:
+        """Leave out of training's speed what is not training."""
+        start = time.monotonic()
+        yield
+        self._logged_at += time.monotonic() - start
 
     def batches(self) -> Iterator[WindowBatch]:
         """This rank's micro batches from the current position on."""
@@ -177,7 +192,7 @@ class Trainer:
         torch.manual_seed((self.config.seed * 0x9E3779B97F4A7C15 + place) % 2**63)
 
     def _gradient_norm(self) -> Tensor:
-        """Norm of the whole gradient before clipping; with sharded gradients that of the step before."""
+        """Norm of the whole gradient before clipping."""
         if self.config.train.zero_stage == 0:
             gradients = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
             return torch.nn.utils.get_total_norm(gradients)
@@ -203,7 +218,7 @@ class Trainer:
         self._record(
             {f"train/{name}": value for name, value in values.items()}
             | {
-                "train/learning_rate": self.engine.get_lr()[0],
+                "train/learning_rate": self.learning_rate,
                 "train/clips_per_second": rate,
                 "train/epoch": self.position / len(self.corpus.training_set),
             }

@@ -6,7 +6,7 @@ import torch
 
 from langpose_dist.cli.main import main
 from langpose_dist.data.corpus import Corpus
-from langpose_dist.models.weights import save_weights
+from langpose_dist.models.weights import load_langpose, save_weights
 from langpose_dist.train.run import build_task
 from tests.corpus import build_corpus, tiny_config
 
@@ -73,6 +73,15 @@ def test_a_mistake_is_one_line_and_exit_2(
     errors = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
     assert len(errors) == 1
     assert message in errors[0]
+
+
+def test_data_at_another_frame_rate_is_refused(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, config = load_langpose(run_dir / "model.safetensors")
+    save_weights(tmp_path / "model.safetensors", model, config, {"fps": "10.0"})
+    assert main(["evaluate", "--weights", str(tmp_path / "model.safetensors")]) == 2
+    assert "was trained at 10.0 frames per second" in capsys.readouterr().err
 
 
 def test_weights_or_run_is_required(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -126,6 +127,14 @@ def test_a_resumed_run_repeats_the_uninterrupted_one_to_the_bit(tmp_path: Path, 
     for one, other in zip(before, after, strict=True):
         assert {**one, "train/clips_per_second": 0} == {**other, "train/clips_per_second": 0}
 
+    last = tmp_path / "run/checkpoints/step-00000006"
+    (last / "mp_rank_00_model_states.pt").write_bytes(b"not a checkpoint")
+    damaged = train(tmp_path, config, "--resume")
+    assert damaged.returncode == 2
+    assert "step-00000006 cannot be read" in damaged.stderr
+    assert "Traceback" not in damaged.stderr
+    shutil.rmtree(last)
+
     changed = train(tmp_path, config, "--resume", "loss.temperature=0.2")
     assert changed.returncode == 2
     assert "--resume: loss.temperature was 0.1 and is now 0.2" in changed.stderr
@@ -134,7 +143,7 @@ def test_a_resumed_run_repeats_the_uninterrupted_one_to_the_bit(tmp_path: Path, 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler on CPU")
 def test_a_compiled_model_trains_the_same(tmp_path: Path, shards: Path) -> None:
-    losses = {}
+    losses: dict[bool, list[float]] = {}
     for compiled in (False, True):
         folder = tmp_path / f"compile-{compiled}"
         folder.mkdir()
@@ -146,8 +155,16 @@ def test_a_compiled_model_trains_the_same(tmp_path: Path, shards: Path) -> None:
     assert losses[True] == pytest.approx(losses[False], rel=1e-4)
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_names_the_windows(tmp_path: Path, shards: Path) -> None:
-    config = write_config(tmp_path, shards, optimizer={"learning_rate": 1e30, "warmup_steps": 0})
+@pytest.mark.parametrize("stage", [0, 1])
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_windows(
+    tmp_path: Path, shards: Path, stage: int
+) -> None:
+    config = write_config(
+        tmp_path,
+        shards,
+        optimizer={"learning_rate": 1e30, "warmup_steps": 0},
+        train={"zero_stage": stage, "checkpoint_every": 1},
+    )
     done = train(tmp_path, config)
     assert done.returncode == 1
     message = done.stderr.strip().splitlines()[-1]
@@ -155,6 +172,9 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_windows(tmp_path: 
     assert "train0" in message
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run/model.safetensors").exists()
+    # No checkpoint holds the step that failed.
+    failed = int(re.findall(r"at step (\d+)", message)[0])
+    assert not (tmp_path / f"run/checkpoints/step-{failed:08d}").exists()
 
 
 @pytest.mark.parametrize(
@@ -163,6 +183,13 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_windows(tmp_path: 
         (["data.path={missing}"], "manifest.json does not exist"),
         (["data.validation_split=test"], "split 'test' has no clips; the manifest has train, validation"),
         (["train.micro_batch_size=5"], "train.global_batch_size=12 must be a multiple of 1 ranks times"),
+        (["window.num_frames=7", "window.stride=3"], "min_span_frames=8 must be in 1..7, or labels are lost"),
+        (["window.min_span_frames=9", "data.train_split=unlabelled"], "split 'unlabelled' has no clips"),
+        (["optimizer.betas=[0.9,1.0]"], "should be less than 1"),
+        (
+            ["data.path=http://bob:s3cret@127.0.0.1:9/x"],
+            "REDACTED@127.0.0.1:9/x/manifest.json cannot be fetched",
+        ),
         (["optimizer.warmup_steps=9"], "optimizer.warmup_steps=9 must be below the run's 4 steps"),
         (["loss.temprature=1"], "did you mean 'loss.temperature'?"),
         (["text.encoder={missing}/encoder"], "text.encoder"),

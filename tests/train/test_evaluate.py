@@ -7,15 +7,18 @@ import pytest
 import torch
 
 from langpose_dist.batch import WindowBatch
+from langpose_dist.data.build import build_shards
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.dataset import Augmentation
 from langpose_dist.data.draws import EVALUATION_EPOCH
 from langpose_dist.geometry import observe
-from langpose_dist.tasks.pretrain import PretrainTask
+from langpose_dist.models.langpose import LangPose
+from langpose_dist.models.text import load_text_encoder
+from langpose_dist.tasks.pretrain import LabelTable, PretrainTask
 from langpose_dist.train.evaluate import Evaluation, Evaluator
 from langpose_dist.train.processes import Processes
 from langpose_dist.train.run import build_task
-from tests.corpus import open_corpus
+from tests.corpus import MadeClip, open_corpus, tiny_config
 
 ALONE = Processes(rank=0, world_size=1, device=torch.device("cpu"))
 
@@ -113,6 +116,20 @@ def test_without_a_contrastive_term_there_is_no_retrieval(tmp_path: Path) -> Non
     evaluation = Evaluator(corpus, corpus.config, ALONE).run(task)
     assert evaluation.num_windows == 3
     assert not {"r_at_1", "loss_con"} & set(evaluation.conditions["clean"])
+
+
+def test_data_without_labels_and_training_split_is_evaluated(tmp_path: Path) -> None:
+    clips = [("validation", MadeClip(f"clip{number}", None, 12)) for number in range(3)]
+    build_shards(clips, tmp_path, dataset="x", source="x", fps=30.0, options={}, shard_size=4)
+    config = tiny_config(tmp_path, loss={"contrastive": "none"})
+    corpus = Corpus.open(config)
+    encoder = load_text_encoder(config.text)
+    labels = LabelTable.compute(encoder, ("walk",), frozen=True)
+    task = PretrainTask(LangPose.build(config, encoder.dim), labels, config)
+    evaluation = Evaluator(corpus, config, ALONE).run(task)
+    assert evaluation.conditions["clean"]["mpjpe_mm"] > 0
+    assert evaluation.mean_pose == {}
+    assert evaluation.chance == {}
 
 
 def test_evaluating_leaves_the_task_in_its_mode(corpus: Corpus, task: PretrainTask) -> None:
