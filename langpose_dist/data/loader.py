@@ -7,6 +7,7 @@ any batch size.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -32,45 +33,39 @@ def stream_request(seed: int, position: int, num_windows: int) -> Request:
     return epoch, int(permutation(seed, epoch, num_windows)[offset])
 
 
+@dataclass(frozen=True)
 class TrainingStream:
     """One rank's requests: endless, one list per micro step, from any position on.
 
     Ranks take turns within each global batch, so the batch holds the same windows however many ranks and
     micro steps share it.
 
-    Args:
-        num_windows: Windows in the split (N).
-        seed: Decides the order of every epoch.
-        position: First sample of the stream; a multiple of nothing in particular.
-        global_batch_size: Windows per step over all ranks and micro steps.
-        micro_batch_size: Windows per rank and micro step.
-        rank: This process.
-        world_size: Number of processes.
+    Raises:
+        ValueError: If ranks and micro batches do not divide the global batch.
     """
 
-    def __init__(
-        self,
-        num_windows: int,
-        *,
-        seed: int,
-        position: int,
-        global_batch_size: int,
-        micro_batch_size: int,
-        rank: int,
-        world_size: int,
-    ) -> None:
-        if global_batch_size % (micro_batch_size * world_size):
+    num_windows: int
+    """Windows in the split (N)."""
+    _: KW_ONLY
+    seed: int
+    """Decides the order of every epoch."""
+    position: int
+    """First sample of the stream; any number."""
+    global_batch_size: int
+    """Windows per step over all ranks and micro steps."""
+    micro_batch_size: int
+    """Windows per rank and micro step."""
+    rank: int
+    """This process."""
+    world_size: int
+    """Number of processes."""
+
+    def __post_init__(self) -> None:
+        if self.global_batch_size % (self.micro_batch_size * self.world_size):
             raise ValueError(
-                f"global_batch_size={global_batch_size} must be a multiple of micro_batch_size="
-                f"{micro_batch_size} times {world_size} ranks"
+                f"global_batch_size={self.global_batch_size} must be a multiple of micro_batch_size="
+                f"{self.micro_batch_size} times {self.world_size} ranks"
             )
-        self.num_windows = num_windows
-        self.seed = seed
-        self.position = position
-        self.global_batch_size = global_batch_size
-        self.micro_batch_size = micro_batch_size
-        self.rank = rank
-        self.world_size = world_size
 
     def __iter__(self) -> Iterator[list[Request]]:
         first = self.position

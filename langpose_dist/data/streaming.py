@@ -6,6 +6,7 @@ resumed run does not see what the interrupted one would have seen.
 """
 
 from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
@@ -19,39 +20,28 @@ Item = tuple[Request, np.ndarray]
 """A window with the visit of its shard, and its frames."""
 
 
+@dataclass(eq=False)
 class StreamingWindows(IterableDataset["WindowBatch | UserError"]):
     """Endless micro batches of one rank; every worker draws its own shards.
 
     A mistake in the data comes as the exception itself, as from ``WindowDataset``.
-
-    Args:
-        dataset: Its windows, reader and draws.
-        seed: Decides shards and shuffling.
-        position: Samples of the run that are used up; another position draws other shards.
-        micro_batch_size: Windows per batch.
-        shuffle_buffer: Windows that are held for mixing.
-        rank: This process.
-        world_size: Number of processes.
     """
 
-    def __init__(
-        self,
-        dataset: WindowDataset,
-        *,
-        seed: int,
-        position: int,
-        micro_batch_size: int,
-        shuffle_buffer: int,
-        rank: int,
-        world_size: int,
-    ) -> None:
-        self.dataset = dataset
-        self.seed = seed
-        self.position = position
-        self.micro_batch_size = micro_batch_size
-        self.shuffle_buffer = shuffle_buffer
-        self.rank = rank
-        self.world_size = world_size
+    dataset: WindowDataset
+    """Its windows, reader and draws."""
+    _: KW_ONLY
+    seed: int
+    """Decides shards and shuffling."""
+    position: int
+    """Samples of the run that are used up; another position draws other shards."""
+    micro_batch_size: int
+    """Windows per batch."""
+    shuffle_buffer: int
+    """Windows that are held for mixing."""
+    rank: int
+    """This process."""
+    world_size: int
+    """Number of processes."""
 
     def __iter__(self) -> Iterator[WindowBatch | UserError]:
         from webdataset import filters
