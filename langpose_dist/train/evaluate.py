@@ -42,7 +42,7 @@ PROTOCOL = {
     "mpjve_mm_s": "mean per-joint velocity error",
     "r_at_k": "share of windows with the own label among the k most similar of all; ties count against",
     "mean_pose": "mean of the training targets in camera axes, given as answer for every frame",
-    "chance": "a uniform guess among all labels",
+    "chance": "a uniform guess among all labels; most_frequent_r_at_1: always training's most frequent label",
     "condition": "2D input: clean is exact, noisy has detector noise, masked also training's masks",
     "windows": "every frame of the split in exactly one window; one camera and one label span drawn for each",
 }
@@ -128,7 +128,7 @@ class Evaluator:
     def run(self, task: PretrainTask) -> Evaluation:
         """Evaluate in every configured condition; the task's mode is put back afterwards."""
         conditions: dict[str, dict[str, float]] = {}
-        rows = Rows(0, 0, 0)
+        rows = Rows(0, 0, 0, 0)
         pictures: list[Picture] = []
         with _evaluation_mode(task):
             text_features = task.text_features() if task.is_contrastive else None
@@ -153,6 +153,7 @@ class Evaluator:
                 "r_at_1": chance_recall(num_labels, 1),
                 "r_at_3": chance_recall(num_labels, 3),
                 "median_rank": chance_median_rank(num_labels),
+                "most_frequent_r_at_1": rows.most_frequent / rows.labelled,
             }
             if rows.labelled
             else {},
@@ -176,6 +177,7 @@ class Evaluator:
             columns["mpjve_mm_s"] = mpjve(output.poses_3d, batch.poses_3d, batch.frame_mask) * per_second
             if text_features is not None and output.motion_features is not None:
                 columns["rank"] = _ranks(output.motion_features, text_features, batch)
+                columns["label"] = batch.label_candidates[:, 0]
             records += _records(columns, windows)
             if self.processes.is_main and condition == self.config.evaluation.conditions[-1]:
                 self._add_pictures(pictures, windows, batch, output.poses_3d, condition)
@@ -199,7 +201,7 @@ class Evaluator:
         weights = dict.fromkeys(_POSE_METRICS, frames) | {"mpjve_mm_s": pairs}
         values: dict[str, float] = {}
         for name in everyone[0]:
-            if name in ("position", "num_frames", "rank"):
+            if name in ("position", "num_frames", "rank", "label"):
                 continue
             column = torch.tensor([record[name] for record in everyone], dtype=torch.float64)
             weight = weights.get(name, torch.ones_like(column))
@@ -207,14 +209,17 @@ class Evaluator:
                 continue
             # A window of one frame has no velocity: NaN of weight 0.
             values[name] = float(torch.where(weight > 0, column * weight, 0).sum() / weight.sum())
-        ranks = torch.tensor([int(record["rank"]) for record in everyone if record.get("rank", 0) > 0])
+        labelled = [record for record in everyone if record.get("rank", 0) > 0]
+        ranks = torch.tensor([int(record["rank"]) for record in labelled])
+        counts = self.corpus.vocabulary.counts
+        most_frequent = sum(record["label"] == counts.index(max(counts)) for record in labelled)
         if len(ranks):
             values |= {
                 "r_at_1": recall_at(ranks, 1),
                 "r_at_3": recall_at(ranks, 3),
                 "median_rank": median_rank(ranks),
             }
-        return Rows(len(everyone), int(frames.sum()), len(ranks)), values
+        return Rows(len(everyone), int(frames.sum()), len(ranks), most_frequent), values
 
     def _evaluate_mean_pose(self) -> dict[str, float]:
         if self.config.data.train_split not in self.corpus.manifest.splits:
@@ -283,6 +288,8 @@ class Rows:
     windows: int
     frames: int
     labelled: int
+    most_frequent: int
+    """Windows that carry training's most frequent label."""
 
 
 def _pose_columns(predicted: Tensor, batch: MotionBatch) -> dict[str, Tensor]:

@@ -1,0 +1,47 @@
+"""The same training on a GPU: in float32 close to the CPU's, in bfloat16 close to float32."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from langpose_dist.train.metrics_file import read_metrics
+from tests.corpus import build_corpus, tiny_config
+
+pytestmark = pytest.mark.gpu
+ROOT = Path(__file__).parents[2]
+
+
+def losses(folder: Path, name: str, **train: Any) -> list[float]:
+    config = tiny_config(folder / "shards", folder / name, train={**train, "num_threads": None})
+    file = folder / f"{name}.yaml"
+    file.write_text(config.to_yaml(), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "langpose_dist.cli.main", "train", "--config", str(file)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (folder / name / "model.safetensors").exists()
+    lines = read_metrics(folder / name / "metrics.jsonl")
+    return [float(line["train/loss"]) for line in lines if "train/loss" in line]
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_a_gpu_trains_like_the_cpu(tmp_path: Path, stage: int) -> None:
+    build_corpus(tmp_path / "shards")
+    cpu = losses(tmp_path, "cpu", device="cpu", precision="float32")
+    gpu = losses(tmp_path, "gpu", device="cuda", precision="float32", zero_stage=stage)
+    assert gpu == pytest.approx(cpu, rel=1e-3)
+
+
+def test_bfloat16_stays_close(tmp_path: Path) -> None:
+    build_corpus(tmp_path / "shards")
+    exact = losses(tmp_path, "float32", device="cuda", precision="float32")
+    assert losses(tmp_path, "auto", device="cuda", precision="auto") == pytest.approx(exact, rel=0.05)
