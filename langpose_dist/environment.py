@@ -13,11 +13,14 @@ from langpose_dist import __version__
 _PACKAGES = ("torch", "deepspeed", "mlflow", "ray", "transformers", "webdataset", "numpy", "safetensors")
 _HIDDEN = "REDACTED"
 _SECRET_NAME = re.compile(
-    r"(^|[^a-z0-9])(api_?key|auth|authorization|credentials?|key|passphrase|passw(or)?d|pwd|secret|sig|signature"
+    r"(^|[^a-z0-9])(api_?key|auth|authorization|credentials?|key|passphrase|\w*passw(or)?d|pwd|secret|sig|signature"
     r"|token)([^a-z0-9]|$)",
     re.IGNORECASE,
 )
-_USER_INFO = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/?#\s]+@", re.IGNORECASE)
+# A password may hold any sign, so where there is a colon everything up to the last @ goes.
+_USER_INFO = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?:[^/?#\s:@\"']*:[^\s\"']*|[^/?#\s\"']+)@", re.IGNORECASE
+)
 _QUERY_VALUE = re.compile(r"(?P<name>[?&;][^=&;#\s]+=)(?P<value>[^&;#\s]+)")
 
 

@@ -55,6 +55,15 @@ print(digest.hexdigest())
 PYTHON
 }
 
+# PYTHON asks for another version than the environment has: start over.
+if [[ -n ${PYTHON:-} && -e $venv/pyvenv.cfg ]]; then
+  version='import sys; print(sys.version)'
+  if [[ $("$PYTHON" -c "$version" 2>/dev/null) != "$("$venv/bin/python" -c "$version" 2>/dev/null)" ]]; then
+    find_python >/dev/null
+    rm -rf "$venv"
+  fi
+fi
+
 stamp_file=$venv/langpose.stamp
 if stamp=$(stamp_of 2>/dev/null) && [[ $stamp == "$(cat "$stamp_file" 2>/dev/null)" ]]; then
   exit 0

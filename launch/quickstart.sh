@@ -14,6 +14,7 @@ fail() {
 
 [[ $# -ge 1 && $# -le 2 ]] || fail "usage: bash launch/quickstart.sh BVH_DIR [OUT]"
 [[ -d $1 ]] || fail "$1 is not a folder; name the one with the dataset's BVH files"
+unset CDPATH
 input=$(cd "$1" && pwd)
 mkdir -p "${2:-runs/quickstart}" || fail "${2:-runs/quickstart} cannot be made"
 out=$(cd "${2:-runs/quickstart}" && pwd)
@@ -37,13 +38,11 @@ if ! langpose registry show langpose-small@candidate --tracking-uri "$uri" >/dev
   fi
   port=$(python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
   resume=()
-  if compgen -G "$out/run/checkpoints/*/state.json" >/dev/null; then
+  if [[ -e $out/run/metrics.jsonl ]]; then
     resume=(--resume)
-  else
-    rm -f "$out/run/metrics.jsonl"
   fi
   deepspeed --num_gpus 2 --master_addr 127.0.0.1 --master_port "$port" launch/train.py \
-    --config configs/pretrain/small.yaml "${resume[@]}" \
+    --config configs/pretrain/small.yaml ${resume[@]+"${resume[@]}"} \
     "data.path=$out/shards" "output=$out/run" "tracking.uri=$uri" "train.device=${device:-cuda}"
 fi
 

@@ -10,6 +10,10 @@ from jaxtyping import install_import_hook
 
 from tests import typecheck
 
+# A user's own tracking server is none of the tests' business.
+for _name in [name for name in os.environ if name.startswith(("MLFLOW_", "DATABRICKS_"))]:
+    del os.environ[_name]
+
 # Every annotation of the package is checked in the tests, tensor shapes included.
 install_import_hook("langpose_dist", f"{typecheck.__name__}.check")
 

@@ -58,6 +58,9 @@ def test_the_description_names_versions_and_machine() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("postgresql://u:pa/ss@host/db", "postgresql://REDACTED@host/db"),
+        ("postgresql://u:p#w?d@host/db", "postgresql://REDACTED@host/db"),
+        ("postgresql://host/db?sslpassword=word", "postgresql://host/db?sslpassword=REDACTED"),
         ("sqlite:///mlflow.db", "sqlite:///mlflow.db"),
         ("postgresql://user:pass@host:5432/db", "postgresql://REDACTED@host:5432/db"),
         ("postgresql+psycopg://user:p@ss@host/db", "postgresql+psycopg://REDACTED@host/db"),

@@ -2,11 +2,13 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from langpose_dist.config import UserError
+from langpose_dist.environment import redact
 
 _EXAMPLES = """examples:
   langpose evaluate --run runs/small
@@ -42,17 +44,25 @@ def run(arguments: argparse.Namespace) -> int:
     from langpose_dist.train.evaluate_weights import evaluate_weights, read_run
 
     weights, record = read_run(arguments.run) if arguments.run else (arguments.weights, {})
-    if arguments.out is not None and not arguments.out.parent.is_dir():
-        raise UserError(f"--out {arguments.out}: folder {arguments.out.parent} does not exist")
+    if arguments.out is not None and (arguments.out.is_dir() or not arguments.out.parent.is_dir()):
+        raise UserError(
+            f"--out {arguments.out} must be a file in a folder that exists; this one does not exist"
+        )
     found = evaluate_weights(weights, arguments.overrides)
     if arguments.out is not None:
         arguments.out.write_text(json.dumps(found.report, indent=2), encoding="utf-8")
     print(json.dumps(found.report, indent=2) if arguments.json else describe(found.report))
     # Numbers of other data or conditions must not take the place of the run's own.
-    if record.get("run_id") and not arguments.overrides:
+    uri = record.get("tracking_uri", "")
+    if redact(uri) != uri or "REDACTED@" in uri:
+        print(
+            f"not added to the MLflow run: the address {uri} was kept without its credentials",
+            file=sys.stderr,
+        )
+    elif uri and not arguments.overrides:
         from langpose_dist.tracking.runs import add_metrics
 
-        add_metrics(record["tracking_uri"], record["run_id"], found.evaluation.metrics(), found.step)
+        add_metrics(uri, record["run_id"], found.evaluation.metrics(), found.step)
     return 0
 
 

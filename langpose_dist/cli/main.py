@@ -60,13 +60,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"langpose: error: {redact(str(error))}", file=sys.stderr)
         return 2
+    except (OSError, MemoryError, OverflowError, RecursionError) as error:
+        # Of a full disk, a folder without access, a number that no machine can hold.
+        if isinstance(error, BrokenPipeError):
+            return _reader_gone()
+        place = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        print(f"langpose: error: {redact(place + (text or type(error).__name__))}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("langpose: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # What is still buffered must go somewhere, or the interpreter complains when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+
+
+def _reader_gone() -> int:
+    # What is still buffered must go somewhere, or the interpreter complains when it ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -206,13 +206,16 @@ def build_shards(
                 f"no clip is left of {len(left_out)}: {describe_skipped(left_out)}; "
                 f"first {left_out[0].source}: {left_out[0].reason}"
             )
+        shards = writer.finish()
+        if lost := sorted({split for split, _ in pairs} - {shard.split for shard in shards}):
+            raise DataError(f"split {lost[0]!r} lost all its clips: {describe_skipped(left_out)}")
         manifest = Manifest.create(
             tool_version=__version__,
             dataset=dataset,
             source=source,
             fps=fps,
             statistics=statistics.result(),
-            shards=writer.finish(),
+            shards=shards,
             build=dict(options),
             skipped=tuple(left_out),
             num_ignored=num_ignored,

@@ -32,7 +32,6 @@ PARTIAL = ".partial"
 """Ending of a file that is still being written."""
 
 _MAX_OPEN = 64
-_CHUNK = 1 << 20
 
 
 class ShardWriter:

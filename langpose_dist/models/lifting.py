@@ -23,7 +23,7 @@ def lift(
         num_frames: Window length that the model was trained with.
 
     Returns:
-        Camera axes (x right, y down, z forward), pelvis at 0, metres; float32, on the device of the input.
+        Camera axes (x right, y down, z forward), pelvis near 0, metres; float32, on the device of the input.
 
     Raises:
         ValueError: If the clips have no frame or hold values that are not finite.

@@ -1,7 +1,8 @@
 """Pooling of token features and of motion representations to one vector each.
 
-Every linear layer is followed by GELU, layer normalisation and dropout. GELU alone would leave nearly
-non-negative vectors, all of them alike in cosine; the normalisation after it centres them again.
+Every linear layer that makes features is followed by GELU, layer normalisation and dropout. GELU alone
+would leave nearly non-negative vectors, all of them alike in cosine; the normalisation after it centres them
+again.
 
 Source:
     LangPose, supplement, Fig. 1.

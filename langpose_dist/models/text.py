@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import importlib.util
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +29,9 @@ OFFLINE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 _REMEDY = "install langpose-dist[offline-text] and set text.encoder=offline, or give a local folder"
 _BATCH_SIZE = 64
 _HUB_TIMEOUT = 5.0  # seconds; without this check an offline machine spends half a minute on retries
+
+
+_LOADS_CODE = re.compile(r"implementation|quantization|auto_map|kernel")
 
 
 class LabelTokens(NamedTuple):
@@ -70,7 +74,10 @@ class TextBackbone(nn.Module):
         from transformers import AutoConfig, AutoModel
 
         content = json.loads(architecture)
-        config = AutoConfig.for_model(content.pop("model_type"), **content)
+        model_type = content.pop("model_type")
+        # Only what describes layers: an entry that names an attention kernel or a quantizer could load code.
+        content = {key: value for key, value in content.items() if not _LOADS_CODE.search(key)}
+        config = AutoConfig.for_model(model_type, attn_implementation="sdpa", **content)
         with _quiet():
             return cls(AutoModel.from_config(config, trust_remote_code=False))
 

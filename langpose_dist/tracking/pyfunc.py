@@ -33,7 +33,7 @@ class LangPoseLifter(PythonModel):
             params: Unused, part of MLflow's interface.
 
         Returns:
-            float32 (clips, frames, 17, 3): camera axes (x right, y down, z forward), pelvis at 0, metres.
+            float32 (clips, frames, 17, 3): camera axes (x right, y down, z forward), pelvis near 0, metres.
         """
         keypoints_2d = torch.from_numpy(np.ascontiguousarray(model_input, dtype=np.float32))
         return lift(self.model, keypoints_2d, self.num_frames).numpy()

@@ -30,7 +30,7 @@ _RUNTIME_PACKAGES = ("mlflow", "torch", "numpy", "pydantic", "pyyaml", "jaxtypin
 _DESCRIPTION = (
     "LangPose. Input: float32 (clips, frames, 17, 3), 2D keypoints as x, y in half image widths from the "
     "image centre (y down) and confidence, skeleton h36m17. Output: float32 (clips, frames, 17, 3), camera "
-    "axes (x right, y down, z forward), pelvis at 0, metres."
+    "axes (x right, y down, z forward), pelvis near 0, metres."
 )
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,12 @@ def start(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
 def train(folder: Path, config: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "langpose_dist.cli.main", "train", "--config", str(config)]
     return start([*command, *arguments], folder)
@@ -58,7 +65,7 @@ def test_the_launcher_leaves_a_whole_run_and_a_registered_model(tmp_path: Path, 
         tracking={"enabled": True, "register_as": "tiny", "alias": "candidate"},
     )
     deepspeed = str(Path(sys.executable).with_name("deepspeed"))
-    launcher = [sys.executable, deepspeed, "--num_gpus", "2", "--master_port", "29617"]
+    launcher = [sys.executable, deepspeed, "--num_gpus", "2", "--master_port", str(free_port())]
     done = start([*launcher, str(ROOT / "launch/train.py"), "--config", str(config)], tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
 
