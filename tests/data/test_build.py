@@ -219,3 +219,13 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
         build(PAIRS, tmp_path / "file" / "out")
+
+
+def test_a_split_whose_clips_are_all_unreadable_is_refused(tmp_path: Path) -> None:
+    pairs = [
+        ("train", MadeClip("a")),
+        ("validation", MadeClip("b", problem=DataError("truncated: 3 of 4 rows"))),
+    ]
+    with pytest.raises(DataError, match="split 'validation' lost all its clips"):
+        build_shards(pairs, tmp_path / "out", dataset="x", source="x", fps=30.0, options={}, shard_size=4)
+    assert not (tmp_path / "out" / "manifest.json").exists()
