@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 
@@ -55,6 +56,15 @@ def run(arguments: argparse.Namespace) -> int:
         result = train(config, _build_tracker(config), resume=arguments.resume)
     except TrainingError as error:
         print(f"langpose: error: {error}", file=sys.stderr)
+        return 1
+    except RuntimeError as error:
+        # Gloo's words where another rank ended first; that one has said why.
+        if not re.search(r"Connection (closed|reset) by peer", str(error)):
+            raise
+        print(
+            "langpose: error: another rank ended, so this one cannot go on; go on with --resume",
+            file=sys.stderr,
+        )
         return 1
     if result is not None and arguments.json:
         outcome = {"weights": str(result.weights), "registered": result.registered, **result.record}
