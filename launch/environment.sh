@@ -88,5 +88,8 @@ options=(--disable-pip-version-check --no-input)
 if [[ ! -t 1 ]]; then
   options+=(--progress-bar off -qq)
 fi
+# compat: a plain path entry. With the default, Python started in the folder that holds the checkout takes the
+# checkout itself, which has the package's name, for the package.
+options+=(--config-settings editable_mode=compat)
 "$venv/bin/python" -m pip install "${options[@]}" --editable "$root[$extras]"
 stamp_of >"$stamp_file"
