@@ -107,4 +107,4 @@ def open_corpus(root: Path, **changes: Mapping[str, Any]) -> Corpus:
     """The corpus in ``root``, built if need be, as the tiny configuration uses it."""
     if not (root / "manifest.json").exists():
         build_corpus(root)
-    return Corpus.open(tiny_config(root, **changes))
+    return Corpus.open(tiny_config(root, None, **changes))

@@ -67,7 +67,7 @@ def test_a_hidden_stretch_is_as_long_as_configured_both_ends_included() -> None:
 
 def test_a_short_clip_keeps_at_least_half_of_its_frames() -> None:
     config = MaskingConfig(random_probability=0, time_window_probability=1, body_part_probability=0)
-    frames = masks(config, 200, num_valid=20).all(axis=2)
+    frames = np.asarray(masks(config, 200, num_valid=20).all(axis=2))
     assert (frames[:, :20].sum(axis=1) == 10).all()
     assert not frames[:, 20:].any()
 
