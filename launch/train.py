@@ -3,9 +3,15 @@
 deepspeed --num_gpus 2 launch/train.py --config configs/pretrain/small.yaml data.path=data/bandai
 """
 
+import os
 import sys
 
 from langpose_dist.cli.train import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Now and then a thread of the collectives' C++ library aborts a process whose interpreter is shutting
+    # down, and the launcher takes the finished run for a failed one. All is written and closed by now.
+    os._exit(status)

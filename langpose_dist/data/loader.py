@@ -6,7 +6,7 @@ padded. The position is the loader's whole state and means the same for any numb
 any batch size.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 from typing import Any
@@ -97,7 +97,7 @@ def evaluation_requests(num_windows: int, batch_size: int, rank: int, world_size
 
 def load_batches(
     dataset: WindowDataset, requests: Iterable[list[Request]], *, num_workers: int, pin_memory: bool = False
-) -> Iterator[WindowBatch]:
+) -> Generator[WindowBatch, None, None]:
     """Read batches in the order of the requests, ahead of their use.
 
     Args:
@@ -114,7 +114,7 @@ def load_batches(
 
 def stream_batches(
     windows: StreamingWindows, *, num_workers: int, pin_memory: bool = False
-) -> Iterator[WindowBatch]:
+) -> Generator[WindowBatch, None, None]:
     """Read micro batches of the inexact stream, ahead of their use.
 
     Args:
@@ -130,7 +130,7 @@ def stream_batches(
 
 def _read(
     dataset: Dataset[Any], requests: Iterable[list[Request]] | None, *, num_workers: int, pin_memory: bool
-) -> Iterator[WindowBatch]:
+) -> Generator[WindowBatch, None, None]:
     # Without a batch size of its own every item is a whole batch: batches cross the process boundary, not
     # windows, since the crossing is what costs.
     batches: Iterable[WindowBatch | UserError] = DataLoader(

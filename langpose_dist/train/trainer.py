@@ -1,8 +1,8 @@
 """The training loop: one for one process and for many."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,15 +75,17 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the end, with checkpoints and evaluations on the way."""
-        batches = self.batches()
         self.engine.train()
-        with tqdm(
-            total=self.num_steps,
-            initial=self.step,
-            desc="train",
-            unit="step",
-            disable=not self.processes.is_main,
-        ) as bar:
+        with (
+            closing(self.batches()) as batches,
+            tqdm(
+                total=self.num_steps,
+                initial=self.step,
+                desc="train",
+                unit="step",
+                disable=not self.processes.is_main,
+            ) as bar,
+        ):
             while self.step < self.num_steps:
                 self.train_step(batches)
                 bar.update()
@@ -155,7 +157,7 @@ class Trainer:
         yield
         self._logged_at += time.monotonic() - start
 
-    def batches(self) -> Iterator[WindowBatch]:
+    def batches(self) -> Generator[WindowBatch, None, None]:
         """This rank's micro batches from the current position on."""
         dataset, data = self.corpus.training_set, self.config.data
         how = {"num_workers": data.num_workers, "pin_memory": self.processes.device.type == "cuda"}

@@ -225,7 +225,14 @@ def test_help_teaches_with_an_example(command: list[str], capsys: pytest.Capture
 def start(mocap: Path) -> subprocess.Popen[str]:
     """A build of one clip per shard, returned when it is under way."""
     command = [sys.executable, "-m", "langpose_dist.cli.main", *words(mocap, "--shard-size", "1")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        # A shell starts what runs in its background with Ctrl-C ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     first = mocap.parent / "out" / "train-000003.tar"
     while not first.exists():
         assert process.poll() is None, process.communicate()

@@ -3,6 +3,7 @@
 python take_steps.py CONFIG.yaml OUTPUT.pt STEPS
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -77,3 +78,4 @@ def main(config_file: str, output: str, steps: int) -> None:
 
 if __name__ == "__main__":
     main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    os._exit(0)  # as launch/train.py does, and for its reason
