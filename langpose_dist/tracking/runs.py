@@ -196,15 +196,9 @@ def metric_name(name: str) -> str:
     return re.sub(r"[^\w\-. /]", "_", name)
 
 
-def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested containers as dotted keys and text: ``{"loss": {"gamma": 2}}`` -> ``{"loss.gamma": "2"}``."""
-    flat: dict[str, str] = {}
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value if isinstance(value, str) else json.dumps(value)
-    return flat
+def param_value(value: Any) -> str:
+    """A configuration value as MLflow keeps it: text as it is, all else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _find_run(client: MlflowClient, run_id: str) -> Run | None:
@@ -245,7 +239,8 @@ def _artifact_location(experiment: str, uri: str) -> str | None:
 
 
 def _log_params(client: MlflowClient, run: Run, config: RunConfig) -> None:
-    params = {key: redact(value)[:_MAX_PARAM_LENGTH] for key, value in flatten(config.to_dict()).items()}
+    # Without credentials already: to_flat leaves them out.
+    params = {key: param_value(value)[:_MAX_PARAM_LENGTH] for key, value in config.to_flat().items()}
     known = run.data.params
     new = [Param(key, value) for key, value in params.items() if key not in known]
     for first in range(0, len(new), _MAX_PARAMS_PER_BATCH):

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from langpose_dist.config import RunConfig, UserError, build_config
-from langpose_dist.tracking.runs import MLflowTracker, flatten, metric_name
+from langpose_dist.tracking.runs import MLflowTracker, metric_name, param_value
 
 if TYPE_CHECKING:
     from langpose_dist.train.tracker import Tracker
@@ -250,9 +250,17 @@ def test_nothing_is_registered_without_a_name(store: Path, tmp_path: Path) -> No
     tracker.finish("FINISHED")
 
 
-def test_flatten_joins_keys_and_writes_values_as_json() -> None:
-    content = {"a": {"b": 1, "c": {"d": [1.5, 2.0], "e": None}}, "f": "text", "g": True}
-    assert flatten(content) == {"a.b": "1", "a.c.d": "[1.5, 2.0]", "a.c.e": "null", "f": "text", "g": "true"}
+def test_params_are_dotted_keys_with_values_as_json() -> None:
+    content = {"camera": {"yaw": [-1.5, 2.0]}, "seed": 1, "output": "text"}
+    flat = {key: param_value(value) for key, value in build_config(content).to_flat().items()}
+    expected = {
+        "seed": "1",
+        "camera.yaw": "[-1.5, 2.0]",
+        "train.max_steps": "null",
+        "output": "text",
+        "noise.enabled": "true",
+    }
+    assert {key: flat[key] for key in expected} == expected
 
 
 @pytest.mark.parametrize(
