@@ -60,6 +60,14 @@ class MadeClip:
     num_frames: int
 
     @property
+    def split(self) -> None:
+        return None
+
+    @property
+    def path(self) -> Path:
+        return Path(self.source)
+
+    @property
     def source(self) -> str:
         return self.key
 

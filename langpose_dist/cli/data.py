@@ -131,9 +131,9 @@ def _build_bvh(args: argparse.Namespace) -> int:
     rules = [SplitRule.parse(text) for text in args.split]
     skeleton = load_skeleton(args.skeleton)
     check_output(args.out, overwrite=args.overwrite)
-    clips, skipped, num_ignored = find_clips(args.input, skeleton, label=args.label, fps=args.fps)
+    found = find_clips(args.input, skeleton, label=args.label, fps=args.fps)
     manifest = build_shards(
-        assign_splits(clips, rules) if clips else [],
+        assign_splits(found.clips, rules) if found.clips else [],
         args.out,
         dataset=skeleton.dataset,
         source="bvh",
@@ -146,8 +146,8 @@ def _build_bvh(args: argparse.Namespace) -> int:
         },
         shard_size=args.shard_size,
         overwrite=args.overwrite,
-        skipped=skipped,
-        num_ignored=num_ignored,
+        skipped=found.skipped,
+        num_ignored=found.num_ignored,
         progress=lambda pairs: tqdm(pairs, desc="reading", unit="clip", mininterval=0.5),
     )
     summary = {"out": str(args.out), **_summary(manifest)}

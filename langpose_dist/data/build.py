@@ -40,7 +40,11 @@ _RULE = re.compile(r"(?P<split>[a-z][a-z0-9_-]*):(?P<field>\w+)=(?P<values>.+)")
 
 @runtime_checkable
 class Clip(Protocol):
-    """A clip that was found and can be read."""
+    """A clip that was found and can be read.
+
+    A frozen dataclass of plain values, which travels to other processes: whatever is large is read by
+    ``load``.
+    """
 
     @property
     def key(self) -> str:
@@ -50,6 +54,17 @@ class Clip(Protocol):
     @property
     def source(self) -> str:
         """Its file, relative to the input folder."""
+        ...
+
+    @property
+    def path(self) -> Path:
+        """The file that it is read from."""
+        ...
+
+    @property
+    def split(self) -> str | None:
+        """The split that the data set itself puts it into: train, validation or test; ``None`` where it
+        has no say."""
         ...
 
     @property
@@ -63,6 +78,18 @@ class Clip(Protocol):
 
 
 AnyClip = TypeVar("AnyClip", bound=Clip)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a source's folder or file holds."""
+
+    clips: tuple[Clip, ...]
+    """In a fixed order, keys unique."""
+    skipped: tuple[Skipped, ...] = ()
+    """Sources given up before reading, each with its reason."""
+    num_ignored: int = 0
+    """Files of other kinds that were seen."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +141,7 @@ def to_words(text: str) -> str:
 
 
 def assign_splits(clips: Sequence[AnyClip], rules: Sequence[SplitRule]) -> list[tuple[str, AnyClip]]:
-    """(split, clip) of every clip; the first rule that matches wins, the rest is for training.
+    """(split, clip) of every clip: by the first rule that matches, else as the data set says, else training.
 
     Raises:
         DataError: If a rule names an unknown field, or a value or fraction that matches no clip.
@@ -124,7 +151,7 @@ def assign_splits(clips: Sequence[AnyClip], rules: Sequence[SplitRule]) -> list[
             _check_values(rule, clips)
     pairs: list[tuple[str, AnyClip]] = []
     for clip in clips:
-        split = next((rule.split for rule in rules if rule.matches(clip)), TRAIN)
+        split = next((rule.split for rule in rules if rule.matches(clip)), clip.split or TRAIN)
         pairs.append((split, clip))
     found = {split for split, _ in pairs}
     for rule in rules:

@@ -19,8 +19,10 @@ from langpose_dist.skeleton import H36M17
 POSES = "poses_3d.npy"
 LABELS = "labels.json"
 META = "meta.json"
+KEYPOINTS = "keypoints_2d.npy"
 MEMBERS = (LABELS, META, POSES)
-"""Names of a sample's members, in the order in which they lie in the shard."""
+"""Names of the members that every sample has, in the order in which they lie in the shard; ``KEYPOINTS``
+follows where the data set has 2D detections."""
 
 NPY_HEADER_BYTES = 512
 """Enough for the header of any array this package writes (128 bytes), and a bound on what is parsed."""
@@ -55,7 +57,10 @@ class Sample:
     spans: tuple[Span, ...]
     """Labels; may be empty or overlap."""
     meta: Mapping[str, Any] = field(default_factory=dict)
-    """Where the clip comes from: dataset, subject, action, style, source file, frame rates."""
+    """Where the clip comes from: dataset, subject, action, style, source file, frame rates, camera."""
+    keypoints_2d: Float32[np.ndarray, "T 17 3"] | None = None
+    """The data set's own 2D joints: x, y in half image widths from the image's middle, y down, and a
+    confidence in [0, 1]; ``None`` where it has none."""
 
 
 def make_key(text: str) -> str:
@@ -89,11 +94,12 @@ def encode_sample(sample: Sample) -> dict[str, bytes]:
     check_key(sample.key)
     _check_poses(sample.key, sample.poses_3d)
     _check_spans(sample.key, sample.spans, len(sample.poses_3d))
-    stream = io.BytesIO()
-    poses = np.ascontiguousarray(sample.poses_3d, dtype="<f4")
-    np.lib.format.write_array(stream, poses, version=(1, 0), allow_pickle=False)
     labels = [{"label": span.label, "start": span.start, "end": span.end} for span in sample.spans]
-    return {LABELS: _to_json(labels), META: _to_json(dict(sample.meta)), POSES: stream.getvalue()}
+    members = {LABELS: _to_json(labels), META: _to_json(dict(sample.meta)), POSES: _to_npy(sample.poses_3d)}
+    if sample.keypoints_2d is not None:
+        _check_keypoints(sample.key, sample.keypoints_2d, len(sample.poses_3d))
+        members[KEYPOINTS] = _to_npy(sample.keypoints_2d)
+    return members
 
 
 def decode_sample(key: str, members: Mapping[str, bytes]) -> Sample:
@@ -104,25 +110,25 @@ def decode_sample(key: str, members: Mapping[str, bytes]) -> Sample:
     """
     if missing := [name for name in MEMBERS if name not in members]:
         raise DataError(f"{key}: member {missing[0]} is missing")
-    shape, data_offset = parse_poses_header(key, members[POSES])
-    data = members[POSES][data_offset:]
-    if len(data) != int(np.prod(shape)) * 4:
-        raise DataError(f"{key}: {POSES} has {len(data)} bytes of data for {shape[0]} frames")
-    poses = np.frombuffer(data, dtype="<f4").reshape(shape)
+    poses = _from_npy(key, POSES, members[POSES])
     _check_poses(key, poses)
+    keypoints = None
+    if KEYPOINTS in members:
+        keypoints = _from_npy(key, KEYPOINTS, members[KEYPOINTS])
+        _check_keypoints(key, keypoints, len(poses))
     meta = _from_json(key, META, members[META])
     if not isinstance(meta, dict):
         raise DataError(f"{key}: {META} must hold an object")
     spans = _decode_spans(key, _from_json(key, LABELS, members[LABELS]))
     _check_spans(key, spans, len(poses))
-    return Sample(key=key, poses_3d=poses, spans=spans, meta=meta)
+    return Sample(key=key, poses_3d=poses, spans=spans, meta=meta, keypoints_2d=keypoints)
 
 
-def parse_poses_header(key: str, content: bytes) -> tuple[tuple[int, int, int], int]:
-    """Shape of a ``poses_3d.npy`` and where its data begin.
+def parse_header(key: str, content: bytes, name: str = POSES) -> tuple[tuple[int, int, int], int]:
+    """Shape of a ``poses_3d.npy`` or ``keypoints_2d.npy`` and where its data begin.
 
     Args:
-        key: Named in messages.
+        key: Named in messages, as is ``name``.
         content: The member, or at least its first ``NPY_HEADER_BYTES``.
 
     Raises:
@@ -131,18 +137,18 @@ def parse_poses_header(key: str, content: bytes) -> tuple[tuple[int, int, int], 
     stream = io.BytesIO(content[:NPY_HEADER_BYTES])
     try:
         if (version := np.lib.format.read_magic(stream)) != (1, 0):
-            raise DataError(f"{key}: {POSES} has npy version {version}, not (1, 0)")
+            raise DataError(f"{key}: {name} has npy version {version}, not (1, 0)")
         shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
     except DataError:
         raise
     except Exception:  # numpy's parser raises several kinds on damaged headers
-        raise DataError(f"{key}: {POSES} does not begin with an npy header") from None
+        raise DataError(f"{key}: {name} does not begin with an npy header") from None
     if dtype != np.dtype("<f4") or fortran_order:
         raise DataError(
-            f"{key}: {POSES} is {dtype} in {'F' if fortran_order else 'C'} order, not float32 in C"
+            f"{key}: {name} is {dtype} in {'F' if fortran_order else 'C'} order, not float32 in C"
         )
     if len(shape) != 3 or shape[1:] != (H36M17.num_joints, 3) or shape[0] < 1:
-        raise DataError(f"{key}: {POSES} has shape {shape}, not T x {H36M17.num_joints} x 3")
+        raise DataError(f"{key}: {name} has shape {shape}, not T x {H36M17.num_joints} x 3")
     return (shape[0], shape[1], shape[2]), stream.tell()
 
 
@@ -155,6 +161,18 @@ def _check_poses(key: str, poses: np.ndarray) -> None:
         raise DataError(f"{key}: no frames")
     if not np.isfinite(poses).all():
         raise DataError(f"{key}: poses hold NaN or infinity")
+
+
+def _check_keypoints(key: str, keypoints: np.ndarray, num_frames: int) -> None:
+    if keypoints.dtype != np.float32 or keypoints.shape != (num_frames, H36M17.num_joints, 3):
+        raise DataError(
+            f"{key}: keypoints are {keypoints.dtype} {keypoints.shape}, "
+            f"not float32 {num_frames} x {H36M17.num_joints} x 3"
+        )
+    if not np.isfinite(keypoints).all():
+        raise DataError(f"{key}: keypoints hold NaN or infinity")
+    if not ((keypoints[..., 2] >= 0) & (keypoints[..., 2] <= 1)).all():
+        raise DataError(f"{key}: keypoints have a confidence outside 0..1")
 
 
 def _check_spans(key: str, spans: tuple[Span, ...], num_frames: int) -> None:
@@ -180,6 +198,21 @@ def _decode_spans(key: str, content: Any) -> tuple[Span, ...]:
             raise wrong
         spans.append(Span(label, start, end))
     return tuple(spans)
+
+
+def _to_npy(values: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    values = np.ascontiguousarray(values, dtype="<f4")
+    np.lib.format.write_array(stream, values, version=(1, 0), allow_pickle=False)
+    return stream.getvalue()
+
+
+def _from_npy(key: str, name: str, content: bytes) -> np.ndarray:
+    shape, data_offset = parse_header(key, content, name)
+    data = content[data_offset:]
+    if len(data) != int(np.prod(shape)) * 4:
+        raise DataError(f"{key}: {name} has {len(data)} bytes of data for {shape[0]} frames")
+    return np.frombuffer(data, dtype="<f4").reshape(shape)
 
 
 def _to_json(content: Any) -> bytes:

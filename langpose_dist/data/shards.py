@@ -22,7 +22,7 @@ from langpose_dist.data.sample import (
     Sample,
     decode_sample,
     encode_sample,
-    parse_poses_header,
+    parse_header,
 )
 
 DEFAULT_SHARD_SIZE = 64
@@ -232,7 +232,7 @@ class ShardReader:
             header = bytearray(min(NPY_HEADER_BYTES, size))
             self._read_into(shard_index, memoryview(header), offset)
             try:
-                shape, header_size = parse_poses_header(entry.key, bytes(header))
+                shape, header_size = parse_header(entry.key, bytes(header))
             except DataError as error:
                 raise self._damaged(shard_index, str(error)) from None
             if shape[0] != entry.num_frames or header_size + 4 * int(np.prod(shape)) != size:

@@ -29,6 +29,14 @@ class MadeClip:
     problem: Exception | None = None
 
     @property
+    def split(self) -> None:
+        return None
+
+    @property
+    def path(self) -> Path:
+        return Path(self.source)
+
+    @property
     def source(self) -> str:
         return f"{self.key}.bvh"
 

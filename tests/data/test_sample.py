@@ -1,5 +1,6 @@
 import io
 import json
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +23,36 @@ def test_members_come_back_as_they_went_in(samples: list[Sample]) -> None:
     decoded = decode_sample("clip_0", members)
     np.testing.assert_array_equal(decoded.poses_3d, samples[0].poses_3d)
     assert (decoded.key, decoded.spans, decoded.meta) == ("clip_0", samples[0].spans, samples[0].meta)
+
+
+def test_keypoints_come_back_where_there_are_some(samples: list[Sample]) -> None:
+    keypoints = np.random.default_rng(0).random((len(samples[0].poses_3d), 17, 3), np.float32)
+    members = encode_sample(replace(samples[0], keypoints_2d=keypoints))
+    assert list(members) == ["labels.json", "meta.json", "poses_3d.npy", "keypoints_2d.npy"]
+    decoded = decode_sample("clip_0", members)
+    assert decoded.keypoints_2d is not None
+    np.testing.assert_array_equal(decoded.keypoints_2d, keypoints)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda keypoints: keypoints[1:], "not float32 6 x 17 x 3"),
+        (lambda keypoints: keypoints + np.float32(0.5), "confidence outside"),
+        (lambda keypoints: keypoints * np.float32("nan"), "keypoints hold NaN"),
+    ],
+)
+def test_keypoints_that_break_the_contract_are_refused(
+    samples: list[Sample], change: Callable[[np.ndarray], np.ndarray], problem: str
+) -> None:
+    sample = replace(samples[0], poses_3d=GOOD)
+    keypoints = np.ones((6, 17, 3), np.float32)
+    if len(change(keypoints)) == len(keypoints):  # else the annotations refuse it
+        with pytest.raises(DataError, match=problem):
+            encode_sample(replace(sample, keypoints_2d=change(keypoints)))
+    members = encode_sample(sample) | {"keypoints_2d.npy": npy(change(keypoints))}
+    with pytest.raises(DataError, match=problem):
+        decode_sample("clip_0", members)
 
 
 def test_a_pickle_beside_the_members_is_never_opened(samples: list[Sample]) -> None:

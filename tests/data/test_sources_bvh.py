@@ -10,7 +10,7 @@ import yaml
 
 from langpose_dist.data.bvh import BvhError
 from langpose_dist.data.sample import DataError, Span
-from langpose_dist.data.sources.bvh import PRESETS, BvhClip, find_clips, frame_rate, load_skeleton, resample
+from langpose_dist.data.sources.bvh import PRESETS, BvhClip, find_clips, frame_rate, load_skeleton
 from langpose_dist.skeleton import BANDAI_NAMCO, H36M17
 
 PRESET = PRESETS["bandai-namco"]
@@ -20,7 +20,7 @@ NAME = "dataset-1_walk_old_001"
 def load(folder: Path, text: str, fps: float = 30.0) -> tuple[BvhClip, np.ndarray]:
     folder.mkdir(exist_ok=True)
     (folder / f"{NAME}.bvh").write_text(text)
-    (clip,), _, _ = find_clips(folder, PRESET, label="action", fps=fps)
+    (clip,) = find_clips(folder, PRESET, label="action", fps=fps).clips
     return clip, clip.load().poses_3d
 
 
@@ -93,23 +93,6 @@ def test_frame_times_were_rounded_when_they_were_written() -> None:
     assert frame_rate(1 / 59.94) == pytest.approx(59.94)
 
 
-def test_resampling_goes_by_time() -> None:
-    # A point that moves with 1 m/s must be at k/30 m in frame k, whatever the source's rate.
-    for fps in (24.0, 59.94, 60.0, 100.0, 120.0, 250.0):
-        times = np.arange(int(fps * 2) + 1) / fps
-        poses = np.tile(times[:, None, None], (1, 17, 3))
-        resampled = resample(poses, fps, 30.0)
-        assert len(resampled) == int(times[-1] * 30 + 1e-6) + 1
-        np.testing.assert_allclose(resampled[:, 0, 0], np.arange(len(resampled)) / 30, atol=1e-9)
-
-
-def test_resampling_interpolates_between_frames() -> None:
-    poses = np.array([0.0, 1.0, 4.0]).reshape(3, 1, 1) * np.ones((3, 17, 3))
-    np.testing.assert_allclose(resample(poses, 10.0, 20.0)[:, 0, 0], [0, 0.5, 1, 2.5, 4])
-    np.testing.assert_allclose(resample(poses, 20.0, 10.0)[:, 0, 0], [0, 4])
-    np.testing.assert_allclose(resample(poses[:1], 20.0, 10.0)[:, 0, 0], [0])
-
-
 def test_meta_says_where_a_clip_comes_from(make_bvh: Callable[..., str], tmp_path: Path) -> None:
     clip, poses = load(tmp_path, make_bvh(41, frame_time="0.0083333"))
     assert len(poses) == 11
@@ -134,7 +117,7 @@ def test_meta_says_where_a_clip_comes_from(make_bvh: Callable[..., str], tmp_pat
     ],
 )
 def test_labels_are_words_of_the_file_names(mocap: Path, label: str, expected: list[str]) -> None:
-    clips, _, _ = find_clips(mocap, PRESET, label=label, fps=30.0)
+    clips = find_clips(mocap, PRESET, label=label, fps=30.0).clips
     assert set(expected) <= {clip.label for clip in clips}
 
 
@@ -151,15 +134,16 @@ def test_files_are_found_at_any_depth_and_in_order(mocap: Path) -> None:
     (mocap / "deep" / "dataset-1_walk_old_001.bvh").write_text(text)
     (mocap / "nameless.bvh").write_text(text)
     (mocap / "readme.txt").write_text("")
-    clips, skipped, num_ignored = find_clips(mocap, PRESET, label="action", fps=30.0)
-    assert [clip.source for clip in clips] == sorted(clip.source for clip in clips)
-    assert "deep/er/dataset-1_run_old_001.BVH" in [clip.source for clip in clips]
+    found = find_clips(mocap, PRESET, label="action", fps=30.0)
+    sources = [clip.source for clip in found.clips]
+    assert sources == sorted(sources)
+    assert "deep/er/dataset-1_run_old_001.BVH" in sources
     # Sorted by path, the deeper file of the same name comes last or first, never twice.
-    assert [(item.source, item.reason.partition(":")[0]) for item in skipped] == [
+    assert [(item.source, item.reason.partition(":")[0]) for item in found.skipped] == [
         ("deep/dataset-1_walk_old_001.bvh", "duplicate clip"),
         ("nameless.bvh", "name does not match the pattern"),
     ]
-    assert num_ignored == 1
+    assert found.num_ignored == 1
 
 
 def test_an_input_without_bvh_files_is_an_error(tmp_path: Path) -> None:
@@ -191,7 +175,7 @@ def test_a_skeleton_file_is_the_same_as_a_preset(tmp_path: Path) -> None:
 def test_z_up_files_keep_their_axes(make_bvh: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / f"{NAME}.bvh").write_text(make_bvh(1))
     skeleton = PRESET.model_copy(update={"up": "z", "unit_scale": 1.0})
-    (clip,), _, _ = find_clips(tmp_path, skeleton, label="action", fps=30.0)
+    (clip,) = find_clips(tmp_path, skeleton, label="action", fps=30.0).clips
     np.testing.assert_allclose(clip.load().poses_3d[0, 0], (0, 90, 0), atol=1e-5)
 
 
@@ -237,7 +221,7 @@ def test_a_skeleton_must_exist(tmp_path: Path, name: str, content: str | None, p
 @pytest.mark.data
 def test_people_who_walk_go_the_way_that_their_hips_and_noses_say() -> None:
     folder = Path(os.environ["LANGPOSE_BVH_DIR"])
-    clips, _, _ = find_clips(folder, PRESET, label="action", fps=30.0)
+    clips = find_clips(folder, PRESET, label="action", fps=30.0).clips
     walks = [clip for clip in clips if clip.label == "walk"][:10]
     assert walks
     for clip in walks:

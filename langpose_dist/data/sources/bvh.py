@@ -11,13 +11,14 @@ import yaml
 from jaxtyping import Float64
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from langpose_dist.data.build import to_words
+from langpose_dist.data.build import Found, to_words
 from langpose_dist.data.bvh import BvhError, joint_positions, read_bvh
 from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError, Sample, Span, make_key
+from langpose_dist.data.timing import resample
 from langpose_dist.skeleton import BANDAI_NAMCO, H36M17
 
-RATE_TOLERANCE = 1e-3
+RATE_TOLERANCE = 1.000001e-3
 """A rate this close to the target is the target: 0.0333333 s and 0.0333 s mean 30 Hz."""
 
 ROUNDING = 1e-4
@@ -106,6 +107,7 @@ class BvhClip:
     label: str
     fps: float
     skeleton: BvhSkeleton
+    split: None = None
 
     def load(self) -> Sample:
         """Read the file.
@@ -119,7 +121,7 @@ class BvhClip:
         points = {name: (point.joint, point.offset) for name, point in self.skeleton.points.items()}
         with np.errstate(over="ignore", invalid="ignore"):  # absurd values are refused below
             poses = map_joints(joint_positions(bvh, points), self.skeleton)
-            poses_3d = resample(poses, fps, self.fps).astype(np.float32)
+            poses_3d = resample(poses, fps, self.fps, RATE_TOLERANCE).astype(np.float32)
         if not np.isfinite(poses_3d).all():
             raise BvhError("NaN or infinity: positions beyond float32")
         meta = {
@@ -159,9 +161,7 @@ def load_skeleton(name: str) -> BvhSkeleton:
         raise DataError(f"skeleton file {path}: {f'{where}: ' if where else ''}{message}") from None
 
 
-def find_clips(
-    folder: Path, skeleton: BvhSkeleton, *, label: str, fps: float
-) -> tuple[list[BvhClip], list[Skipped], int]:
+def find_clips(folder: Path, skeleton: BvhSkeleton, *, label: str, fps: float) -> Found:
     """BVH files below a folder, in the order of their paths.
 
     Args:
@@ -171,7 +171,7 @@ def find_clips(
         fps: Frame rate that the clips will have.
 
     Returns:
-        Clips, files whose names do not fit with the reason, and the number of other files.
+        Clips, files whose names do not fit, and the number of other files.
 
     Raises:
         DataError: If the folder is missing or has no such file, or the label names no field.
@@ -205,7 +205,7 @@ def find_clips(
             skipped.append(Skipped(source=source, reason=f"no label: the name has no {label}"))
             continue
         clips[key] = BvhClip(path, source, key, fields, text, fps, skeleton)
-    return list(clips.values()), skipped, len(files) - len(paths)
+    return Found(tuple(clips.values()), tuple(skipped), len(files) - len(paths))
 
 
 def check_label(label: str, skeleton: BvhSkeleton) -> str:
@@ -266,25 +266,3 @@ def frame_rate(frame_time: float) -> float:
     """Frames per second of a file whose frame time was rounded when it was written."""
     fps = 1 / frame_time
     return float(round(fps)) if abs(fps / round(fps) - 1) <= ROUNDING else fps
-
-
-def resample(
-    poses: Float64[np.ndarray, "T J 3"], fps: float, target_fps: float
-) -> Float64[np.ndarray, "S J 3"]:
-    """Positions at times 0, 1/target_fps, ... by linear interpolation; unchanged where the rates agree.
-
-    Args:
-        poses: At ``fps`` frames per second.
-        fps: Rate of the file.
-        target_fps: Rate to give.
-    """
-    if abs(target_fps / fps - 1) <= RATE_TOLERANCE * (1 + 1e-9):
-        return poses
-    last = len(poses) - 1
-    # The margin keeps the last frame where rounding puts it a hair beyond the end.
-    num_frames = int(np.floor(last / fps * target_fps + 1e-6)) + 1
-    places = np.minimum(np.arange(num_frames) * (fps / target_fps), last)
-    before = np.minimum(places.astype(np.int64), max(last - 1, 0))
-    after = np.minimum(before + 1, last)
-    share = (places - before)[:, None, None]
-    return (1 - share) * poses[before] + share * poses[after]
