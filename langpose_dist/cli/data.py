@@ -2,37 +2,15 @@
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from langpose_dist.cli import build
+
 if TYPE_CHECKING:
     from langpose_dist.data.manifest import Manifest
-
-_BUILD_BVH = """\
-example:
-  langpose data build bvh --input mocap/data --out data/shards --skeleton bandai-namco \\
-      --split validation:style=old,sad,tired
-
-split rules, each --split SPLIT:RULE; the first that matches a clip wins, the rest is 'train':
-  validation:style=old,sad      clips whose field has one of these values
-  validation:fraction=0.1       a tenth of the clips, by a stable hash of their names; of two such
-                                rules the second takes its share of what the first left
-
---skeleton is 'bandai-namco' or a YAML file such as:
-  dataset: my-mocap
-  pattern: '(?P<subject>s\\d+)_(?P<action>[a-z-]+)_(?P<number>\\d+)'   # whole name without .bvh
-  unit_scale: 0.01              # metres per unit of the files
-  up: y                         # or z
-  points:                       # optional: points fixed to a joint, in its own axes
-    Crown: {joint: Head, offset: [0, 18, 0]}
-  joints:                       # all 17 joints, as weights of joints, points or 'JOINT End' sites
-    pelvis: {LeftUpLeg: 0.5, RightUpLeg: 0.5}
-    right_hip: {RightUpLeg: 1}
-    head: {Crown: 1}            # and so on
-"""
 
 _INSPECT = """\
 example:
@@ -54,33 +32,7 @@ def add_parser(subparsers: Any) -> None:
     data = subparsers.add_parser("data", help="build, inspect and verify shards")
     commands = data.add_subparsers(dest="data_command", metavar="COMMAND", required=True)
 
-    build = commands.add_parser("build", help="write shards from motion capture")
-    sources = build.add_subparsers(dest="source", metavar="SOURCE", required=True)
-    bvh = _add(sources, "bvh", "BVH files with labels in their names", _BUILD_BVH, _build_bvh)
-    bvh.add_argument(
-        "--input", type=Path, required=True, metavar="DIR", help="searched to any depth for .bvh"
-    )
-    bvh.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="new or empty folder for the shards"
-    )
-    bvh.add_argument(
-        "--skeleton", required=True, metavar="NAME", help="bandai-namco, or a YAML file (see below)"
-    )
-    bvh.add_argument(
-        "--split", action="append", default=[], metavar="RULE", help="hold out clips (see below); repeatable"
-    )
-    bvh.add_argument(
-        "--label",
-        default="action",
-        help="field of the file name that is the label, or a template such as '{style} {action}' "
-        "(default: action)",
-    )
-    bvh.add_argument(
-        "--fps", type=_positive_number, default=30.0, help="frames per second of the shards (default: 30)"
-    )
-    bvh.add_argument("--shard-size", type=_count, default=64, help="clips per shard (default: 64)")
-    bvh.add_argument("--overwrite", action="store_true", help="replace a complete data set in --out")
-    bvh.add_argument("--json", action="store_true", help="print the summary as JSON")
+    build.add_parser(commands, report=_report)
 
     inspect = _add(commands, "inspect", "what a data set holds", _INSPECT, _inspect)
     inspect.add_argument("root", metavar="DIR", help="folder or URL with manifest.json")
@@ -104,55 +56,6 @@ def _add(
     )
     parser.set_defaults(handler=handler)
     return parser
-
-
-def _positive_number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number above 0")
-    return value
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
-    return int(text)
-
-
-def _build_bvh(args: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
-    from langpose_dist.data.build import SplitRule, assign_splits, build_shards, check_output
-    from langpose_dist.data.sources.bvh import find_clips, load_skeleton
-
-    rules = [SplitRule.parse(text) for text in args.split]
-    skeleton = load_skeleton(args.skeleton)
-    check_output(args.out, overwrite=args.overwrite)
-    found = find_clips(args.input, skeleton, label=args.label, fps=args.fps)
-    manifest = build_shards(
-        assign_splits(found.clips, rules) if found.clips else [],
-        args.out,
-        dataset=skeleton.dataset,
-        source="bvh",
-        fps=args.fps,
-        options={
-            "skeleton": skeleton.model_dump(mode="json"),
-            "label": args.label,
-            "split": list(args.split),
-            "shard_size": args.shard_size,
-        },
-        shard_size=args.shard_size,
-        overwrite=args.overwrite,
-        skipped=found.skipped,
-        num_ignored=found.num_ignored,
-        progress=lambda pairs: tqdm(pairs, desc="reading", unit="clip", mininterval=0.5),
-    )
-    summary = {"out": str(args.out), **_summary(manifest)}
-    _print_json(summary) if args.json else _print_summary(f"{args.out}: built", manifest)
-    return 0
 
 
 def _inspect(args: argparse.Namespace) -> int:
@@ -194,7 +97,7 @@ def _inspect(args: argparse.Namespace) -> int:
 def _verify(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from langpose_dist.data.build import TRAIN
+    from langpose_dist.data.splits import TRAIN
     from langpose_dist.data.verify import verify
 
     problems = verify(
@@ -211,6 +114,13 @@ def _verify(args: argparse.Namespace) -> int:
         for problem in problems:
             print(f"langpose: {problem}", file=sys.stderr)
     return 2 if problems else 0
+
+
+def _report(title: str, manifest: "Manifest", as_json: bool) -> None:
+    if as_json:
+        _print_json({"out": title, **_summary(manifest)})
+    else:
+        _print_summary(title, manifest)
 
 
 def _summary(manifest: "Manifest") -> dict[str, Any]:

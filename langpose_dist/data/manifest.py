@@ -11,12 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import numpy as np
-from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from langpose_dist.data.remote import is_url, join, read_url
-from langpose_dist.data.sample import POSES, DataError, Sample, Span
+from langpose_dist.data.sample import POSES, DataError, Span
 from langpose_dist.skeleton import H36M17
 
 MANIFEST = "manifest.json"
@@ -28,11 +26,13 @@ Count = Annotated[int, Field(ge=0)]
 Row = tuple[float, float, float]
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """Read from JSON, checked strictly, never changed."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class SampleEntry(_Record):
+class SampleEntry(Record):
     """One clip and where its members lie."""
 
     key: str
@@ -56,7 +56,7 @@ class SampleEntry(_Record):
         return self
 
 
-class ShardEntry(_Record):
+class ShardEntry(Record):
     """One tar file."""
 
     # A plain name: a manifest from elsewhere must not reach outside its folder.
@@ -84,7 +84,7 @@ class ShardEntry(_Record):
         return self
 
 
-class SplitEntry(_Record):
+class SplitEntry(Record):
     """Totals of one split."""
 
     num_samples: Count
@@ -93,7 +93,7 @@ class SplitEntry(_Record):
     """Label -> spans that carry it."""
 
 
-class Statistics(_Record):
+class Statistics(Record):
     """Per joint and axis over all frames of the training split, relative to the pelvis, in metres."""
 
     num_frames: Count
@@ -103,14 +103,14 @@ class Statistics(_Record):
     max: tuple[Row, ...]
 
 
-class Skipped(_Record):
+class Skipped(Record):
     """A source that did not become a sample."""
 
     source: str
     reason: str
 
 
-class Manifest(_Record):
+class Manifest(Record):
     """Everything a reader needs to know about a folder of shards."""
 
     format: Literal["langpose-shards"] = FORMAT
@@ -270,43 +270,3 @@ def count_splits(shards: Iterable[ShardEntry]) -> dict[str, SplitEntry]:
         )
         for split, samples in clips.items()
     }
-
-
-class StatisticsAccumulator:
-    """Sums over clips in float64; the frames of all clips are never held at once."""
-
-    def __init__(self) -> None:
-        shape = (H36M17.num_joints, 3)
-        self._num_frames = 0
-        self._sum = np.zeros(shape)
-        self._sum_of_squares = np.zeros(shape)
-        self._min = np.full(shape, np.inf)
-        self._max = np.full(shape, -np.inf)
-
-    def add(self, sample: Sample) -> None:
-        """Count the frames of a clip."""
-        poses = sample.poses_3d.astype(np.float64)
-        poses -= poses[:, :1]
-        self._num_frames += len(poses)
-        self._sum += poses.sum(axis=0)
-        self._sum_of_squares += np.square(poses).sum(axis=0)
-        self._min = np.minimum(self._min, poses.min(axis=0))
-        self._max = np.maximum(self._max, poses.max(axis=0))
-
-    def result(self) -> Statistics | None:
-        """The statistics so far; ``None`` without a frame."""
-        if self._num_frames == 0:
-            return None
-        mean = self._sum / self._num_frames
-        variance = np.maximum(self._sum_of_squares / self._num_frames - mean**2, 0)
-        return Statistics(
-            num_frames=self._num_frames,
-            mean=_rows(mean),
-            std=_rows(np.sqrt(variance)),
-            min=_rows(self._min),
-            max=_rows(self._max),
-        )
-
-
-def _rows(values: Float[np.ndarray, "J 3"]) -> tuple[Row, ...]:
-    return tuple((float(x), float(y), float(z)) for x, y, z in values)

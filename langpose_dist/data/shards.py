@@ -20,6 +20,7 @@ from langpose_dist.data.sample import (
     NPY_HEADER_BYTES,
     DataError,
     Sample,
+    Span,
     decode_sample,
     encode_sample,
     parse_header,
@@ -35,42 +36,55 @@ _MAX_OPEN = 64
 
 
 class ShardWriter:
-    """Writes samples into numbered shards, one series per split.
+    """Writes one shard.
 
-    A shard is written under another name and renamed when it is whole and on disk. The same samples in the
-    same order give the same bytes.
+    It is written under another name and renamed when it is whole and on disk. The same samples in the same
+    order give the same bytes. Used as a context: a shard that was not finished leaves nothing behind.
 
     Args:
-        folder: Exists already.
-        shard_size: Samples per shard.
+        path: Where the shard will be; its folder exists already.
+        split: Written into the manifest.
     """
 
-    def __init__(self, folder: Path, shard_size: int = DEFAULT_SHARD_SIZE) -> None:
-        self._folder = folder
-        self._shard_size = shard_size
-        self._open: dict[str, _OpenShard] = {}
-        self._done: dict[str, list[ShardEntry]] = {}
+    def __init__(self, path: Path, split: str) -> None:
+        from webdataset.writer import TarWriter
 
-    def add(self, split: str, sample: Sample) -> None:
-        """Append a sample to the split's shard.
+        self._path = path
+        self._split = split
+        self._partial = path.with_name(path.name + PARTIAL)
+        self._written: list[tuple[str, int, tuple[Span, ...]]] = []
+        self._file = self._partial.open("wb")
+        self._tar = TarWriter(self._file, user="", group="", mode=0o644, mtime=0, encoder=False)
+
+    def add(self, sample: Sample) -> None:
+        """Append a sample.
 
         Raises:
             DataError: If the sample breaks the contract of ``encode_sample``; nothing is written then.
         """
         members = encode_sample(sample)
-        if split not in self._open:
-            number = len(self._done.setdefault(split, []))
-            self._open[split] = _OpenShard(self._folder, f"{split}-{number:06d}.tar", split)
-        shard = self._open[split]
-        shard.write(sample, members)
-        if shard.num_samples == self._shard_size:
-            self._done[split].append(self._open.pop(split).finish())
+        self._tar.write({"__key__": sample.key, **members})
+        self._written.append((sample.key, len(sample.poses_3d), sample.spans))
 
-    def finish(self) -> tuple[ShardEntry, ...]:
-        """Complete the last shards; returns all of them, by split and number."""
-        for split in list(self._open):
-            self._done[split].append(self._open.pop(split).finish())
-        return tuple(shard for split in sorted(self._done) for shard in self._done[split])
+    def finish(self) -> ShardEntry:
+        """Complete the shard; returns what the manifest says of it."""
+        self._tar.close()
+        sync(self._file)
+        self._file.close()
+        # Read back from the file, so the index is what is there and not what was meant.
+        places = tar_members(self._partial)
+        entry = ShardEntry(
+            name=self._path.name,
+            split=self._split,
+            sha256=hash_file(self._partial),
+            num_bytes=self._partial.stat().st_size,
+            samples=tuple(
+                SampleEntry(key=key, num_frames=num_frames, spans=spans, members=places[key])
+                for key, num_frames, spans in self._written
+            ),
+        )
+        self._partial.replace(self._path)
+        return entry
 
     def __enter__(self) -> Self:
         return self
@@ -78,63 +92,11 @@ class ShardWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        while self._open:
-            self._open.popitem()[1].abandon()
-
-
-class _OpenShard:
-    def __init__(self, folder: Path, name: str, split: str) -> None:
-        from webdataset.writer import TarWriter
-
-        self._path = folder / name
-        self._partial = folder / (name + PARTIAL)
-        self._split = split
-        self._samples: list[Sample] = []
-        self._file = self._partial.open("wb")
-        self._tar = TarWriter(self._file, user="", group="", mode=0o644, mtime=0, encoder=False)
-
-    @property
-    def num_samples(self) -> int:
-        return len(self._samples)
-
-    def write(self, sample: Sample, members: dict[str, bytes]) -> None:
-        self._tar.write({"__key__": sample.key, **members})
-        # The poses are on their way to disk; the index needs only the rest.
-        self._samples.append(sample)
-
-    def finish(self) -> ShardEntry:
-        self._tar.close()
-        sync(self._file)
-        self._file.close()
-        entry = ShardEntry(
-            name=self._path.name,
-            split=self._split,
-            sha256=hash_file(self._partial),
-            num_bytes=self._partial.stat().st_size,
-            samples=self._index(),
-        )
-        self._partial.replace(self._path)
-        return entry
-
-    def abandon(self) -> None:
         with contextlib.suppress(OSError):  # on a full disk even closing fails
             self._tar.close()
         with contextlib.suppress(OSError):
             self._file.close()
         self._partial.unlink(missing_ok=True)
-
-    def _index(self) -> tuple[SampleEntry, ...]:
-        # Read back from the file, so the index is what is there and not what was meant.
-        places = tar_members(self._partial)
-        return tuple(
-            SampleEntry(
-                key=sample.key,
-                num_frames=len(sample.poses_3d),
-                spans=sample.spans,
-                members=places[sample.key],
-            )
-            for sample in self._samples
-        )
 
 
 class ShardReader:
@@ -334,16 +296,17 @@ def default_cache_dir() -> Path:
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
     """Write ``manifest.json`` whole or not at all."""
-    partial = folder / (MANIFEST + PARTIAL)
+    write_whole(folder / MANIFEST, manifest.to_json())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file under another name and rename it when it is on disk."""
+    partial = path.with_name(path.name + PARTIAL)
     with partial.open("wb") as file:
-        file.write(manifest.to_json())
+        file.write(content)
         sync(file)
-    partial.replace(folder / MANIFEST)
-    directory = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(directory)  # the renames themselves
-    finally:
-        os.close(directory)
+    partial.replace(path)
+    sync_folder(path.parent)
 
 
 def read_tar(place: str) -> Iterator[tuple[str, dict[str, bytes]]]:
@@ -389,3 +352,12 @@ def sync(file: Any) -> None:
     """Push what was written to disk."""
     file.flush()
     os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Push the names in a folder to disk: what was renamed stays renamed."""
+    directory = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

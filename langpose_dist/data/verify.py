@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from langpose_dist.data.manifest import Manifest, SampleEntry, ShardEntry, Statistics, StatisticsAccumulator
+from langpose_dist.data.manifest import Manifest, SampleEntry, ShardEntry, Statistics
 from langpose_dist.data.remote import is_url
 from langpose_dist.data.sample import MEMBERS, DataError, Sample, decode_sample
 from langpose_dist.data.shards import PARTIAL, ShardReader, hash_file, read_tar, tar_members
+from langpose_dist.data.statistics import StatisticsAccumulator
 
 STATISTICS_TOLERANCE = 1e-9
 """Metres; the order of float64 sums may differ between machines."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from langpose_dist.cli.main import main
+from langpose_dist.data.build import WORK
 from langpose_dist.data.manifest import Manifest
 from langpose_dist.data.sample import DataError
 from langpose_dist.skeleton import H36M17
@@ -233,7 +234,7 @@ def start(mocap: Path) -> subprocess.Popen[str]:
         # A shell starts what runs in its background with Ctrl-C ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    first = mocap.parent / "out" / "train-000003.tar"
+    first = mocap.parent / "out" / WORK / "train-000003.tar.json"
     while not first.exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.005)

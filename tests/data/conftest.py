@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from langpose_dist.data.manifest import Manifest, StatisticsAccumulator
+from langpose_dist.data.manifest import Manifest
 from langpose_dist.data.sample import Sample, Span
 from langpose_dist.data.shards import ShardWriter, write_manifest
+from langpose_dist.data.statistics import StatisticsAccumulator
 
 # Joint, parent, offset in cm: x to the left, y up, z forward.
 FIGURE = (
@@ -98,19 +99,25 @@ def samples() -> list[Sample]:
 def write_dataset(folder: Path, samples: list[Sample]) -> Manifest:
     """Shards of three samples; the last sample is for validation."""
     statistics = StatisticsAccumulator()
-    with ShardWriter(folder, shard_size=3) as writer:
-        for sample in samples[:-1]:
-            writer.add("train", sample)
-            statistics.add(sample)
-        writer.add("validation", samples[-1])
-        shards = writer.finish()
+    shards = []
+    for split, number, chosen in (
+        ("train", 0, samples[:3]),
+        ("train", 1, samples[3:-1]),
+        ("validation", 0, samples[-1:]),
+    ):
+        with ShardWriter(folder / f"{split}-{number:06d}.tar", split) as writer:
+            for sample in chosen:
+                writer.add(sample)
+            shards.append(writer.finish())
+    for sample in samples[:-1]:
+        statistics.add(sample)
     manifest = Manifest.create(
         tool_version="1",
         dataset="made",
         source="test",
         fps=30.0,
         statistics=statistics.result(),
-        shards=shards,
+        shards=tuple(shards),
         build={},
         skipped=(),
     )

@@ -1,6 +1,6 @@
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +9,11 @@ import pytest
 from filelock import FileLock
 
 from langpose_dist.config import UserError
-from langpose_dist.data.build import (
-    LOCK,
-    MARKER,
-    SplitRule,
-    assign_splits,
-    build_shards,
-    count_reasons,
-    to_words,
-)
+from langpose_dist.data.build import LOCK, WORK, build_shards, count_reasons
 from langpose_dist.data.manifest import Manifest, Skipped
 from langpose_dist.data.sample import DataError, Sample, Span
+from langpose_dist.data.splits import SplitRule, assign_splits, to_words
+from langpose_dist.data.verify import verify
 
 
 @dataclass(frozen=True)
@@ -27,24 +21,36 @@ class MadeClip:
     key: str
     fields: Mapping[str, str] = field(default_factory=dict)
     problem: Exception | None = None
-
-    @property
-    def split(self) -> None:
-        return None
-
-    @property
-    def path(self) -> Path:
-        return Path(self.source)
+    num_frames: int = 4
+    path: Path = Path("nowhere.bvh")
+    split: str | None = None
 
     @property
     def source(self) -> str:
         return f"{self.key}.bvh"
 
     def load(self) -> Sample:
+        if log := os.environ.get("MADE_CLIP_LOG"):
+            with open(log, "a") as file:
+                file.write(f"{self.key}\n")
         if self.problem:
             raise self.problem
-        poses = np.full((4, 17, 3), len(self.key), np.float32)
-        return Sample(self.key, poses, (Span("walk", 0, 4),), {"dataset": "made", "fps": 30.0})
+        poses = np.full((self.num_frames, 17, 3), len(self.key), np.float32)
+        spans = (Span("walk", 0, self.num_frames),) if self.num_frames else ()
+        return Sample(self.key, poses, spans, {"dataset": "made", "fps": 30.0})
+
+
+@pytest.fixture
+def reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """File that lists the clips that were read."""
+    path = tmp_path / "reads.txt"
+    path.write_text("")
+    monkeypatch.setenv("MADE_CLIP_LOG", str(path))
+    return path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def clips(*styles: str) -> list[MadeClip]:
@@ -61,6 +67,12 @@ PAIRS = [("train", MadeClip(f"clip_{number}")) for number in range(5)]
 
 def splits(rules: list[str], found: list[MadeClip]) -> list[str]:
     return [split for split, _ in assign_splits(found, [SplitRule.parse(rule) for rule in rules])]
+
+
+def test_a_clip_goes_where_its_data_set_puts_it_unless_a_rule_says_otherwise() -> None:
+    found = [MadeClip("a", {"style": "old"}, split="test"), MadeClip("b", {"style": "sad"}, split="test")]
+    assert splits([], found) == ["test", "test"]
+    assert splits(["validation:style=old"], found) == ["validation", "test"]
 
 
 def test_values_match_as_words_or_as_in_the_file_name() -> None:
@@ -183,44 +195,137 @@ def test_foreign_folders_are_left_alone(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["manifest.json", "notes.txt"]
 
 
-def test_what_an_interrupted_build_left_is_cleared(tmp_path: Path) -> None:
+def interrupt_after(count: int) -> Callable[[int], None]:
+    """Ctrl-C when so many clips are done."""
+    remaining = [count]
+
+    def on_clips(done: int) -> None:
+        remaining[0] -= done
+        if remaining[0] <= 0:
+            raise KeyboardInterrupt
+
+    return on_clips
+
+
+def test_an_interrupted_build_goes_on_where_it_was(tmp_path: Path, reads: Path) -> None:
     expected = build(PAIRS, tmp_path / "whole")
-
-    def interrupt(pairs: Any) -> Any:
-        yield from pairs[:4]
-        raise KeyboardInterrupt
-
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        build(PAIRS, out, progress=interrupt)
-    assert (out / MARKER).exists()
+        build(PAIRS, out, on_clips=interrupt_after(3))
     with pytest.raises(DataError, match="did not finish"):
         Manifest.load(out)
-    for name in ("train-000007.tar", "train-000008.tar.partial", "manifest.json.partial", "my-notes.txt"):
-        (out / name).write_text("stale")
-    assert build(PAIRS, out).fingerprint == expected.fingerprint
-    assert sorted(os.listdir(out)) == sorted([*os.listdir(tmp_path / "whole"), "my-notes.txt"])
+    (out / WORK / "train-000002.tar.partial").write_text("stale")
+    (out / WORK / "other-000000.tar").write_text("stale")
+    reads.write_text("")
+    assert build(PAIRS, out) == expected
+    # The first shard, of two clips, was finished; the third clip's was not.
+    assert reads.read_text().split() == ["clip_2", "clip_3", "clip_4"]
+    assert contents(out) == contents(tmp_path / "whole")
 
 
-def test_an_interrupted_overwrite_leaves_no_old_manifest(tmp_path: Path) -> None:
-    build(PAIRS, tmp_path)
-
-    def interrupt(pairs: Any) -> Any:
-        yield pairs[0]
-        raise KeyboardInterrupt
-
+def test_progress_counts_what_was_done_before(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        build(PAIRS[:2], tmp_path, overwrite=True, progress=interrupt)
-    with pytest.raises(DataError, match="did not finish"):
-        Manifest.load(tmp_path)
-    assert build(PAIRS[:2], tmp_path).splits["train"].num_samples == 2
+        build(PAIRS, tmp_path, on_clips=interrupt_after(3))
+    done: list[int] = []
+    build(PAIRS, tmp_path, on_clips=done.append)
+    assert done == [2, 1, 1, 1]
+
+
+def change_nothing(out: Path) -> None:
+    pass
+
+
+def damage_the_shard(out: Path) -> None:
+    path = out / WORK / "train-000000.tar"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+
+
+def damage_the_record(out: Path) -> None:
+    path = out / WORK / "train-000000.tar.json"
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "num_read"),
+    [
+        (change_nothing, {}, 3),
+        (damage_the_shard, {}, 5),
+        (damage_the_record, {}, 5),
+        (change_nothing, {"options": {"label": "raw"}}, 5),
+        (change_nothing, {"fps": 10.0}, 5),
+        (change_nothing, {"shard_size": 3}, 5),
+    ],
+)
+def test_only_shards_of_the_same_build_are_kept(
+    tmp_path: Path, reads: Path, change: Callable[[Path], None], options: dict[str, Any], num_read: int
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        build(PAIRS, tmp_path / "out", on_clips=interrupt_after(3))
+    change(tmp_path / "out")
+    reads.write_text("")
+    manifest = build(PAIRS, tmp_path / "out", **options)
+    assert len(reads.read_text().split()) == num_read
+    assert manifest.splits["train"].num_samples == 5
+
+
+def test_a_source_file_that_changed_is_read_again(tmp_path: Path, reads: Path) -> None:
+    source = tmp_path / "source.bvh"
+    source.write_text("one")
+    pairs = [("train", replace(clip, path=source)) for _, clip in PAIRS]
+    with pytest.raises(KeyboardInterrupt):
+        build(pairs, tmp_path / "out", on_clips=interrupt_after(3))
+    source.write_text("three")
+    reads.write_text("")
+    build(pairs, tmp_path / "out")
+    assert len(reads.read_text().split()) == 5
+
+
+def test_a_build_killed_while_it_moved_its_shards_goes_on(tmp_path: Path, reads: Path) -> None:
+    build(PAIRS, tmp_path / "whole")
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        build(PAIRS, out, on_clips=interrupt_after(5))
+    (out / WORK / "train-000000.tar").rename(out / "train-000000.tar")
+    reads.write_text("")
+    build(PAIRS, out)
+    assert reads.read_text().split() == ["clip_4"]
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_an_interrupted_overwrite_leaves_the_old_data_whole(tmp_path: Path) -> None:
+    build(PAIRS, tmp_path)
+    before = contents(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        build(PAIRS[:2], tmp_path, overwrite=True, on_clips=interrupt_after(2))
+    assert contents(tmp_path) == before
+    assert verify(tmp_path, train_split="train") == []
+    build(PAIRS[:2], tmp_path, overwrite=True)
+    assert sorted(contents(tmp_path)) == ["manifest.json", "train-000000.tar"]
 
 
 def test_two_builds_do_not_share_a_folder(tmp_path: Path) -> None:
-    (tmp_path / MARKER).touch()
+    (tmp_path / WORK).mkdir()
     with FileLock(tmp_path / LOCK), pytest.raises(DataError, match="being built by another process"):
         build(PAIRS, tmp_path)
     assert build(PAIRS, tmp_path).splits["train"].num_samples == 5
+
+
+def test_a_clip_that_breaks_the_contract_is_skipped_with_its_reason(tmp_path: Path) -> None:
+    manifest = build([*PAIRS, ("train", MadeClip("empty", num_frames=0))], tmp_path)
+    assert [(item.source, item.reason) for item in manifest.skipped] == [
+        ("empty.bvh", "not a valid clip: empty: no frames")
+    ]
+
+
+def test_a_shard_without_a_readable_clip_is_left_out(tmp_path: Path) -> None:
+    bad = [("train", MadeClip(f"bad_{number}", problem=UserError("no frames"))) for number in range(2)]
+    manifest = build([*PAIRS[:2], *bad, *PAIRS[2:]], tmp_path)
+    assert [shard.name for shard in manifest.shards] == [
+        "train-000000.tar",
+        "train-000002.tar",
+        "train-000003.tar",
+    ]
+    assert verify(tmp_path, train_split="train") == []
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

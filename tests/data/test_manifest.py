@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from langpose_dist.data.manifest import Manifest, StatisticsAccumulator
+from langpose_dist.data.manifest import Manifest
 from langpose_dist.data.sample import DataError, Sample, Span
+from langpose_dist.data.statistics import StatisticsAccumulator
 
 
 def edit(dataset: Path, **changes: Any) -> None:

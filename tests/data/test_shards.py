@@ -53,14 +53,13 @@ def test_equal_samples_give_equal_bytes(tmp_path: Path, samples: list[Sample]) -
     hashes = []
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
-        with ShardWriter(tmp_path / name, shard_size=4) as writer:
+        with ShardWriter(tmp_path / name / "train-000000.tar", "train") as writer:
             for sample in samples:
-                writer.add("train", sample)
-            shards = writer.finish()
-        hashes.append([shard.sha256 for shard in shards])
-        for shard in shards:
-            content = (tmp_path / name / shard.name).read_bytes()
-            assert (hashlib.sha256(content).hexdigest(), len(content)) == (shard.sha256, shard.num_bytes)
+                writer.add(sample)
+            shard = writer.finish()
+        hashes.append(shard.sha256)
+        content = (tmp_path / name / shard.name).read_bytes()
+        assert (hashlib.sha256(content).hexdigest(), len(content)) == (shard.sha256, shard.num_bytes)
     assert hashes[0] == hashes[1]
     with tarfile.open(tmp_path / "first" / "train-000000.tar") as tar:
         member = tar.getmembers()[0]
@@ -69,18 +68,15 @@ def test_equal_samples_give_equal_bytes(tmp_path: Path, samples: list[Sample]) -
 
 def test_a_shard_that_was_not_finished_does_not_exist(tmp_path: Path, samples: list[Sample]) -> None:
     def write_and_fail() -> None:
-        with ShardWriter(tmp_path, shard_size=2) as writer:
+        with ShardWriter(tmp_path / "train-000000.tar", "train") as writer:
             for sample in samples[:3]:
-                writer.add("train", sample)
-            assert sorted(path.name for path in tmp_path.iterdir()) == [
-                "train-000000.tar",
-                "train-000001.tar.partial",
-            ]
+                writer.add(sample)
+            assert [path.name for path in tmp_path.iterdir()] == ["train-000000.tar.partial"]
             raise RuntimeError("out of luck")
 
     with pytest.raises(RuntimeError, match="luck"):
         write_and_fail()
-    assert [path.name for path in tmp_path.iterdir()] == ["train-000000.tar"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_damage_is_reported_with_shard_and_remedy(dataset: Path) -> None:
@@ -134,17 +130,18 @@ def test_a_missing_or_broken_tar_is_a_data_error(dataset: Path) -> None:
 
 
 def test_many_shards_need_few_open_files(tmp_path: Path, samples: list[Sample]) -> None:
-    with ShardWriter(tmp_path, shard_size=1) as writer:
-        for number in range(70):
-            writer.add("train", Sample(f"clip_{number}", samples[0].poses_3d + number, ()))
-        shards = writer.finish()
+    shards = []
+    for number in range(70):
+        with ShardWriter(tmp_path / f"train-{number:06d}.tar", "train") as writer:
+            writer.add(Sample(f"clip_{number}", samples[0].poses_3d + number, ()))
+            shards.append(writer.finish())
     manifest = Manifest.create(
         tool_version="1",
         dataset="made",
         source="test",
         fps=30.0,
         statistics=None,
-        shards=shards,
+        shards=tuple(shards),
         build={},
         skipped=(),
     )

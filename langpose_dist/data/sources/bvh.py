@@ -11,10 +11,11 @@ import yaml
 from jaxtyping import Float64
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from langpose_dist.data.build import Found, to_words
 from langpose_dist.data.bvh import BvhError, joint_positions, read_bvh
+from langpose_dist.data.clip import Found
 from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError, Sample, Span, make_key
+from langpose_dist.data.splits import to_words
 from langpose_dist.data.timing import resample
 from langpose_dist.skeleton import BANDAI_NAMCO, H36M17
 
@@ -161,7 +162,7 @@ def load_skeleton(name: str) -> BvhSkeleton:
         raise DataError(f"skeleton file {path}: {f'{where}: ' if where else ''}{message}") from None
 
 
-def find_clips(folder: Path, skeleton: BvhSkeleton, *, label: str, fps: float) -> Found:
+def find_clips(folder: Path, skeleton: BvhSkeleton, *, label: str, fps: float) -> Found[BvhClip]:
     """BVH files below a folder, in the order of their paths.
 
     Args:

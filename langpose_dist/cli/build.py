@@ -1,0 +1,142 @@
+"""``langpose data build SOURCE``: what all sources have in common, from their options to the summary."""
+
+import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langpose_dist.cli.sources import SOURCES, Source
+
+if TYPE_CHECKING:
+    from langpose_dist.data.build import OnClips, Runner
+    from langpose_dist.data.manifest import Manifest
+
+_COMMON = """\
+split rules, each --split SPLIT:RULE; the first that matches a clip wins, then the data set's own split,
+then 'train':
+  {rule:30} clips whose field has one of these values; fields: {fields}
+  validation:fraction=0.1        a tenth of the clips, by a stable hash of their names; of two such
+                                 rules the second takes its share of what the first left
+
+--workers N builds N shards at a time on Ray; the data are the same, byte for byte. On a cluster
+(--ray-address) every node needs this package and must see --input and --out at the same place. While it
+runs, Ray listens on this machine's network interfaces, with its token authentication on.
+
+A build that was interrupted goes on where it was when the same command is given again.
+"""
+
+
+def add_parser(commands: Any, report: Callable[[str, "Manifest", bool], None]) -> None:
+    """Add ``build`` with a sub-command per source.
+
+    Args:
+        commands: Sub-commands of ``langpose data``.
+        report: Prints a manifest's summary under a title, as JSON if asked to.
+    """
+    build = commands.add_parser("build", help="write shards from motion capture")
+    sources = build.add_subparsers(dest="source", metavar="SOURCE", required=True)
+    for source in SOURCES:
+        parser = sources.add_parser(
+            source.name,
+            help=source.text,
+            description=source.text[0].upper() + source.text[1:] + ".",
+            epilog=source.epilog
+            + "\n"
+            + _COMMON.format(rule=f"validation:{source.example_rule}", fields=", ".join(source.fields)),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        parser.add_argument("--input", type=Path, required=True, metavar="DIR", help=source.input_help)
+        parser.add_argument(
+            "--out", type=Path, required=True, metavar="DIR", help="new or empty folder for the shards"
+        )
+        source.add_options(parser)
+        _add_common_options(parser, source)
+        parser.set_defaults(handler=lambda args, source=source: _build(args, source, report))
+
+
+def _add_common_options(parser: argparse.ArgumentParser, source: Source) -> None:
+    parser.add_argument(
+        "--split", action="append", default=[], metavar="RULE", help="hold out clips (see below); repeatable"
+    )
+    parser.add_argument(
+        "--fps",
+        type=positive_number,
+        default=source.fps,
+        help=f"frames per second of the shards (default: {source.fps:g})",
+    )
+    parser.add_argument("--shard-size", type=count, default=64, help="clips per shard (default: 64)")
+    parser.add_argument(
+        "--workers",
+        type=count,
+        default=1,
+        metavar="N",
+        help="shards built at a time, on Ray (default: 1, no Ray)",
+    )
+    parser.add_argument(
+        "--ray-address", metavar="ADDRESS", help="Ray cluster to build on: auto, HOST:PORT or ray://HOST:PORT"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a complete data set in --out")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
+def positive_number(text: str) -> float:
+    """Type of an option that is a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number above 0")
+    return value
+
+
+def count(text: str) -> int:
+    """Type of an option that is a whole number above 0."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
+    return int(text)
+
+
+def _build(args: argparse.Namespace, source: Source, report: Callable[[str, "Manifest", bool], None]) -> int:
+    from tqdm import tqdm
+
+    from langpose_dist.data.build import build_shards, check_output
+    from langpose_dist.data.splits import SplitRule, assign_splits
+
+    rules = [SplitRule.parse(text) for text in args.split]
+    check_output(args.out, overwrite=args.overwrite)
+    search = source.find(args)
+    clips = search.found.clips
+    pairs = assign_splits(clips, rules) if clips else []
+    with tqdm(total=len(pairs), desc="building", unit="clip", mininterval=0.5) as bar:
+        manifest = build_shards(
+            pairs,
+            args.out,
+            dataset=search.dataset,
+            source=source.name,
+            fps=args.fps,
+            options={**search.options, "split": list(args.split), "shard_size": args.shard_size},
+            shard_size=args.shard_size,
+            overwrite=args.overwrite,
+            skipped=search.found.skipped,
+            num_ignored=search.found.num_ignored,
+            runner=_runner(args),
+            on_clips=bar.update,
+        )
+    report(str(args.out), manifest, args.json)
+    return 0
+
+
+def _runner(args: argparse.Namespace) -> "Runner":
+    from langpose_dist.data.build import run_here
+
+    if args.workers == 1 and args.ray_address is None:
+        return run_here
+
+    def run(tasks: Any, on_clips: "OnClips") -> Any:
+        from langpose_dist.data.parallel import run_on_ray
+
+        return run_on_ray(tasks, on_clips, workers=args.workers, address=args.ray_address)
+
+    return run
