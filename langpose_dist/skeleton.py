@@ -123,3 +123,53 @@ BANDAI_NAMCO: JointMap = {
     "right_wrist": {"Hand_R": 1.0},
 }
 """From the Bandai-Namco motion dataset; Nose and Head Top are points that its reader adds to the head."""
+
+HUMANML3D: JointMap = {
+    "pelvis": {"left_hip": 0.5, "right_hip": 0.5},
+    "right_hip": {"right_hip": 1.0},
+    "right_knee": {"right_knee": 1.0},
+    "right_ankle": {"right_ankle": 1.0},
+    "left_hip": {"left_hip": 1.0},
+    "left_knee": {"left_knee": 1.0},
+    "left_ankle": {"left_ankle": 1.0},
+    # Half way from the pelvis to the thorax lies between these two.
+    "spine": {"spine1": 0.3, "spine2": 0.7},
+    "thorax": {"neck": 1.0},
+    # In SMPL's mean body the head's joint is 65 mm above and 51 mm before the neck's, and the neck's 214 mm
+    # above and 43 mm behind spine3. So nose and crown are 0.12 m and 0.24 m from the thorax, as in
+    # Human3.6M, and the crown is right above it.
+    "neck": {"head": 1.4, "neck": -0.4},
+    "head": {"head": 0.75, "neck": 1.15, "spine3": -0.9},
+    "left_shoulder": {"left_shoulder": 1.0},
+    "left_elbow": {"left_elbow": 1.0},
+    "left_wrist": {"left_wrist": 1.0},
+    "right_shoulder": {"right_shoulder": 1.0},
+    "right_elbow": {"right_elbow": 1.0},
+    "right_wrist": {"right_wrist": 1.0},
+}
+"""From the 22 body joints of SMPL in HumanML3D."""
+
+KIT_ML: JointMap = {
+    "pelvis": {"root": 1.0},
+    "right_hip": {"RH": 1.0},
+    "right_knee": {"RK": 1.0},
+    "right_ankle": {"RA": 1.0},
+    "left_hip": {"LH": 1.0},
+    "left_knee": {"LK": 1.0},
+    "left_ankle": {"LA": 1.0},
+    # Half way from the pelvis to the thorax lies between these two.
+    "spine": {"BP": 0.65, "BT": 0.35},
+    "thorax": {"BLN": 1.0},
+    # In units of a thousandth of the body height, BUN is 30 above BLN and BLN 44 above BT. So nose and crown
+    # are 0.12 m and 0.24 m above the thorax of a person of 1.75 m. They follow the chest, as the angles in
+    # lower and upper neck nearly cancel and the upper one moves no joint.
+    "neck": {"BUN": 1.0, "BLN": 0.9, "BT": -0.9},
+    "head": {"BUN": 1.0, "BLN": 2.43, "BT": -2.43},
+    "left_shoulder": {"LS": 1.0},
+    "left_elbow": {"LE": 1.0},
+    "left_wrist": {"LW": 1.0},
+    "right_shoulder": {"RS": 1.0},
+    "right_elbow": {"RE": 1.0},
+    "right_wrist": {"RW": 1.0},
+}
+"""From the 21 joints of KIT-ML, by the names of the MMM body model; its L is the person's own left."""

@@ -1,6 +1,6 @@
 import pytest
 
-from langpose_dist.skeleton import BANDAI_NAMCO, H36M17, JointMap, Skeleton, swap_sides
+from langpose_dist.skeleton import BANDAI_NAMCO, H36M17, HUMANML3D, KIT_ML, JointMap, Skeleton, swap_sides
 
 # MotionBERT's order, by hand.
 ORDER = {
@@ -76,7 +76,7 @@ def test_a_body_part_must_name_joints() -> None:
         Skeleton("wrong", {"root": None, "hand": "root"}, {"arm": ("hand", "paw")})
 
 
-@pytest.mark.parametrize("joint_map", [BANDAI_NAMCO])
+@pytest.mark.parametrize("joint_map", [BANDAI_NAMCO, HUMANML3D, KIT_ML])
 def test_a_joint_map_gives_every_joint_and_moves_with_its_source(joint_map: JointMap) -> None:
     assert tuple(joint_map) == H36M17.joints
     for joint, weights in joint_map.items():
@@ -93,3 +93,18 @@ def test_a_joint_map_is_the_same_on_both_sides(joint_map: JointMap, left: str, r
     for joint, weights in joint_map.items():
         mirrored = {other_side(source): weight for source, weight in weights.items()}
         assert joint_map[swap_sides(joint)] == mirrored, joint
+
+
+@pytest.mark.parametrize(("joint_map", "left", "right"), [(HUMANML3D, "left_", "right_"), (KIT_ML, "L", "R")])
+def test_a_joint_map_by_prefixes_is_the_same_on_both_sides(
+    joint_map: JointMap, left: str, right: str
+) -> None:
+    def other_side(source: str) -> str:
+        if source.startswith(left):
+            return right + source.removeprefix(left)
+        return left + source.removeprefix(right) if source.startswith(right) else source
+
+    for joint, weights in joint_map.items():
+        mirrored = {other_side(source): weight for source, weight in weights.items()}
+        assert joint_map[swap_sides(joint)] == mirrored, joint
+        assert not joint.startswith("left_") or all(source.startswith(left) for source in weights), joint
