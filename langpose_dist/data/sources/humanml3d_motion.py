@@ -6,8 +6,8 @@ KIT-ML, the handedness of the axes:
 * KIT-ML's joints keep the order and the names of the MMM body model, whose L is the person's own left: the
   model is right-handed with x right, y forward and z up, and its left hip lies at x = -52. The positions
   were made from it by exchanging y and z, which is a reflection. Read as right-handed, each clip shows the
-  mirror image of what was recorded, with the L joints on its right; which may be why other code calls joints 5
-  to 7 and 11 to 15 right, against the captions. Here the names hold, and the reflection is undone where
+  mirror image of what was recorded, with the L joints on its right, which may be why other code calls joints
+  5 to 7 and 11 to 15 right, against the captions. Here the names hold, and the reflection is undone where
   the files show one: by toes, shins and hips, which differ between a body and its mirror image.
 * KIT-ML's bones are in thousandths of the body height (thigh 245, shin 246), the root's path in millimetres
   of the recording. A recorded person of 1.82 m shows it: with bones times 1.82 a standing foot moves 2 mm
