@@ -104,7 +104,7 @@ class Statistics(Record):
 
 
 class Skipped(Record):
-    """A source that did not become a sample."""
+    """A source, or a part of one, that is not in the shards."""
 
     source: str
     reason: str

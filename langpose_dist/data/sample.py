@@ -61,6 +61,9 @@ class Sample:
     keypoints_2d: Float32[np.ndarray, "T 17 3"] | None = None
     """The data set's own 2D joints: x, y in half image widths from the image's middle, y down, and a
     confidence in [0, 1]; ``None`` where it has none."""
+    left_out: tuple[str, ...] = ()
+    """Reasons why parts of the source, such as a label, are not in the sample. They go into the manifest,
+    not into the shard."""
 
 
 def make_key(text: str) -> str:

@@ -25,6 +25,7 @@ class ShardRecord(Record):
     shard: ShardEntry | None
     """``None`` where no clip could be read."""
     skipped: tuple[Skipped, ...]
+    """Clips, and parts of clips."""
     sums: FrameSums | None
     """Of a training shard."""
 
@@ -98,12 +99,14 @@ def write_shard(task: ShardTask, on_clips: Callable[[int], Any]) -> ShardRecord:
     skipped: list[Skipped] = []
     statistics = StatisticsAccumulator()
     entry = None
+    num_added = 0
     with ShardWriter(task.shard_path, task.split) as writer:
         for clip in task.clips:
-            if reason := _add(writer, clip, statistics):
-                skipped.append(Skipped(source=clip.source, reason=reason))
+            reasons, is_added = _add(writer, clip, statistics)
+            skipped += [Skipped(source=clip.source, reason=reason) for reason in reasons]
+            num_added += is_added
             on_clips(1)
-        if len(skipped) < len(task.clips):
+        if num_added:
             entry = writer.finish()
     record = ShardRecord(
         digest=task.digest,
@@ -115,16 +118,17 @@ def write_shard(task: ShardTask, on_clips: Callable[[int], Any]) -> ShardRecord:
     return record
 
 
-def _add(writer: ShardWriter, clip: Clip, statistics: StatisticsAccumulator) -> str | None:
+def _add(writer: ShardWriter, clip: Clip, statistics: StatisticsAccumulator) -> tuple[tuple[str, ...], bool]:
+    """What is left out of a clip, and whether the rest was written."""
     try:
         sample = clip.load()
     except UserError as error:
-        return str(error)
+        return (str(error),), False
     except OSError as error:
-        return f"cannot be read: {error.strerror or error}"
+        return (f"cannot be read: {error.strerror or error}",), False
     try:
         writer.add(sample)
     except UserError as error:
-        return f"not a valid clip: {error}"
+        return (f"not a valid clip: {error}",), False
     statistics.add(sample)
-    return None
+    return sample.left_out, True

@@ -22,6 +22,7 @@ class MadeClip:
     fields: Mapping[str, str] = field(default_factory=dict)
     problem: Exception | None = None
     num_frames: int = 4
+    left_out: tuple[str, ...] = ()
     path: Path = Path("nowhere.bvh")
     split: str | None = None
 
@@ -37,7 +38,7 @@ class MadeClip:
             raise self.problem
         poses = np.full((self.num_frames, 17, 3), len(self.key), np.float32)
         spans = (Span("walk", 0, self.num_frames),) if self.num_frames else ()
-        return Sample(self.key, poses, spans, {"dataset": "made", "fps": 30.0})
+        return Sample(self.key, poses, spans, {"dataset": "made", "fps": 30.0}, left_out=self.left_out)
 
 
 @pytest.fixture
@@ -314,6 +315,17 @@ def test_a_clip_that_breaks_the_contract_is_skipped_with_its_reason(tmp_path: Pa
     manifest = build([*PAIRS, ("train", MadeClip("empty", num_frames=0))], tmp_path)
     assert [(item.source, item.reason) for item in manifest.skipped] == [
         ("empty.bvh", "not a valid clip: empty: no frames")
+    ]
+
+
+def test_what_is_left_out_of_a_clip_is_in_the_manifest(tmp_path: Path) -> None:
+    manifest = build(
+        [("train", MadeClip("clip", left_out=("empty label: number 2", "empty label: 5")))], tmp_path
+    )
+    assert manifest.splits["train"].num_samples == 1
+    assert [(item.source, item.reason) for item in manifest.skipped] == [
+        ("clip.bvh", "empty label: number 2"),
+        ("clip.bvh", "empty label: 5"),
     ]
 
 

@@ -233,8 +233,10 @@ def test_captions_and_what_was_left_out(tmp_path: Path) -> None:
         "fps": 20.0,
         "original_fps": 20.0,
         "original_axes": "y up, right-handed",
-        "captions": 5,
-        "captions_left_out": [
+    }
+    assert sample.left_out == tuple(
+        f"caption left out: {problem}"
+        for problem in (
             "line 3: empty caption",
             "line 4: not of the form caption#words#start#end",
             "line 6: from 0.25 s to 0 s there is nothing of the clip",
@@ -242,8 +244,8 @@ def test_captions_and_what_was_left_out(tmp_path: Path) -> None:
             "line 9: start and end are not numbers",
             "line 10: from inf s to inf s there is nothing of the clip",
             "line 12: not UTF-8",
-        ],
-    }
+        )
+    )
     assert decode_sample(sample.key, encode_sample(sample)).spans == sample.spans
 
 
@@ -256,7 +258,7 @@ def test_clips_without_a_caption_are_kept_or_skipped(
 ) -> None:
     sample = load(tmp_path, person(), captions)
     assert sample.spans == ()
-    assert sample.meta["captions_left_out"] == [problem]
+    assert sample.left_out == (f"caption left out: {problem}",)
     with pytest.raises(DataError, match=f"^no caption: {problem}$"):
         load(tmp_path, person(), captions, unlabelled="skip")
 

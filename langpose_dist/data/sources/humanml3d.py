@@ -82,10 +82,9 @@ class Humanml3dClip:
             "fps": self.fps,
             "original_fps": layout.fps,
             "original_axes": f"y up, {'left' if self.left_handed else 'right'}-handed",
-            "captions": len(spans),
-            "captions_left_out": problems,
         }
-        return Sample(self.key, poses_3d, spans, meta)
+        left_out = tuple(f"caption left out: {problem}" for problem in problems)
+        return Sample(self.key, poses_3d, spans, meta, left_out=left_out)
 
 
 def find_clips(
