@@ -82,3 +82,40 @@ def rest_joints() -> Float64[np.ndarray, "52 3"]:
     for index, (_, _, offset) in enumerate(_ALL):
         positions[index] = np.array(offset) + (positions[PARENTS[index]] if PARENTS[index] >= 0 else 0)
     return positions
+
+
+def pose_joints(
+    poses: Float64[np.ndarray, "T 156"],
+    trans: Float64[np.ndarray, "T 3"],
+    rest: Float64[np.ndarray, "52 3"] | None = None,
+) -> Float64[np.ndarray, "T 52 3"]:
+    """Where a pose puts the joints.
+
+    Args:
+        poses: Axis-angle of each joint relative to its parent, radians, as in AMASS.
+        trans: Added to all joints, metres.
+        rest: Joints at rest; the unshaped figure's by default.
+
+    Returns:
+        Metres, in the axes that the pelvis' rotation leads to.
+    """
+    rest = rest_joints() if rest is None else rest
+    turns = to_matrices(poses.reshape(len(poses), -1, 3))
+    positions = np.empty((len(poses), len(JOINTS), 3))
+    for joint, parent in enumerate(PARENTS):
+        if parent < 0:
+            positions[:, joint] = rest[joint] + trans
+        else:
+            positions[:, joint] = positions[:, parent] + turns[:, parent] @ (rest[joint] - rest[parent])
+            turns[:, joint] = turns[:, parent] @ turns[:, joint]
+    return positions
+
+
+def to_matrices(rotations: Float64[np.ndarray, "*S 3"]) -> Float64[np.ndarray, "*S 3 3"]:
+    """Axis-angle, radians, to rotation matrices, by Rodrigues' formula."""
+    angle = np.linalg.norm(rotations, axis=-1)[..., None, None]
+    x, y, z = np.moveaxis(rotations, -1, 0)
+    zero = np.zeros_like(x)
+    cross = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=-1).reshape(*x.shape, 3, 3)
+    # np.sinc is sin(pi x) / (pi x): both factors stay exact towards no rotation.
+    return np.eye(3) + np.sinc(angle / np.pi) * cross + 0.5 * np.sinc(angle / 2 / np.pi) ** 2 * cross @ cross
