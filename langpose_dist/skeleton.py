@@ -173,3 +173,12 @@ KIT_ML: JointMap = {
     "right_wrist": {"RW": 1.0},
 }
 """From the 21 joints of KIT-ML, by the names of the MMM body model; its L is the person's own left."""
+
+MPI_INF_3DHP: JointMap = {
+    **{joint: {joint: 1.0} for joint in H36M17.joints},
+    "thorax": {"neck": 1.0},
+    "neck": {"head": 1.0},
+    "head": {"head_top": 1.0},
+}
+"""From MPI-INF-3DHP's ``relevant`` joints, which are Human3.6M's by other names: its head is the one below the
+head's top, its neck the one that the shoulders hang on."""
