@@ -13,16 +13,29 @@ import numpy as np
 from jaxtyping import Float64
 
 from langpose_dist.data.synthesis.actions import ACTIONS, Action
-from langpose_dist.data.synthesis.figure import JOINTS, PARENTS, pose_joints, rest_joints
+from langpose_dist.data.synthesis.figure import JOINTS, PARENTS, pose_joints, rest_joints, to_matrices
 from langpose_dist.data.synthesis.motion import Person
 from langpose_dist.data.synthesis.sequence import perform
 
 _SHOWN = [index for index, name in enumerate(JOINTS) if index < 22 or name.endswith("middle1")]
+_HEAD = JOINTS.index("head")
 _COLOURS = {"left": "tab:blue", "right": "tab:red"}
 
 
-def action_joints(action: Action, seed: int, num_frames: int) -> Float64[np.ndarray, "T 52 3"]:
-    """Joints of one performance at evenly spread times, the person facing the world's x at first."""
+def _nose(
+    poses: Float64[np.ndarray, "T 156"], joints: Float64[np.ndarray, "T 52 3"]
+) -> Float64[np.ndarray, "T 3"]:
+    """A point before the face, so that one sees where the head looks."""
+    turns = to_matrices(poses.reshape(len(poses), -1, 3))
+    joint, turn = _HEAD, np.eye(3)
+    while joint >= 0:
+        turn = turns[:, joint] @ turn
+        joint = PARENTS[joint]
+    return joints[:, _HEAD] + turn @ np.array([0.0, 0.1, 0.16])
+
+
+def action_joints(action: Action, seed: int, num_frames: int) -> Float64[np.ndarray, "T 53 3"]:
+    """Joints, and the nose, at evenly spread times; the person faces the world's x at first."""
     rng = np.random.default_rng(seed)
     person = Person.draw(rng, rest_joints())
     before = [other for other in ACTIONS if other.after == action.before and other.before == "standing"]
@@ -31,6 +44,7 @@ def action_joints(action: Action, seed: int, num_frames: int) -> Float64[np.ndar
     segment = sequence.segments[-1]
     poses, trans = sequence.sample(120.0)
     joints = pose_joints(poses, trans)
+    joints = np.concatenate((joints, _nose(poses, joints)[:, None]), axis=1)
     first, last = round(segment.start * 120), min(round(segment.end * 120), len(joints) - 1)
     hips = joints[first, 1, :2] - joints[first, 2, :2]
     angle = np.arctan2(-hips[0], hips[1])  # of the facing direction
@@ -60,7 +74,8 @@ def draw_sheet(actions: Sequence[Action], out: Path, *, seed: int, num_frames: i
                 parent = PARENTS[joint]
                 colour = _COLOURS.get(JOINTS[joint].partition("_")[0], "0.2")
                 axis.plot(x[[parent, joint]], z[[parent, joint]], color=colour, linewidth=1.6)
-            axis.plot(x[15], z[15] + 0.1, "o", color="0.2", markersize=7, markerfacecolor="none")
+            axis.plot(x[_HEAD], z[_HEAD] + 0.1, "o", color="0.2", markersize=7, markerfacecolor="none")
+            axis.plot([x[_HEAD], x[-1]], [z[_HEAD] + 0.1, z[-1]], color="0.2", linewidth=1.2)
             middle = x[0] if np.ptp(across[:, 0]) > 0.8 else centre
             axis.set(
                 xlim=(middle - 0.8, middle + 0.8), ylim=(-0.1, 2.15), aspect="equal", xticks=[], yticks=[]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from langpose_dist.data.synthesis import gestures, leaping, locomotion, postures
+from langpose_dist.data.synthesis import gestures, leaping, locomotion, postures, striking
 from langpose_dist.data.synthesis.motion import SIDES, Perform, Side, other
 
 Posture = Literal["standing", "sitting", "kneeling on left", "kneeling on right"]
@@ -151,7 +151,7 @@ def _staying() -> list[Action]:
             Action("stand up", ("stand up",), ("gets up", "rises from the knee"), rise, before=posture),
         ]
     for side, label, phrases in _sided("kick with {side} leg", "kicks with the {side} foot", "{side} kick"):
-        actions.append(Action(label, ("kick",), phrases, partial(postures.kick, side=side), 1.2))
+        actions.append(Action(label, ("kick",), phrases, partial(striking.kick, side=side), 1.2))
     for side, label, phrases in _sided("lunge {side}", "lunges with the {side} leg", "{side} leg lunge"):
         categories = ("lunge", "exercise/training")
         actions.append(Action(label, categories, phrases, partial(postures.lunge, side=side), 0.6))
@@ -229,9 +229,9 @@ def _gesturing() -> list[Action]:
     for side, label, phrases in _sided(
         "punch with {side} hand", "punches with the {side} fist", "{side} jab"
     ):
-        actions.append(Action(label, ("punch",), phrases, partial(gestures.punch, side=side), 1.2))
+        actions.append(Action(label, ("punch",), phrases, partial(striking.punch, side=side), 1.2))
     for side, label, phrases in _sided("throw with {side} hand", "throws a ball", "{side} handed throw"):
-        actions.append(Action(label, ("throw",), phrases, partial(gestures.throw, side=side), 1.2))
+        actions.append(Action(label, ("throw",), phrases, partial(striking.throw, side=side), 1.2))
     for side, label, phrases in _sided("lean {side}", "leans to the {side}", "side bend to the {side}"):
         actions.append(Action(label, ("lean",), phrases, partial(gestures.lean_aside, side=side), 0.7))
     return actions

@@ -1,7 +1,7 @@
 """Moving on foot: footsteps planned along a path, and the body that goes with them.
 
-A foot on the floor stays where it is; it is set down where the body will be in the middle of the stance. So
-straight lines, curves, steps aside or backwards and turns on the spot are all the same plan.
+A foot on the floor stays where it is; it is set down where the body will be about the middle of the stance.
+So straight lines, curves, steps aside or backwards and turns on the spot are all the same plan.
 """
 
 from collections.abc import Callable
@@ -65,6 +65,9 @@ class Gait:
     """Of the trunk."""
     narrow: float = 0.75
     """Distance between the feet, against standing."""
+    reach: float = 0.4
+    """When the body passes over the foot, as a share of the stance: the heel's rise lets a foot stay far
+    behind, and nothing lets it land far ahead."""
     base_pitch: float = 0.0
     """Pitch of the feet throughout: tiptoe."""
 
@@ -100,10 +103,8 @@ def walk_along(
         first: The foot that begins.
         ramp: Steps until full speed, and from it to a halt.
     """
-    lead = 0.25 * gait.step
-    duration = lead + (num_steps - 1 + gait.swing) * gait.step + 0.45
-    travel = lead + (num_steps - 1 + gait.swing) * gait.step  # the body arrives with the last foot
-    ramp_time = min(ramp * gait.step, travel / 2)
+    lead, travel, ramp_time = _times(gait, num_steps, ramp)
+    duration = travel + 0.45  # the body arrives with the last foot
 
     def progress(t: Times) -> Times:
         return length * ramped(t, travel, ramp_time) / (travel - ramp_time)
@@ -123,6 +124,19 @@ def walk_along(
         return rows
 
     return Take(duration, evaluate)
+
+
+def seconds(gait: Gait, num_steps: int, ramp: float = 2.0) -> float:
+    """How long the way of so many steps would take at full speed: its length over this is the speed."""
+    _, travel, ramp_time = _times(gait, num_steps, ramp)
+    return travel - ramp_time
+
+
+def _times(gait: Gait, num_steps: int, ramp: float) -> tuple[float, float, float]:
+    """Seconds before the first step, until the last foot lands, and to get up to speed."""
+    lead = 0.25 * gait.step
+    travel = lead + (num_steps - 1 + gait.swing) * gait.step
+    return lead, travel, min(ramp * gait.step, travel / 2)
 
 
 def straight(direction: float) -> Path:
@@ -162,7 +176,8 @@ def _plan(
         start = lead + number * gait.step
         end = start + gait.swing * gait.step
         if number + 2 < num_steps:
-            where = progress(np.array([(end + start + 2 * gait.step) / 2]))
+            leave = start + 2 * gait.step
+            where = progress(np.array([end + gait.reach * (leave - end)]))
             width = gait.narrow * person.stance
         else:
             where = np.array([length])
@@ -187,10 +202,10 @@ def _move_foot(rows: Rows, t: Times, side: Side, gait: Gait, going: Times, swing
     # The pitch between steps: flat, rising onto the ball, pointing, toes up, flat.
     knots: list[tuple[float, float]] = [(-1.0, 0.0)]
     for swing in swings:
-        u = (t - swing.start) / (swing.end - swing.start)
-        rows[:, columns] += ease(u)[:, None] * (swing.target - before)
-        u = np.clip(u, 0.0, 1.0)
-        lift += gait.lift * np.sin(np.pi * u**0.85) ** 2
+        u = np.clip((t - swing.start) / (swing.end - swing.start), 0.0, 1.0)
+        moved = 0.5 * (u * u * (3 - 2 * u) + ease(u))  # in between: neither jerky nor too fast in the middle
+        rows[:, columns] += moved[:, None] * (swing.target - before)
+        lift += gait.lift * np.maximum(np.sin(np.pi * u**0.85), 0.0) ** 1.5
         # The first and the last step are small: the foot rolls less.
         reach = float(np.hypot(*(swing.target - before)[:2]))
         roll = float(ease(np.array([(reach + gait.lift) / 0.55]))[0])

@@ -41,14 +41,14 @@ def jump(person: Person, rng: np.random.Generator, start: Row, *, forward: bool 
             crouch,
             {"pitch": 18.0, "bend": 26.0, "nod": -18.0} | both(swing=-48.0, elbow=18.0, foot_pitch=0.0),
         ),
-        (0.55 * extension, {"pitch": 14.0, "bend": 14.0} | both(swing=20.0, foot_pitch=6.0)),
+        (0.55 * extension, {"pitch": 14.0, "bend": 14.0} | both(swing=-5.0, foot_pitch=6.0)),
         (
             0.45 * extension,
-            {"pitch": 4.0, "bend": 0.0, "nod": -5.0} | both(swing=arms - 20, elbow=25.0, foot_pitch=48.0),
+            {"pitch": 4.0, "bend": 0.0, "nod": -5.0} | both(swing=0.55 * arms, elbow=25.0, foot_pitch=48.0),
         ),
         (0.5 * flight, {"bend": 2.0} | both(swing=arms, foot_pitch=32.0)),
-        (0.5 * flight, {"pitch": 6.0, "bend": 10.0} | both(swing=60.0, foot_pitch=26.0)),
-        (0.35 * absorption, {"bend": 16.0} | both(foot_pitch=0.0, swing=40.0)),
+        (0.5 * flight, {"pitch": 6.0, "bend": 10.0} | both(swing=0.75 * arms, foot_pitch=26.0)),
+        (0.35 * absorption, {"bend": 16.0} | both(foot_pitch=0.0, swing=0.5 * arms)),
         (0.65 * absorption, {"pitch": 16.0, "bend": 24.0, "nod": -12.0} | both(swing=15.0, elbow=40.0)),
         (recovery, as_key(start)),
     ]

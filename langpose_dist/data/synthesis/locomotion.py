@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from langpose_dist.data.synthesis.gait import Gait, curve, pivot, straight, walk_along
+from langpose_dist.data.synthesis.gait import Gait, curve, pivot, seconds, straight, walk_along
 from langpose_dist.data.synthesis.motion import (
     INDEX,
     SIDES,
@@ -32,8 +32,8 @@ def _either(rng: np.random.Generator) -> Side:
 
 def walk(person: Person, rng: np.random.Generator, start: Row, *, way: str = "forward") -> Take:
     """Walk forward, backward or in a circle."""
-    step = rng.uniform(0.5, 0.62) / person.tempo
-    stride = rng.uniform(0.58, 0.74) * _size(person)
+    step = rng.uniform(0.5, 0.6) / np.sqrt(person.tempo)
+    speed = rng.uniform(0.95, 1.35) * np.sqrt(person.tempo) * _size(person)
     num_steps = int(rng.integers(5, 12))
     gait = Gait(
         step=step, arms=rng.uniform(18.0, 30.0), bounce=rng.uniform(0.014, 0.024), bend=rng.uniform(0.0, 6.0)
@@ -41,10 +41,10 @@ def walk(person: Person, rng: np.random.Generator, start: Row, *, way: str = "fo
     path = straight(0.0)
     if way == "circle":
         num_steps += 5
-        stride *= 0.8
+        speed *= 0.8
         path = curve(rng.uniform(0.9, 1.6) * (1 if rng.integers(2) else -1))
     if way == "backward":
-        stride *= 0.62
+        speed *= 0.65
         path = straight(180.0)
         gait = Gait(
             step=step * 1.1,
@@ -55,17 +55,18 @@ def walk(person: Person, rng: np.random.Generator, start: Row, *, way: str = "fo
             hips=2.5,
             pitch=4.0,
             lift=0.07,
+            reach=0.6,
         )
-    return walk_along(person, start, gait, num_steps, path, stride * (num_steps - 1), _either(rng))
+    return walk_along(person, start, gait, num_steps, path, speed * seconds(gait, num_steps), _either(rng))
 
 
 def run(person: Person, rng: np.random.Generator, start: Row, *, jog: bool = False) -> Take:
     """Run or jog forward."""
     if jog:
-        step, stride = rng.uniform(0.36, 0.42), rng.uniform(0.62, 0.8)
+        step, speed = rng.uniform(0.37, 0.42), rng.uniform(1.7, 2.2)
         gait = Gait(
-            step=step / person.tempo,
-            swing=1.12,
+            step=step,
+            swing=1.15,
             lift=0.16,
             toe_off=50.0,
             trail=65.0,
@@ -80,13 +81,13 @@ def run(person: Person, rng: np.random.Generator, start: Row, *, jog: bool = Fal
             bend=5.0,
         )
     else:
-        step, stride = rng.uniform(0.31, 0.36), rng.uniform(1.05, 1.35)
+        step, speed = rng.uniform(0.33, 0.37), rng.uniform(2.6, 3.1)
         gait = Gait(
-            step=step / person.tempo,
-            swing=1.32,
+            step=step,
+            swing=1.4,
             lift=0.30,
             toe_off=58.0,
-            trail=95.0,
+            trail=85.0,
             strike=-6.0,
             bounce=-0.04,
             sway=0.012,
@@ -99,8 +100,8 @@ def run(person: Person, rng: np.random.Generator, start: Row, *, jog: bool = Fal
             narrow=0.5,
         )
     num_steps = int(rng.integers(7, 13))
-    length = stride * _size(person) * (num_steps - 1)
-    return walk_along(person, start, gait, num_steps, straight(0.0), length, _either(rng), ramp=3.0)
+    length = speed * np.sqrt(person.tempo) * _size(person) * seconds(gait, num_steps, ramp=3.5)
+    return walk_along(person, start, gait, num_steps, straight(0.0), length, _either(rng), ramp=3.5)
 
 
 def march(person: Person, rng: np.random.Generator, start: Row) -> Take:
@@ -139,7 +140,7 @@ def sneak(person: Person, rng: np.random.Generator, start: Row, *, tiptoe: bool 
             elbow=50.0,
             sway=0.03,
         )
-        stride = 0.45
+        speed = 0.72
     else:
         gait = Gait(
             step=rng.uniform(0.55, 0.7),
@@ -154,8 +155,8 @@ def sneak(person: Person, rng: np.random.Generator, start: Row, *, tiptoe: bool 
             bounce=0.01,
             hips=7.0,
         )
-        stride = 0.55
-    length = stride * _size(person) * (num_steps - 1)
+        speed = 0.8
+    length = speed * _size(person) * seconds(gait, num_steps)
     return walk_along(person, start, gait, num_steps, straight(0.0), length, _either(rng))
 
 
@@ -175,7 +176,7 @@ def side_step(person: Person, rng: np.random.Generator, start: Row, *, side: Sid
         height=-0.045,
         narrow=1.3,
     )
-    length = rng.uniform(0.15, 0.2) * (num_steps - 1) * _size(person)
+    length = rng.uniform(0.35, 0.45) * seconds(gait, num_steps) * _size(person)
     return walk_along(person, start, gait, num_steps, straight(side_sign(side) * 90.0), length, side)
 
 
@@ -211,30 +212,37 @@ def step_over(person: Person, rng: np.random.Generator, start: Row) -> Take:
     length = rng.uniform(0.7, 0.85) * _size(person)
     beat = rng.uniform(0.38, 0.48) / person.tempo
     second, sign = other(first), side_sign(first)
-    over = both(elbow=45.0, swing=8.0, up=25.0)
-    ankle = {"foot_pitch": 12.0}
     keys = [
-        (beat, {"aside": -sign * 0.09, "height": -0.02, "look": 0.0, "nod": 25.0}),
-        (beat, over | of(first, foot_lift=height, foot_forward=0.28, **ankle) | {"bend": 12.0}),
-        (0.8 * beat, of(first, foot_lift=height * 0.7, foot_forward=length, foot_pitch=-8.0)),
+        (0.9 * beat, {"aside": -sign * 0.085, "height": -0.02, "nod": 25.0} | of(first, foot_pitch=15.0)),
+        (
+            beat,
+            both(elbow=45.0, swing=8.0, up=25.0)
+            | of(first, foot_lift=height, foot_forward=0.3, foot_pitch=12.0)
+            | {"bend": 12.0, "forward": 0.08},
+        ),
         (
             0.8 * beat,
-            of(first, foot_lift=0.0, foot_pitch=0.0)
-            | {"forward": 0.45 * length, "aside": 0.0, "height": -0.07, "bend": 8.0},
+            of(first, foot_lift=height * 0.6, foot_forward=0.95 * length, foot_pitch=-8.0)
+            | {"forward": 0.3 * length, "height": -0.05},
+        ),
+        (
+            0.7 * beat,
+            of(first, foot_lift=0.0, foot_forward=length, foot_pitch=0.0)
+            | {"forward": 0.48 * length, "aside": -sign * 0.02, "height": -0.08, "bend": 8.0}
+            | of(second, foot_pitch=25.0),
+        ),
+        (
+            0.8 * beat,
+            {"forward": length * 0.85, "aside": sign * 0.08, "height": -0.04}
+            | of(second, foot_pitch=62.0, foot_lift=0.05, foot_forward=0.12 * length),
         ),
         (
             0.9 * beat,
-            {"forward": length * 0.92, "aside": sign * 0.085, "height": -0.02}
-            | of(second, foot_pitch=55.0, foot_lift=0.02),
+            of(second, foot_lift=height, foot_forward=0.7 * length, foot_pitch=50.0)
+            | {"forward": length, "height": -0.02},
         ),
-        (
-            beat,
-            of(second, foot_lift=height, foot_forward=0.75 * length, foot_pitch=45.0) | {"forward": length},
-        ),
-        (0.9 * beat, of(second, foot_lift=height * 0.5, foot_forward=length, foot_pitch=5.0)),
-        (
-            beat,
-            as_key(start) | both(foot_forward=length) | {"forward": length},
-        ),
+        (0.8 * beat, of(second, foot_lift=height * 0.5, foot_forward=0.97 * length, foot_pitch=5.0)),
+        (0.7 * beat, of(second, foot_lift=0.0, foot_forward=length, foot_pitch=0.0)),
+        (0.7 * beat, as_key(start) | both(foot_forward=length) | {"forward": length}),
     ]
     return keyed(start, keys)

@@ -40,7 +40,7 @@ def sit_down(person: Person, rng: np.random.Generator, start: Row) -> Take:
     seat = person.hip_to_height(person.shank + person.ankle - rng.uniform(0.0, 0.05))
     back = -0.97 * person.thigh
     tempo = 1 / person.tempo
-    hands = both(up=rng.uniform(32.0, 42.0), out=15.0, swing=0.0, turn=-12.0, elbow=rng.uniform(48.0, 62.0))
+    hands = both(up=rng.uniform(20.0, 27.0), out=18.0, swing=0.0, turn=-14.0, elbow=rng.uniform(12.0, 24.0))
     keys = [
         (0.3 * tempo, {"bend": 8.0, "pitch": 6.0, "nod": 8.0}),
         (
@@ -100,53 +100,37 @@ def squat(person: Person, rng: np.random.Generator, start: Row) -> Take:
 def kneel(person: Person, rng: np.random.Generator, start: Row, *, side: Side) -> Take:
     """Step back with one foot and go down onto that knee."""
     front = other(side)
-    tempo = 1 / person.tempo
-    hip = person.thigh + 0.055
-    pelvis = -0.06
+    sign, tempo = side_sign(front), 1 / person.tempo
+    down = person.hip_to_height(person.thigh + 0.055)
+    pelvis = -0.95 * person.thigh
     # The shank lies behind the knee, which is below the hip; the foot stands on its ball.
     back = pelvis - person.shank - 0.155
+    hands = of(front, up=22.0, elbow=35.0, out=15.0) | of(side, up=10.0, elbow=22.0)
     keys = [
+        (0.4 * tempo, {"aside": sign * 0.085, "height": -0.03, "nod": 15.0} | of(side, foot_pitch=28.0)),
         (
             0.4 * tempo,
-            {"aside": side_sign(front) * 0.08, "height": -0.05, "nod": 15.0} | of(side, foot_pitch=30.0),
-        ),
-        (
-            0.45 * tempo,
-            {"height": -0.16, "forward": -0.14, "bend": 10.0}
-            | of(side, foot_forward=0.55 * back, foot_lift=0.09, foot_pitch=55.0),
+            {"height": -0.12, "forward": -0.04, "bend": 12.0}
+            | of(side, foot_forward=0.5 * back, foot_lift=0.1, foot_pitch=45.0),
         ),
         (
             0.4 * tempo,
             {
-                "height": 0.5 * person.hip_to_height(hip),
-                "forward": -0.22,
-                "aside": side_sign(front) * 0.02,
-                "bend": 14.0,
-                "pitch": 8.0,
+                "height": 0.45 * down,
+                "forward": 0.4 * pelvis,
+                "aside": sign * 0.04,
+                "bend": 16.0,
+                "pitch": 10.0,
             }
-            | of(side, foot_forward=back, foot_lift=0.0, foot_pitch=62.0),
+            | of(side, foot_forward=back, foot_lift=0.0, foot_pitch=58.0),
         ),
         (
-            0.3 * tempo,
-            of(front, foot_lift=0.05, foot_forward=0.12, foot_pitch=-4.0)
-            | {"height": 0.72 * person.hip_to_height(hip)}
-            | of(side, foot_pitch=72.0),
-        ),
-        (
-            0.55 * tempo,
-            {
-                "height": person.hip_to_height(hip),
-                "forward": pelvis,
-                "aside": 0.0,
-                "bend": 4.0,
-                "pitch": 0.0,
-                "nod": 0.0,
-            }
-            | of(front, foot_lift=0.0, foot_forward=pelvis + 0.95 * person.thigh, foot_pitch=0.0)
+            0.7 * tempo,
+            {"height": down, "forward": pelvis, "aside": 0.0, "bend": 5.0, "pitch": 2.0, "nod": 0.0}
             | of(side, foot_pitch=80.0)
-            | of(front, up=35.0, elbow=55.0, out=15.0)
-            | of(side, up=12.0, elbow=25.0),
+            | hands,
         ),
+        (0.3 * tempo, {"bend": 3.0, "pitch": 0.0}),
     ]
     return keyed(start, keys)
 
@@ -272,40 +256,6 @@ def lunge(person: Person, rng: np.random.Generator, start: Row, *, side: Side) -
             | {"forward": 0.05 * length, "aside": -sign * 0.08},
         ),
         (1.1 * time, as_key(start)),
-    ]
-    return keyed(start, keys)
-
-
-def kick(person: Person, rng: np.random.Generator, start: Row, *, side: Side) -> Take:
-    """Swing one leg back and kick forward with it."""
-    sign, time = side_sign(side), 1 / person.tempo
-    height = rng.uniform(0.35, 0.7) * person.vigour
-    shift = {"aside": -sign * 0.95 * person.stance, "roll": sign * 2.0}
-    reach = 0.82 * np.sqrt(
-        max(0.1, (person.thigh + person.shank) ** 2 - (person.thigh + person.shank - height) ** 2)
-    )
-    keys = [
-        (0.4 * time, shift | {"height": -0.03} | of(side, foot_pitch=15.0) | both(elbow=40.0)),
-        (
-            0.35 * time,
-            {"bend": 12.0, "pitch": 6.0, "twist": sign * 12.0, "height": -0.04}
-            | of(side, foot_lift=0.3, foot_forward=-0.38, foot_pitch=70.0, swing=18.0)
-            | of(other(side), swing=-15.0),
-        ),
-        (
-            0.24 * time,
-            {"bend": 10.0, "pitch": -10.0, "twist": -sign * 14.0, "forward": 0.02, "yaw": -sign * -8.0}
-            | of(side, foot_lift=height, foot_forward=reach, foot_pitch=-35.0, swing=-32.0)
-            | of(other(side), swing=35.0, elbow=55.0),
-        ),
-        (0.12 * time, {}),
-        (
-            0.38 * time,
-            {"bend": 3.0, "pitch": 0.0, "twist": 0.0, "yaw": 0.0}
-            | of(side, foot_lift=0.14, foot_forward=0.02, foot_pitch=20.0, swing=0.0)
-            | of(other(side), swing=0.0),
-        ),
-        (0.4 * time, as_key(start)),
     ]
     return keyed(start, keys)
 

@@ -92,8 +92,9 @@ class Sequence:
             inside = number == index
             if inside.any():
                 rows[inside] = _place(take.evaluate(t[inside] - starts[index]), place)
-        noise = self._noise.evaluate(t)
-        return rows + noise
+        if len(t) > 1:
+            _clear_floor(rows, t)
+        return rows + self._noise.evaluate(t)
 
     def sample(self, fps: float) -> tuple[Float64[np.ndarray, "T 156"], Float64[np.ndarray, "T 3"]]:
         """AMASS's ``poses`` and ``trans`` at a frame rate."""
@@ -159,6 +160,15 @@ def _settle(posture: Row, rng: np.random.Generator) -> Take:
     time = rng.uniform(0.12, 0.35)
     back = {name: posture[INDEX[name]] for name in shift}
     return keyed(posture, [(time, shift), (time, back)])
+
+
+def _clear_floor(rows: Rows, t: Times) -> None:
+    """A foot on its way is above the floor, if only by millimetres: feet do not slide."""
+    for side in SIDES:
+        columns = [INDEX[f"{side}_foot_forward"], INDEX[f"{side}_foot_aside"]]
+        speed = np.hypot(*np.gradient(rows[:, columns], t, axis=0).T)
+        lift = INDEX[f"{side}_foot_lift"]
+        rows[:, lift] = np.hypot(rows[:, lift], 0.012 * speed / (0.6 + speed))
 
 
 def _place(rows: Rows, place: Place) -> Rows:
