@@ -10,9 +10,11 @@ import pytest
 
 from langpose_dist.data.sample import DataError
 from langpose_dist.data.synthesis.corpus import synthesize, write_sequence
+from langpose_dist.data.synthesis.figure import JOINTS, pose_joints, rest_joints
+from langpose_dist.data.synthesis.motion import SOLE
 from langpose_dist.data.synthesis.recordings import SUBJECTS, SUBSETS, Recording, recordings
 
-HOURS, SEED = 0.03, 3
+HOURS, SEED = 0.02, 3
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +169,19 @@ def test_other_folders_are_refused(corpus: Path, tmp_path: Path) -> None:
     (foreign / "synthesis.json").write_text("[")
     with pytest.raises(DataError, match="damaged"):
         synthesize(foreign, hours=HOURS, seed=SEED)
+
+
+def test_a_shaped_body_stands_on_the_floor(tmp_path: Path) -> None:
+    def grown(gender: str, betas: np.ndarray) -> np.ndarray:
+        return rest_joints() * (1 + 0.04 * betas[0])
+
+    recording = Recording(SEED, 2, grown)
+    with np.load(write_sequence(tmp_path, recording)) as archive:
+        joints = pose_joints(archive["poses"], archive["trans"], grown("", archive["betas"]))
+    balls = joints[:, [JOINTS.index("left_foot"), JOINTS.index("right_foot")], 2]
+    assert abs(recording.betas[0]) > 0.1
+    assert balls[0] == pytest.approx(SOLE, abs=1e-6)
+    assert balls.min() > SOLE - 0.01
 
 
 @pytest.mark.parametrize(("hours", "seed"), [(0.0, 0), (-1.0, 0), (float("inf"), 0), (1.0, -1)])

@@ -16,7 +16,7 @@ import numpy as np
 
 from langpose_dist import __version__
 from langpose_dist.data.sample import DataError
-from langpose_dist.data.synthesis.recordings import FILES, Recording, recordings
+from langpose_dist.data.synthesis.recordings import FILES, Recording, RestJoints, recordings, unshaped
 
 RECORD = "synthesis.json"
 """Lies in the folder from the beginning: what is made there, and whether it is complete."""
@@ -32,6 +32,7 @@ def synthesize(
     *,
     hours: float,
     seed: int,
+    rest: RestJoints = unshaped,
     progress: Callable[[Sequence[Recording]], Iterable[Recording]] = iter,
 ) -> dict[str, Any]:
     """Write a corpus, or what is missing of it.
@@ -40,6 +41,8 @@ def synthesize(
         out: New, empty, or from the same seed and hours.
         hours: At least so much motion.
         seed: The same seed gives the same bytes.
+        rest: Joints at rest by gender and betas: those of the body models that will read the corpus. The
+            same in a run that continues.
         progress: Wraps the recordings, to show how far it is.
 
     Returns:
@@ -49,7 +52,7 @@ def synthesize(
     Raises:
         DataError: If the folder holds something else, or the hours or seed make no sense.
     """
-    planned = tuple(recordings(hours, seed))
+    planned = tuple(recordings(hours, seed, rest))
     record: dict[str, Any] = {"seed": seed, "hours": hours, "tool_version": __version__, "complete": False}
     _claim(out, record)
     for left in out.rglob("*" + _PARTIAL):

@@ -4,7 +4,7 @@ Recording n of a seed depends on the seed and n alone.
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -29,7 +29,15 @@ RATES = {60.0: 0.42, 59.94: 0.10, 100.0: 0.18, 120.0: 0.24, 250.0: 0.06}
 FILES = ("train", "val", "test", "extra_train", "extra_val")
 """Names of BABEL's files, without their ending."""
 
+RestJoints = Callable[[str, Float64[np.ndarray, "16"]], Float64[np.ndarray, "52 3"]]
+"""Gender and betas -> joints at rest of the body of this shape, metres."""
+
 _UNLABELLED, _EXTRA = 0.07, 0.12  # shares of the recordings
+
+
+def unshaped(gender: str, betas: Float64[np.ndarray, "16"]) -> Float64[np.ndarray, "52 3"]:
+    """The figure's joints, whatever the shape."""
+    return rest_joints()
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,8 @@ class Recording:
 
     seed: int
     number: int
+    rest: RestJoints = unshaped
+    """With the body model's joints the feet of every shape meet the floor."""
 
     @cached_property
     def _place(self) -> tuple[int, int]:
@@ -64,7 +74,7 @@ class Recording:
         rng = self._subject_rng
         gender = ("female", "male", "neutral")[int(rng.choice(3, p=(0.45, 0.45, 0.1)))]
         betas = np.clip(rng.normal(0.0, 0.7, 16), -2.0, 2.0)
-        return gender, betas, Person.draw(rng, rest_joints())
+        return gender, betas, Person.draw(rng, self.rest(gender, betas))
 
     @property
     def gender(self) -> str:
@@ -173,7 +183,7 @@ class Recording:
         return _annotation(rng, True, labels)
 
 
-def recordings(hours: float, seed: int) -> Iterator[Recording]:
+def recordings(hours: float, seed: int, rest: RestJoints = unshaped) -> Iterator[Recording]:
     """The recordings of a corpus of at least so many hours.
 
     Raises:
@@ -185,7 +195,7 @@ def recordings(hours: float, seed: int) -> Iterator[Recording]:
         raise DataError(f"seed {seed} must not be below 0")
     left, number = hours * 3600.0, 0
     while left > 0:
-        recording = Recording(seed, number)
+        recording = Recording(seed, number, rest)
         left -= recording.duration
         number += 1
         yield recording
