@@ -124,13 +124,13 @@ def _staying() -> list[Action]:
             2.0,
             after="sitting",
         ),
-        Action("sit", ("sit",), ("is sitting", "stays seated"), postures.stay, 2.0, "sitting", "sitting"),
+        Action("sit", ("sit",), ("is sitting", "stays seated"), postures.stay, 7.0, "sitting", "sitting"),
         Action(
             "stand up",
             ("stand up",),
             ("stands up", "gets up from the chair", "standing up"),
             postures.stand_up,
-            2.0,
+            7.0,  # against all that can be done seated
             before="sitting",
         ),
         Action("squat", ("squat",), ("squats", "does squats", "squatting"), postures.squat, 1.5),
