@@ -1,12 +1,11 @@
 """``langpose data build SOURCE``: what all sources have in common, from their options to the summary."""
 
 import argparse
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langpose_dist.cli.sources import SOURCES, Source
+from langpose_dist.cli.sources import SOURCES, Source, positive_number
 
 if TYPE_CHECKING:
     from langpose_dist.data.build import OnClips, Runner
@@ -80,17 +79,6 @@ def _add_common_options(parser: argparse.ArgumentParser, source: Source) -> None
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
-def positive_number(text: str) -> float:
-    """Type of an option that is a number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number above 0")
-    return value
-
-
 def count(text: str) -> int:
     """Type of an option that is a whole number above 0."""
     if not text.isdecimal() or int(text) < 1:
@@ -104,6 +92,10 @@ def _build(args: argparse.Namespace, source: Source, report: Callable[[str, "Man
     from langpose_dist.data.build import build_shards, check_output
     from langpose_dist.data.splits import SplitRule, assign_splits
 
+    out = args.out
+    for name, value in vars(args).items():
+        if isinstance(value, Path):  # other nodes do not share this process's folder
+            setattr(args, name, value.absolute())
     rules = [SplitRule.parse(text) for text in args.split]
     check_output(args.out, overwrite=args.overwrite)
     search = source.find(args)
@@ -124,7 +116,7 @@ def _build(args: argparse.Namespace, source: Source, report: Callable[[str, "Man
             runner=_runner(args),
             on_clips=bar.update,
         )
-    report(str(args.out), manifest, args.json)
+    report(str(out), manifest, args.json)
     return 0
 
 

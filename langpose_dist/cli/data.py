@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langpose_dist.cli import build
+from langpose_dist.cli import build, synthesize
 
 if TYPE_CHECKING:
     from langpose_dist.data.manifest import Manifest
@@ -32,6 +32,7 @@ def add_parser(subparsers: Any) -> None:
     data = subparsers.add_parser("data", help="build, inspect and verify shards")
     commands = data.add_subparsers(dest="data_command", metavar="COMMAND", required=True)
 
+    synthesize.add_parser(commands)
     build.add_parser(commands, report=_report)
 
     inspect = _add(commands, "inspect", "what a data set holds", _INSPECT, _inspect)

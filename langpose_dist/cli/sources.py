@@ -1,8 +1,11 @@
 """The sources that shards are built from: their options, and how their clips are found."""
 
 import argparse
+import functools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,6 +41,17 @@ class Source:
     """``field=value,value``."""
     fps: float = 30.0
     """Default rate of the shards."""
+
+
+def positive_number(text: str) -> float:
+    """Type of an option that is a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number above 0")
+    return value
 
 
 _BVH = """\
@@ -82,16 +96,221 @@ def _find_bvh(args: argparse.Namespace) -> Search:
     )
 
 
-BVH = Source(
-    name="bvh",
-    text="BVH files with labels in their names",
-    input_help="searched to any depth for .bvh",
-    epilog=_BVH,
-    add_options=_add_bvh_options,
-    find=_find_bvh,
-    fields=("those that the skeleton's pattern names",),
-    example_rule="style=old,sad",
-)
+_AMASS = """\
+example:
+  langpose data build amass --input amass --babel babel_v1.0_release --smplh smplh \\
+      --regressor J_regressor_h36m_correct.npy --out data/amass --workers 8
 
-SOURCES = (BVH,)
+  amass/SUBSET/SUBJECT/NAME_poses.npz           'SMPL+H G' of https://amass.is.tue.mpg.de
+  babel_v1.0_release/train.json, val.json ...   https://babel.is.tue.mpg.de
+  smplh/GENDER/model.npz, or SMPLH_GENDER.pkl   'Extended SMPL+H' of https://mano.is.tue.mpg.de
+  J_regressor_h36m_correct.npy                  17 x 6890, from MotionBERT's preparation of AMASS
+
+`langpose data synthesize` writes all four without a licence. `langpose data doctor DIR` says what is missing.
+
+Labels are BABEL's of frames where a motion has them, else those of the whole motion; 'transition' is no
+label. The data set's own splits are BABEL's: val becomes 'validation'; a motion that BABEL does not know is
+for training, without a label.
+"""
+
+
+def _add_amass_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--babel", type=Path, metavar="DIR", help="BABEL's json files (default: no labels)")
+    parser.add_argument("--smplh", type=Path, required=True, metavar="DIR", help="SMPL+H body models")
+    parser.add_argument(
+        "--regressor", type=Path, required=True, metavar="FILE", help="vertices to joints, 17 x 6890 (.npy)"
+    )
+    parser.add_argument(
+        "--label",
+        choices=("proc_label", "raw_label", "act_cat"),
+        default="proc_label",
+        help="BABEL's field that is the label (default: proc_label)",
+    )
+    parser.add_argument(
+        "--gender",
+        choices=("file", "neutral", "female", "male"),
+        default="file",
+        help="whose body the motions are given (default: file, the recorded person's)",
+    )
+    _add_unlabelled(parser)
+
+
+def _find_amass(args: argparse.Namespace) -> Search:
+    from langpose_dist.data.shards import hash_file
+    from langpose_dist.data.smplh import find_body_models
+    from langpose_dist.data.sources.amass import find_clips
+
+    found = find_clips(
+        args.input,
+        fps=args.fps,
+        babel=args.babel,
+        smplh=args.smplh,
+        regressor=args.regressor,
+        label=args.label,
+        gender=args.gender,
+        unlabelled=args.unlabelled,
+    )
+    models = find_body_models(args.smplh)
+    options = {
+        "label": args.label,
+        "gender": args.gender,
+        "unlabelled": args.unlabelled,
+        "body_models": {gender: hash_file(path) for gender, path in sorted(models.items())},
+        "regressor": hash_file(args.regressor),
+    }
+    return Search("amass", found, options)
+
+
+def _add_unlabelled(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--unlabelled",
+        choices=("keep", "skip"),
+        default="keep",
+        help="motions without a label: they train the poses and not the words (default: keep)",
+    )
+
+
+_MPI_INF_3DHP = """\
+example:
+  langpose data build mpi-inf-3dhp --input motion3d --out data/3dhp
+
+  motion3d/data_train_3dhp.npz, data_test_3dhp.npz   as used by P-STMO and MotionAGFormer; one is enough
+
+The shards have the data set's 2D joints beside the 3D, and no labels. Of the test recordings only some frames
+count: meta.json lists them as valid_frames.
+"""
+
+
+def _find_mpi_inf_3dhp(args: argparse.Namespace) -> Search:
+    from langpose_dist.data.sources.mpi_inf_3dhp import find_clips
+
+    return Search("mpi-inf-3dhp", find_clips(args.input, fps=args.fps), {})
+
+
+_CAPTIONED = """\
+example:
+  langpose data build {name} --input {folder} --out data/{name}
+
+  {folder}/new_joints/*.npy, texts/*.txt, train.txt, val.txt, test.txt
+
+Captions are the labels, with their times where they have some. val.txt becomes the split 'validation'. Files
+whose names begin with M are mirrored copies that belong to the data set; training mirrors motions itself, so
+--mirrored drop loses nothing there.
+"""
+
+
+def _add_captioned_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--mirrored", choices=("keep", "drop"), default="keep", help="the mirrored copies (default: keep)"
+    )
+    _add_unlabelled(parser)
+
+
+def _find_captioned(dataset: str, args: argparse.Namespace) -> Search:
+    from langpose_dist.data.sources.humanml3d import find_clips
+
+    found = find_clips(
+        args.input, fps=args.fps, dataset=dataset, mirrored=args.mirrored, unlabelled=args.unlabelled
+    )
+    return Search(dataset, found, {"mirrored": args.mirrored, "unlabelled": args.unlabelled})
+
+
+def _captioned(name: str, title: str, folder: str) -> Source:
+    return Source(
+        name=name,
+        text=f"{title}: motions with captions",
+        input_help="folder with new_joints and texts",
+        epilog=_CAPTIONED.format(name=name, folder=folder),
+        add_options=_add_captioned_options,
+        find=functools.partial(_find_captioned, name),
+        fields=("mirrored", "listed"),
+        example_rule="mirrored=yes",
+    )
+
+
+_MOTIONBERT = """\
+example:
+  langpose data build motionbert --input motion3d/MB3D_f243s81 --out data/mb3d
+
+  MB3D_f243s81/{AMASS,H36M-SH}/{train,test}/*.pkl   windows as MotionBERT's own tools write them
+
+Windows of the train folders overlap, have no labels and no names, and those of Human3.6M no metres: their
+scale is estimated from bone lengths, as meta.json says. Build from the data sets themselves where you have
+them. --rate gives the frames per second of folders with other names.
+"""
+
+
+def _add_motionbert_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--rate",
+        action="append",
+        default=[],
+        type=_folder_rate,
+        metavar="FOLDER=FPS",
+        help="frame rate of a folder's windows (default: AMASS=60 H36M-SH=50); repeatable",
+    )
+
+
+def _folder_rate(text: str) -> tuple[str, float]:
+    folder, _, rate = text.rpartition("=")
+    if not folder:
+        raise argparse.ArgumentTypeError(f"{text!r} must have the form FOLDER=FPS")
+    return folder, positive_number(rate)
+
+
+def _find_motionbert(args: argparse.Namespace) -> Search:
+    from langpose_dist.data.sources.motionbert import FRAME_RATES, find_clips
+
+    rates = {**FRAME_RATES, **dict(args.rate)}
+    return Search("motionbert", find_clips(args.input, fps=args.fps, source_fps=rates), {"rates": rates})
+
+
+def _add_nothing(parser: argparse.ArgumentParser) -> None:
+    pass
+
+
+SOURCES = (
+    Source(
+        name="amass",
+        text="AMASS motions with BABEL's labels, through the SMPL+H body",
+        input_help="searched to any depth for AMASS's .npz",
+        epilog=_AMASS,
+        add_options=_add_amass_options,
+        find=_find_amass,
+        fields=("subset", "subject", "babel"),
+        example_rule="subset=CMU,KIT",
+    ),
+    Source(
+        name="mpi-inf-3dhp",
+        text="MPI-INF-3DHP, from its two npz files",
+        input_help="folder with the npz files, or one of them",
+        epilog=_MPI_INF_3DHP,
+        add_options=_add_nothing,
+        find=_find_mpi_inf_3dhp,
+        fields=("subject", "sequence", "camera"),
+        example_rule="subject=S8",
+    ),
+    _captioned("humanml3d", "HumanML3D", "HumanML3D"),
+    _captioned("kit-ml", "KIT-ML", "KIT-ML"),
+    Source(
+        name="motionbert",
+        text="windows prepared by MotionBERT (MB3D_f243s81)",
+        input_help="folder of the windows",
+        epilog=_MOTIONBERT,
+        add_options=_add_motionbert_options,
+        find=_find_motionbert,
+        fields=("subset",),
+        example_rule="subset=AMASS",
+    ),
+    Source(
+        name="bvh",
+        text="BVH files with labels in their names",
+        input_help="searched to any depth for .bvh",
+        epilog=_BVH,
+        add_options=_add_bvh_options,
+        find=_find_bvh,
+        fields=("the pattern's groups",),
+        example_rule="style=old,sad",
+    ),
+)
 """All of them, in the order of the help."""

@@ -6,7 +6,11 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from langpose_dist.data.manifest import Skipped
-from langpose_dist.data.sample import Sample
+from langpose_dist.data.sample import DataError, Sample
+
+
+class SharedFileError(DataError):
+    """A file that every clip needs cannot be used: the build ends instead of skipping clip after clip."""
 
 
 @runtime_checkable
@@ -44,7 +48,7 @@ class Clip(Protocol):
         ...
 
     def load(self) -> Sample:
-        """Read it; a ``UserError`` is the reason why it is skipped."""
+        """Read it; a ``UserError`` is the reason why it is skipped, but for a ``SharedFileError``."""
         ...
 
 

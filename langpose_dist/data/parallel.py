@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from langpose_dist.data.clip import SharedFileError
 from langpose_dist.data.sample import DataError
 from langpose_dist.data.shard_task import ShardRecord, ShardTask, write_shard
 
@@ -105,6 +106,8 @@ def _work(task: ShardTask) -> ShardRecord | str:
             return f"{node} does not see {clip.path}; put the input on storage that all nodes share"
     try:
         return write_shard(task, lambda count: None)
+    except SharedFileError as error:
+        return f"on {node}: {error}"
     except OSError as error:
         return f"{task.shard_path} cannot be written on {node}: {error.strerror or error}"
 

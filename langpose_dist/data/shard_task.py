@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from langpose_dist.config import UserError
-from langpose_dist.data.clip import Clip
+from langpose_dist.data.clip import Clip, SharedFileError
 from langpose_dist.data.manifest import Record, Sha256, ShardEntry, Skipped
 from langpose_dist.data.shards import ShardWriter, hash_file, write_whole
 from langpose_dist.data.splits import TRAIN
@@ -95,6 +95,7 @@ def write_shard(task: ShardTask, on_clips: Callable[[int], Any]) -> ShardRecord:
 
     Raises:
         OSError: If the shard cannot be written.
+        SharedFileError: If a clip says so.
     """
     skipped: list[Skipped] = []
     statistics = StatisticsAccumulator()
@@ -122,6 +123,8 @@ def _add(writer: ShardWriter, clip: Clip, statistics: StatisticsAccumulator) -> 
     """What is left out of a clip, and whether the rest was written."""
     try:
         sample = clip.load()
+    except SharedFileError:
+        raise
     except UserError as error:
         return (str(error),), False
     except OSError as error:

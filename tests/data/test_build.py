@@ -10,6 +10,7 @@ from filelock import FileLock
 
 from langpose_dist.config import UserError
 from langpose_dist.data.build import LOCK, WORK, build_shards, count_reasons
+from langpose_dist.data.clip import SharedFileError
 from langpose_dist.data.manifest import Manifest, Skipped
 from langpose_dist.data.sample import DataError, Sample, Span
 from langpose_dist.data.splits import SplitRule, assign_splits, to_words
@@ -151,6 +152,13 @@ def test_what_cannot_be_read_is_listed_with_its_reason(tmp_path: Path) -> None:
 def test_a_mistake_in_the_reader_is_not_hidden_as_skipped_input(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         build([("train", MadeClip("clip", problem=ZeroDivisionError()))], tmp_path / "out")
+
+
+def test_a_file_that_all_clips_need_ends_the_build(tmp_path: Path) -> None:
+    pairs = [*PAIRS, ("train", MadeClip("bad", problem=SharedFileError("body.npz is missing")))]
+    with pytest.raises(SharedFileError, match=r"body\.npz is missing"):
+        build(pairs, tmp_path / "out")
+    assert not (tmp_path / "out" / "manifest.json").exists()
 
 
 def test_nothing_left_is_an_error_and_touches_nothing(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from langpose_dist.data.clip import Found
+from langpose_dist.data.clip import Found, SharedFileError
 from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError, Sample, Span, make_key
 from langpose_dist.data.smplh import KeypointBody, find_body_models, load_body_model, load_regressor
@@ -91,7 +91,7 @@ class AmassClip:
         num_frames = len(places.before)
         if num_frames < 2:
             raise DataError(f"too short: {duration:.3g} s is {num_frames} frame at {self.fps:g} Hz")
-        spans = self._spans(duration, num_frames)
+        spans, left_out = self._spans(duration, num_frames)
         used = places.used()
         with np.errstate(over="ignore", invalid="ignore"):  # absurd values are refused below
             keypoints = load_body(self.bodies[gender]).keypoints(
@@ -115,28 +115,34 @@ class AmassClip:
                 "babel_sid": self.annotation.sid,
                 "annotation": self.annotation.kind,
             }
-        return Sample(self.key, poses_3d, spans, meta)
+        return Sample(self.key, poses_3d, spans, meta, left_out=left_out)
 
-    def _spans(self, duration: float, num_frames: int) -> tuple[Span, ...]:
+    def _spans(self, duration: float, num_frames: int) -> tuple[tuple[Span, ...], tuple[str, ...]]:
+        """Labels in frames, and reasons why others are left out."""
         if self.annotation is None:
-            return ()
+            return (), ()
         annotated = self.annotation.duration
         if annotated is not None and abs(duration - annotated) > DURATION_TOLERANCE:
             raise DataError(
                 f"not the annotated motion: it lasts {duration:.2f} s, "
                 f"and {annotated:.2f} s in {self.annotation.source}"
             )
+        left_out: list[str] = []
         spans: dict[Span, None] = {}  # two labels may round to the same frames
         for label in self.annotation.labels:
             if label.start is None or label.end is None:
                 frames = (0, num_frames)
             else:
                 frames = to_frames(label.start, label.end, self.fps, num_frames)
-            if frames is not None:
+            if frames is None:
+                left_out.append(
+                    f"label beyond the clip: {label.text!r} from {label.start:g} s to {label.end:g} s"
+                )
+            else:
                 spans[Span(label.text, *frames)] = None
         if not spans and self.unlabelled == "skip":
             raise DataError(f"no label: none of {self.annotation.source} lies within {duration:.2f} s")
-        return tuple(spans)
+        return tuple(spans), tuple(left_out)
 
 
 @functools.lru_cache(maxsize=3)
@@ -144,9 +150,12 @@ def load_body(files: BodyFiles) -> KeypointBody:
     """A body, made once per process.
 
     Raises:
-        DataError: If a file is not what it should be.
+        SharedFileError: If a file is not what it should be.
     """
-    return KeypointBody(load_body_model(files.model), load_regressor(files.regressor))
+    try:
+        return KeypointBody(load_body_model(files.model), load_regressor(files.regressor))
+    except DataError as error:
+        raise SharedFileError(str(error)) from None
 
 
 def find_clips(
