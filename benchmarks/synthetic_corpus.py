@@ -1,4 +1,4 @@
-"""Contact sheet of the synthetic actions: one row per action, stick figures from the front three-quarter.
+"""Contact sheet of the synthetic actions: stick figures from the front three-quarter, in order of time.
 
     python -m benchmarks.synthetic_corpus --out sheet.png [--labels walk "wave left hand"] [--seed 0]
 
@@ -53,18 +53,25 @@ def action_joints(action: Action, seed: int, num_frames: int) -> Float64[np.ndar
     return joints[np.linspace(first, last, num_frames).round().astype(int)]
 
 
-def draw_sheet(actions: Sequence[Action], out: Path, *, seed: int, num_frames: int) -> None:
+def draw_sheet(actions: Sequence[Action], out: Path, *, seed: int, num_frames: int, num_columns: int) -> None:
     """Write the contact sheet as PNG."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
+    num_rows = -(-len(actions) // num_columns)
     figure, axes = plt.subplots(
-        len(actions), num_frames, figsize=(1.55 * num_frames, 1.9 * len(actions)), squeeze=False
+        num_rows,
+        num_columns * num_frames,
+        figsize=(0.75 * num_columns * num_frames, 1.15 * num_rows),
+        squeeze=False,
     )
+    for axis in axes.ravel():
+        axis.axis("off")
+    rows = axes.reshape(num_rows * num_columns, num_frames)  # an action's frames stay together
     view = np.radians(35)  # the camera stands in front, to the person's left
-    for row, action in zip(axes, actions, strict=True):
+    for row, action in zip(rows, actions, strict=False):
         joints = action_joints(action, seed, num_frames)
         across = -joints[..., 0] * np.sin(view) + joints[..., 1] * np.cos(view)
         centre = across[:, 0].mean()
@@ -73,17 +80,17 @@ def draw_sheet(actions: Sequence[Action], out: Path, *, seed: int, num_frames: i
             for joint in _SHOWN[1:]:
                 parent = PARENTS[joint]
                 colour = _COLOURS.get(JOINTS[joint].partition("_")[0], "0.2")
-                axis.plot(x[[parent, joint]], z[[parent, joint]], color=colour, linewidth=1.6)
-            axis.plot(x[_HEAD], z[_HEAD] + 0.1, "o", color="0.2", markersize=7, markerfacecolor="none")
-            axis.plot([x[_HEAD], x[-1]], [z[_HEAD] + 0.1, z[-1]], color="0.2", linewidth=1.2)
+                axis.plot(x[[parent, joint]], z[[parent, joint]], color=colour, linewidth=1.2)
+            axis.plot(x[_HEAD], z[_HEAD] + 0.1, "o", color="0.2", markersize=4, markerfacecolor="none")
+            axis.plot([x[_HEAD], x[-1]], [z[_HEAD] + 0.1, z[-1]], color="0.2", linewidth=1.0)
             middle = x[0] if np.ptp(across[:, 0]) > 0.8 else centre
             axis.set(
                 xlim=(middle - 0.8, middle + 0.8), ylim=(-0.1, 2.15), aspect="equal", xticks=[], yticks=[]
             )
-        row[0].set_title(action.label, loc="left", fontsize=10)
+        row[0].set_title(action.label, loc="left", fontsize=8, pad=1)
     figure.tight_layout(pad=0.3)
     out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=70)
+    figure.savefig(out, dpi=80)
     plt.close(figure)
 
 
@@ -95,13 +102,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--labels", nargs="*", default=[], help="labels to draw; all if left out")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--frames", type=int, default=6, help="of each action")
+    parser.add_argument("--columns", type=int, default=3, help="actions side by side")
     arguments = parser.parse_args()
     known = {action.label for action in ACTIONS}
     if unknown := sorted(set(arguments.labels) - known):
         parser.error(f"no action {unknown[0]!r}; there are {', '.join(sorted(known))}")
     chosen = [action for action in ACTIONS if not arguments.labels or action.label in arguments.labels]
-    draw_sheet(chosen, arguments.out, seed=arguments.seed, num_frames=arguments.frames)
+    draw_sheet(
+        chosen,
+        arguments.out,
+        seed=arguments.seed,
+        num_frames=arguments.frames,
+        num_columns=arguments.columns,
+    )
 
 
 if __name__ == "__main__":
