@@ -58,12 +58,15 @@ def _synthesize(args: argparse.Namespace) -> int:
 
     from langpose_dist.data.synthesis.corpus import synthesize
 
-    record = synthesize(
-        args.out,
-        hours=args.hours,
-        seed=args.seed,
-        progress=lambda items: tqdm(items, desc="synthesizing", unit="motion", mininterval=0.5),
-    )
+    shape = "{l_bar}{bar}| {n:.1f}/{total:.1f} min of motion [{elapsed}<{remaining}]"
+    total = args.hours * 60
+    with tqdm(total=total, desc="synthesizing", mininterval=0.5, bar_format=shape) as bar:
+        record = synthesize(
+            args.out,
+            hours=args.hours,
+            seed=args.seed,
+            on_seconds=lambda seconds: bar.update(min(seconds / 60, total - bar.n)),
+        )
     if args.json:
         print(json.dumps({"out": str(args.out), **record}, indent=2))
         return 0

@@ -1,28 +1,35 @@
-"""Writes a corpus of procedural motion in the layouts of AMASS and BABEL.
+"""Writes a corpus of procedural motion, and a body for it, in the layouts of AMASS, BABEL and SMPL+H.
 
-``amass/<Subset>/<subject>/<name>_poses.npz`` and ``babel/{train,val,test,extra_train,extra_val}.json``: what
-reads the licensed data sets reads this one without knowing. An interrupted run continues: files are written
-under another name and renamed when whole.
+``amass/<Subset>/<subject>/<name>_poses.npz``, ``babel/{train,val,test,extra_train,extra_val}.json``,
+``smplh/<gender>/model.npz`` and the regressor: what reads the licensed data sets reads this one without
+knowing. An interrupted run continues: files are written under another name and renamed when whole.
 """
 
+import functools
 import json
 import os
+import shutil
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 
 from langpose_dist import __version__
 from langpose_dist.data.sample import DataError
-from langpose_dist.data.synthesis.recordings import FILES, Recording, RestJoints, recordings, unshaped
+from langpose_dist.data.smplh import BodyModel, find_body_models, load_body_model
+from langpose_dist.data.synthesis.body import write_body_models, write_regressor
+from langpose_dist.data.synthesis.recordings import FILES, Recording, check_request, recordings
 
 RECORD = "synthesis.json"
 """Lies in the folder from the beginning: what is made there, and whether it is complete."""
 
-AMASS, BABEL = "amass", "babel"
-"""Folders of the motions and of the annotations."""
+AMASS, BABEL, SMPLH = "amass", "babel", "smplh"
+"""Folders of the motions, of the annotations and of the body models."""
+
+REGRESSOR = "J_regressor_h36m_correct.npy"
 
 _PARTIAL = ".partial"
 
@@ -32,8 +39,7 @@ def synthesize(
     *,
     hours: float,
     seed: int,
-    rest: RestJoints = unshaped,
-    progress: Callable[[Sequence[Recording]], Iterable[Recording]] = iter,
+    on_seconds: Callable[[float], Any] = lambda seconds: None,
 ) -> dict[str, Any]:
     """Write a corpus, or what is missing of it.
 
@@ -41,9 +47,7 @@ def synthesize(
         out: New, empty, or from the same seed and hours.
         hours: At least so much motion.
         seed: The same seed gives the same bytes.
-        rest: Joints at rest by gender and betas: those of the body models that will read the corpus. The
-            same in a run that continues.
-        progress: Wraps the recordings, to show how far it is.
+        on_seconds: Told of progress, in seconds of motion.
 
     Returns:
         What ``synthesis.json`` holds: seed, hours, tool version, the numbers of recordings, frames and
@@ -52,15 +56,18 @@ def synthesize(
     Raises:
         DataError: If the folder holds something else, or the hours or seed make no sense.
     """
-    planned = tuple(recordings(hours, seed, rest))
+    check_request(hours, seed)
     record: dict[str, Any] = {"seed": seed, "hours": hours, "tool_version": __version__, "complete": False}
     _claim(out, record)
     for left in out.rglob("*" + _PARTIAL):
-        left.unlink()
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    bodies = _write_bodies(out)
     annotations: dict[str, dict[str, Any]] = {name: {} for name in FILES}
-    num_frames, seconds = 0, 0.0
-    for recording in progress(planned):
+    num_recordings, num_frames, seconds = 0, 0, 0.0
+    for recording in recordings(hours, seed, functools.partial(_rest_joints, bodies)):
         write_sequence(out / AMASS, recording)
+        on_seconds(recording.duration)
+        num_recordings += 1
         num_frames += recording.num_frames
         seconds += recording.duration
         if recording.babel is not None:
@@ -70,13 +77,39 @@ def synthesize(
         _write_json(out / BABEL / f"{name}.json", entries)
     record |= {
         "complete": True,
-        "num_recordings": len(planned),
+        "num_recordings": num_recordings,
         "num_frames": num_frames,
         "num_seconds": round(seconds, 3),
         "num_annotated": {name: len(entries) for name, entries in annotations.items()},
     }
     _write_json(out / RECORD, record)
     return record
+
+
+def _write_bodies(out: Path) -> dict[str, BodyModel]:
+    """Body models by gender, and the regressor beside them."""
+    if not (out / SMPLH).exists():
+        partial = out / (SMPLH + _PARTIAL)
+        write_body_models(partial)
+        partial.replace(out / SMPLH)
+    if not (out / REGRESSOR).exists():
+        partial = out / REGRESSOR.replace(".npy", f"{_PARTIAL}.npy")
+        write_regressor(partial)
+        partial.replace(out / REGRESSOR)
+    return {gender: load_body_model(path) for gender, path in find_body_models(out / SMPLH).items()}
+
+
+def _rest_joints(
+    bodies: dict[str, BodyModel], gender: str, betas: Float64[np.ndarray, "16"]
+) -> Float64[np.ndarray, "52 3"]:
+    """Joints of a shaped body, so that the feet of every shape meet the floor."""
+    return _joint_directions(bodies[gender]) @ np.append(betas, 1.0)
+
+
+@functools.lru_cache(maxsize=3)
+def _joint_directions(body: BodyModel) -> Float64[np.ndarray, "52 3 17"]:
+    vertices = np.concatenate((body.shape_directions, body.template[..., None]), axis=-1)
+    return np.einsum("jv,vcb->jcb", body.joint_regressor, vertices, optimize=True)
 
 
 def write_sequence(folder: Path, recording: Recording) -> Path:

@@ -183,8 +183,8 @@ class Recording:
         return _annotation(rng, True, labels)
 
 
-def recordings(hours: float, seed: int, rest: RestJoints = unshaped) -> Iterator[Recording]:
-    """The recordings of a corpus of at least so many hours.
+def check_request(hours: float, seed: int) -> None:
+    """Refuse what no corpus can be made of.
 
     Raises:
         DataError: If the hours are not above 0, or the seed is below 0.
@@ -193,6 +193,10 @@ def recordings(hours: float, seed: int, rest: RestJoints = unshaped) -> Iterator
         raise DataError(f"hours {hours:g} must be above 0")
     if seed < 0:
         raise DataError(f"seed {seed} must not be below 0")
+
+
+def recordings(hours: float, seed: int, rest: RestJoints = unshaped) -> Iterator[Recording]:
+    """The recordings of a corpus of at least so many hours."""
     left, number = hours * 3600.0, 0
     while left > 0:
         recording = Recording(seed, number, rest)
