@@ -65,7 +65,7 @@ def load_npz(path: Path) -> Mapping[str, Any]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            return _Npz(path, [name.removesuffix(".npy") for name in archive.namelist()])
+            return _Npz(path, [name[:-4] for name in archive.namelist() if name.endswith(".npy")])
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     except (zipfile.BadZipFile, NotImplementedError, ValueError):
@@ -82,6 +82,9 @@ class _Npz(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names  # without reading it
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._names:

@@ -341,3 +341,14 @@ def test_every_operation_of_pickle_is_known_to_be_allowed_or_left_out() -> None:
     """A later Python may add operations; they must be looked at before they are allowed."""
     assert {op.name for op in pickletools.opcodes if op.proto > 5} == set()
     assert len(pickletools.opcodes) == 68
+
+
+def test_asking_for_a_name_reads_nothing(tmp_path: Path) -> None:
+    path = write_npz(tmp_path / "a.npz", b"damaged")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("readme.txt", "not an array")
+    content = load_npz(path)
+    (name,) = content
+    assert name in content
+    assert "readme.txt" not in content
+    assert "other" not in content
