@@ -275,13 +275,12 @@ def _fold(
 
 
 def _product(a: Float64[np.ndarray, "M K"], b: Float64[np.ndarray, "K N"]) -> Float64[np.ndarray, "M N"]:
-    """``a @ b`` on one thread: with several, the last bits depend on their number."""
+    """``a @ b``, on one thread: with more, the last bits may depend on their number, and numpy's do."""
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return (
-            torch.tensor(a) @ torch.tensor(b)
-        ).numpy()  # copies, so that their alignment is always the same
+        # Copies, so that they always begin at the same alignment.
+        return (torch.tensor(a) @ torch.tensor(b)).numpy()
     finally:
         torch.set_num_threads(num_threads)
 
