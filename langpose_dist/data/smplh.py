@@ -313,8 +313,9 @@ def _read_members(path: Path) -> Mapping[str, Any]:
 def _numbers(path: Path, members: Mapping[str, Any], name: str) -> Float64[np.ndarray, "..."]:
     if name not in members:
         raise DataError(f"{path} has no {name}, so is no body model of the SMPL family; {REMEDY}")
+    value = members[name]  # outside of what is caught: its own error says what is wrong
     try:
-        return np.asarray(members[name]).astype(np.float64)
+        return np.asarray(value).astype(np.float64)
     except (TypeError, ValueError):
         raise DataError(f"{path}: {name} is not an array of numbers; {REMEDY}") from None
 
