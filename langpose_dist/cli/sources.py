@@ -170,6 +170,39 @@ def _add_unlabelled(parser: argparse.ArgumentParser) -> None:
     )
 
 
+_HUMAN36M = """\
+example:
+  langpose data build human36m --input motion3d --out data/h36m
+
+  motion3d/h36m_sh_conf_cam_source_final.pkl   MotionBERT's table, with its detections; or
+  data_3d_h36m.npz, data_2d_h36m_*.npz         VideoPose3D's, with the 2D file that --detections names
+
+One clip per recording and camera, in the room's own axes, with the camera in meta.json and the 2D joints
+beside the 3D; without 2D (--detections none) one clip per recording. Labels are the actions. S9 and S11 are
+the split 'test'. Three recordings of S9 whose 3D has drifted are left out, as MotionBERT does.
+"""
+
+
+def _add_human36m_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--form",
+        choices=("motionbert", "videopose3d"),
+        help="which of two forms in the same folder to read (default: the one that is there)",
+    )
+    parser.add_argument(
+        "--detections",
+        metavar="NAME",
+        help="VideoPose3D's 2D joints: cpn_ft_h36m_dbb or gt for data_2d_h36m_NAME.npz, or none",
+    )
+
+
+def _find_human36m(args: argparse.Namespace) -> Search:
+    from langpose_dist.data.sources.human36m import find_clips
+
+    found = find_clips(args.input, fps=args.fps, detections=args.detections, form=args.form)
+    return Search("human36m", found, {"form": args.form, "detections": args.detections})
+
+
 _MPI_INF_3DHP = """\
 example:
   langpose data build mpi-inf-3dhp --input motion3d --out data/3dhp
@@ -279,6 +312,17 @@ SOURCES = (
         find=_find_amass,
         fields=("subset", "subject", "babel"),
         example_rule="subset=CMU,KIT",
+    ),
+    Source(
+        name="human36m",
+        text="Human3.6M, as MotionBERT or VideoPose3D prepared it",
+        input_help="folder with the files, or the pickle itself",
+        epilog=_HUMAN36M,
+        add_options=_add_human36m_options,
+        find=_find_human36m,
+        fields=("subject", "action", "take", "camera"),
+        example_rule="subject=s8",
+        fps=50.0,
     ),
     Source(
         name="mpi-inf-3dhp",

@@ -215,7 +215,12 @@ def test_inspect_of_something_else_is_one_line(tmp_path: Path, capsys: pytest.Ca
     assert "langpose: error: " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [["build", "bvh"], ["inspect"], ["verify"]])
+SOURCES = ("amass", "human36m", "mpi-inf-3dhp", "humanml3d", "kit-ml", "motionbert", "bvh")
+
+
+@pytest.mark.parametrize(
+    "command", [*(["build", source] for source in SOURCES), ["synthesize"], ["inspect"], ["verify"]]
+)
 def test_help_teaches_with_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["data", *command, "--help"])
@@ -280,3 +285,14 @@ def test_a_build_that_is_stopped_is_not_data_and_can_be_run_again(
         *[shard.name for shard in manifest.shards],
     ]
     assert main(["data", "verify", str(out)]) == 0
+
+
+@pytest.mark.parametrize("source", ["human36m", "mpi-inf-3dhp", "humanml3d", "kit-ml", "motionbert"])
+def test_an_input_that_is_not_the_source_is_one_line(
+    tmp_path: Path, source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes.txt").touch()
+    assert main(["data", "build", source, "--input", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    lines = capsys.readouterr().err.strip().split("\n")
+    assert [line for line in lines if line.startswith("langpose: error: input folder ") or "input" in line]
+    assert not (tmp_path / "out").exists()

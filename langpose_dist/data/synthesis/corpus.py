@@ -91,7 +91,8 @@ def _write_bodies(out: Path) -> dict[str, BodyModel]:
     if not (out / SMPLH).exists():
         partial = out / (SMPLH + _PARTIAL)
         write_body_models(partial)
-        partial.replace(out / SMPLH)
+        (partial / SMPLH).replace(out / SMPLH)
+        partial.rmdir()
     if not (out / REGRESSOR).exists():
         partial = out / REGRESSOR.replace(".npy", f"{_PARTIAL}.npy")
         write_regressor(partial)

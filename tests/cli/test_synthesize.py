@@ -1,0 +1,92 @@
+"""From nothing to shards, as a user without any data types it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from langpose_dist.cli.main import main
+from langpose_dist.data.manifest import Manifest
+from langpose_dist.data.shards import ShardReader
+from langpose_dist.skeleton import H36M17
+
+HOURS = "0.02"
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("synthetic") / "data"
+    assert main(["data", "synthesize", "--out", str(folder), "--hours", HOURS, "--seed", "3"]) == 0
+    return folder
+
+
+def build(corpus: Path, out: Path, *options: str) -> int:
+    return main(
+        [
+            *("data", "build", "amass", "--input", str(corpus / "amass"), "--out", str(out)),
+            *("--babel", str(corpus / "babel"), "--smplh", str(corpus / "smplh")),
+            *("--regressor", str(corpus / "J_regressor_h36m_correct.npy"), *options),
+        ]
+    )
+
+
+def test_the_builder_reads_what_was_synthesized(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert build(corpus, tmp_path / "shards", "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["skipped"]["total"] == 0
+    record = json.loads((corpus / "synthesis.json").read_text())
+    hours = sum(split["hours"] for split in summary["splits"].values())
+    assert hours == pytest.approx(record["num_seconds"] / 3600, rel=0.02)
+    assert summary["build"]["body_models"].keys() == {"neutral", "female", "male"}
+    assert main(["data", "verify", str(tmp_path / "shards")]) == 0
+
+
+def test_the_people_in_the_shards_stand_on_the_floor(corpus: Path, tmp_path: Path) -> None:
+    assert build(corpus, tmp_path) == 0
+    manifest = Manifest.load(tmp_path)
+    reader = ShardReader(manifest, tmp_path)
+    ankles = [H36M17.index("left_ankle"), H36M17.index("right_ankle")]
+    hips, head = H36M17.index("pelvis"), H36M17.index("head")
+    for index in range(len(manifest.shards)):
+        for sample in reader.iter_samples(index):
+            lower = sample.poses_3d[:, ankles, 2].min(axis=1)
+            # An ankle is 5 to 13 cm above the floor, more on tiptoe and in a jump.
+            assert np.median(lower) == pytest.approx(0.09, abs=0.04), sample.key
+            assert lower.min() > 0.03
+            assert (sample.poses_3d[0, [hips, head], 2] > (0.3, 0.9)).all()
+
+
+def test_a_gender_s_missing_model_is_named_before_anything_is_read(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = tmp_path / "smplh" / "male"
+    models.mkdir(parents=True)
+    (models / "model.npz").write_bytes((corpus / "smplh" / "male" / "model.npz").read_bytes())
+    assert build(corpus, tmp_path / "out", "--smplh", str(models.parent)) == 2
+    assert "female" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_same_request_again_changes_nothing_and_another_is_refused(
+    corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in corpus.rglob("*.npz")}
+    words = ["data", "synthesize", "--out", str(corpus), "--hours", HOURS]
+    assert main([*words, "--seed", "3", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["complete"] is True
+    assert {path: path.stat().st_mtime_ns for path in corpus.rglob("*.npz")} == before
+    assert main([*words, "--seed", "4"]) == 2
+    assert "holds a corpus of seed 3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--hours=0", "--hours=inf", "--seed=-1", "--seed=x"])
+def test_numbers_that_make_no_corpus_are_refused(
+    tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["data", "synthesize", "--out", str(tmp_path / "x"), option])
+    assert caught.value.code == 2
+    assert "must be a" in capsys.readouterr().err
