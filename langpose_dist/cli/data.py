@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langpose_dist.cli import build, synthesize
+from langpose_dist.cli import build, data_doctor, synthesize
 
 if TYPE_CHECKING:
     from langpose_dist.data.manifest import Manifest
@@ -34,6 +34,7 @@ def add_parser(subparsers: Any) -> None:
 
     synthesize.add_parser(commands)
     build.add_parser(commands, report=_report)
+    data_doctor.add_parser(commands)
 
     inspect = _add(commands, "inspect", "what a data set holds", _INSPECT, _inspect)
     inspect.add_argument("root", metavar="DIR", help="folder or URL with manifest.json")

@@ -1,0 +1,156 @@
+"""Recognises body models and regressors of joints."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from langpose_dist.data.diagnosis.finding import Finding, Tools, Tree
+from langpose_dist.data.diagnosis.npz_headers import npy_shape, read_npz_headers
+from langpose_dist.data.sample import DataError
+from langpose_dist.data.smplh import BodyModel, find_body_models, load_body_model, load_regressor
+from langpose_dist.skeleton import H36M17
+
+SMPLH_DOWNLOAD = "download 'Extended SMPL+H model (used in AMASS project)' from https://mano.is.tue.mpg.de"
+REGRESSOR_DOWNLOAD = (
+    "get J_regressor_h36m_correct.npy (17 x 6890) from data/Human36M of "
+    "https://github.com/hongsukchoi/Pose2Mesh_RELEASE"
+)
+
+_GENDER_FILE = re.compile(r"(male|female|neutral)/model[.](npz|pkl)")
+_NAMES = (
+    ("SMPL-X", re.compile(r"smplx_.*")),
+    ("SMPL+H", re.compile(r"smplh_.*")),
+    ("SMPL", re.compile(r"smpl_.*|basicmodel_.*_lbs_10_207_0.*")),
+    ("MANO", re.compile(r"mano_(left|right)")),
+    ("FLAME", re.compile(r"flame_.*")),
+)
+_VERTICES = {10475: "SMPL-X", 778: "MANO", 5023: "FLAME"}
+_OTHER_ROWS = {
+    9: "the nine extra joints of SPIN",
+    14: "the 14 joints of LSP",
+    24: "SMPL's own 24 joints",
+}
+
+
+def recognise_bodies(tree: Tree, tools: Tools) -> list[Finding]:
+    """A finding for each folder of SMPL+H models, and one for each folder and kind of others."""
+    kinds: dict[tuple[str, Path], list[Path]] = {}
+    for path in tree.ending(".npz", ".pkl"):
+        kind = _kind(path)
+        if kind is not None:
+            is_in_gender = _GENDER_FILE.fullmatch(f"{path.parent.name}/{path.name}".lower())
+            folder = path.parents[1] if is_in_gender else path.parent
+            kinds.setdefault((kind, folder), []).append(path)
+    return [
+        _smplh(folder, tools) if kind == "SMPL+H" else _other(kind, folder, paths)
+        for (kind, folder), paths in sorted(kinds.items())
+    ]
+
+
+def recognise_regressors(tree: Tree, bodies: Sequence[Finding]) -> list[Finding]:
+    """A finding for each npy file that is named as a regressor.
+
+    Args:
+        tree: What to look through.
+        bodies: Findings of body models; with one of SMPL+H, left and right can be told apart.
+    """
+    paths = [path for path in tree.ending(".npy") if "regressor" in path.name.lower()]
+    whole = [body for body in bodies if body.kind == "smplh" and body.facts["genders"]]
+    model = None
+    if paths and whole:
+        model = load_body_model(find_body_models(whole[0].path)[whole[0].facts["genders"][0]])
+    return [_regressor(path, model) for path in paths]
+
+
+def _kind(path: Path) -> str | None:
+    """Name of a body model by the file's name and, where that leaves it open, by its arrays."""
+    stem = path.stem.lower()
+    by_name = next((kind for kind, pattern in _NAMES if pattern.fullmatch(stem)), None)
+    if by_name is not None or not _GENDER_FILE.fullmatch(f"{path.parent.name}/{path.name}".lower()):
+        return by_name
+    if path.suffix.lower() == ".pkl":
+        return "SMPL+H"
+    try:
+        headers = read_npz_headers(path, shapes=("v_template", "weights"))
+    except DataError:
+        return "SMPL+H"  # whose check will say that it is damaged
+    if "eigvec" in headers.names:
+        return "DMPL"
+    template, weights = headers.shapes.get("v_template", ()), headers.shapes.get("weights", ())
+    if template[:1] and template[0] in _VERTICES:
+        return _VERTICES[template[0]]
+    return "SMPL" if weights == (6890, 24) else "SMPL+H"
+
+
+def _smplh(folder: Path, tools: Tools) -> Finding:
+    good: list[str] = []
+    problems: list[str] = []
+    try:
+        models = find_body_models(folder)
+    except DataError as error:
+        models = {}
+        problems.append(str(error))
+    tools.say(f"checking the body models in {folder}")
+    for gender, path in sorted(models.items()):
+        try:
+            load_body_model(path)
+            good.append(gender)
+        except DataError as error:
+            problems.append(str(error))
+    advice: tuple[str, ...] = ()
+    if not {"male", "female"} <= set(good):
+        needed = ", ".join(sorted({"male", "female"} - set(good)))
+        problems.append(f"no usable model for {needed}, whom most recordings of AMASS show")
+        advice = (f"{SMPLH_DOWNLOAD}; or give everyone one body with --gender",)
+    facts = {"genders": good, "files": [models[gender].name for gender in good]}
+    return Finding("smplh", "body models", "SMPL+H", folder, facts, tuple(problems), advice)
+
+
+def _other(kind: str, folder: Path, paths: list[Path]) -> Finding:
+    facts: dict[str, Any] = {"files": [path.relative_to(folder).as_posix() for path in paths]}
+    if kind == "DMPL":
+        problem = "soft-tissue models, which nothing here needs; a body model is another download"
+    else:
+        problem = f"{kind} is another body; AMASS needs SMPL+H"
+    advice = (f"where no SMPL+H body is here: {SMPLH_DOWNLOAD}",)
+    return Finding("other-body", "body models", kind, folder, facts, (problem,), advice)
+
+
+def _regressor(path: Path, model: BodyModel | None) -> Finding:
+    facts: dict[str, Any] = {}
+    try:
+        shape = npy_shape(path)
+        facts["shape"] = " x ".join(str(length) for length in shape)
+        if shape[:1] != (17,) and shape[1:] == (6890,):
+            known = _OTHER_ROWS.get(shape[0], f"{shape[0]} joints")
+            raise DataError(f"it gives {known}, not the 17 of Human3.6M")
+        regressor = load_regressor(path)
+        if model is not None:
+            _check_order(regressor @ model.template)
+    except DataError as error:
+        advice = (REGRESSOR_DOWNLOAD,)
+        return Finding("other-regressor", "regressor", "not usable", path, facts, (str(error),), advice)
+    facts["sides"] = "checked on the body" if model is not None else "not checked, for there is no body"
+    return Finding("regressor", "regressor", "Human3.6M", path, facts)
+
+
+def _check_order(joints: Float64[np.ndarray, "17 3"]) -> None:
+    """Whether the joints of a body at rest, x to its left and y up, are where their names say.
+
+    Raises:
+        DataError: If not.
+    """
+    at = dict(zip(H36M17.joints, joints, strict=True))
+    limbs = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
+    if swapped := [limb for limb in limbs if at[f"left_{limb}"][0] <= at[f"right_{limb}"][0]]:
+        raise DataError(
+            f"left and right are exchanged in its rows of {', '.join(swapped)}; the legs are so in SPIN's "
+            "J_regressor_h36m.npy"
+        )
+    heights = [at[name][1] for name in ("left_ankle", "left_knee", "pelvis", "thorax", "head")]
+    if heights != sorted(heights):
+        raise DataError("its rows are in another order: ankle, knee, pelvis, thorax and head do not rise")
