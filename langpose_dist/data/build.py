@@ -17,12 +17,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from langpose_dist import __version__
-from langpose_dist.data.clip import Clip, Found  # noqa: F401
+from langpose_dist.data.clip import Clip
 from langpose_dist.data.manifest import FORMAT, MANIFEST, Manifest, Skipped
 from langpose_dist.data.sample import DataError
 from langpose_dist.data.shard_task import ShardRecord, ShardTask, digest_of, write_shard
 from langpose_dist.data.shards import PARTIAL, sync_folder, write_manifest
-from langpose_dist.data.splits import SplitRule, assign_splits, to_words  # noqa: F401
 from langpose_dist.data.statistics import StatisticsAccumulator
 
 WORK = ".langpose-build"
