@@ -180,5 +180,5 @@ MPI_INF_3DHP: JointMap = {
     "neck": {"head": 1.0},
     "head": {"head_top": 1.0},
 }
-"""From MPI-INF-3DHP's ``relevant`` joints, which are Human3.6M's by other names: its head is the one below the
-head's top, its neck the one that the shoulders hang on."""
+"""From MPI-INF-3DHP's ``relevant`` joints, which are Human3.6M's by other names: its head is the one below
+the head's top, its neck the one that the shoulders hang on."""
