@@ -30,8 +30,9 @@ Exits 0 if something there is built or can be, else 2.
 """
 
 _WIDTH = 110
-_MAX_COMMANDS = 4
-_MAX_NAMES = 8
+_MAX_ENDINGS = 8
+_JOINED = "\N{NO-BREAK SPACE}"
+"""Stands for a blank where a line must not end."""
 
 
 def add_parser(commands: Any) -> None:
@@ -116,7 +117,9 @@ def _format(report: "Report") -> Iterator[str]:
 
     if not report.findings:
         yield f"{report.root} holds nothing that is known here."
-        saw = ", ".join(f"{count:,} {ending}" for ending, count in list(report.endings.items())[:_MAX_NAMES])
+        saw = ", ".join(
+            f"{count:,} {ending}" for ending, count in list(report.endings.items())[:_MAX_ENDINGS]
+        )
         yield f"  saw         {saw or 'no files'}"
         yield "  looked for  " + "\n              ".join(LOOKED_FOR)
     for number, finding in enumerate(report.findings):
@@ -125,6 +128,8 @@ def _format(report: "Report") -> Iterator[str]:
         yield from _format_finding(finding)
     for path in report.unreadable:
         yield f"\n! no access to {path}"
+    if ready := [finding.name for finding in report.findings if finding.ready]:
+        yield f"\nready: {', '.join(ready)}"
 
 
 def _format_finding(finding: "Finding") -> Iterator[str]:
@@ -138,14 +143,12 @@ def _format_finding(finding: "Finding") -> Iterator[str]:
         yield from _wrap("  ! ", problem)
     for advice in finding.advice:
         yield from _wrap("  -> ", advice)
-    for words in finding.commands[:_MAX_COMMANDS]:
+    for words in finding.commands:
         yield "  -> " + _to_command(words)
-    if len(finding.commands) > _MAX_COMMANDS:
-        yield f"  -> and {len(finding.commands) - _MAX_COMMANDS} more like it (all with --json)"
 
 
 def _wrap(head: str, text: str) -> Iterable[str]:
-    return textwrap.wrap(
+    lines = textwrap.wrap(
         text,
         _WIDTH,
         initial_indent=head,
@@ -153,6 +156,7 @@ def _wrap(head: str, text: str) -> Iterable[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
+    return (line.replace(_JOINED, " ") for line in lines)
 
 
 def _to_command(words: "Words") -> str:
@@ -178,9 +182,9 @@ def _to_text(name: str, value: Any) -> str:
         parts = [f"{key} {_to_text(name, number)}" for key, number in value.items()]
         if set(value) == {"motions", "hours"}:
             return f"{value['motions']:,} ({value['hours']:.1f} h)"
-        return ", ".join(parts)
+        return ", ".join(part.replace(" ", _JOINED) for part in parts)
     if isinstance(value, list | tuple):
-        return ", ".join(str(item) for item in value)
+        return ", ".join(str(item).replace(" ", _JOINED) for item in value)
     if isinstance(value, float):
         return f"{value:.2f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

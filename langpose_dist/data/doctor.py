@@ -1,11 +1,15 @@
 """Says of a folder what data it holds, whether they can be built from, and what to do next."""
 
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from langpose_dist.data.diagnosis.amass import motion_of, recognise_amass, recognise_babel
+from langpose_dist.data.diagnosis.amass import motion_of, recognise_amass
+from langpose_dist.data.diagnosis.babel import recognise_babel
 from langpose_dist.data.diagnosis.body import recognise_bodies, recognise_regressors
-from langpose_dist.data.diagnosis.finding import Finding, Tools, Tree
+from langpose_dist.data.diagnosis.finding import Finding, Tools, Tree, Words
 from langpose_dist.data.diagnosis.others import (
     recognise_bvh,
     recognise_captioned,
@@ -66,7 +70,9 @@ def examine(folder: Path, tools: Tools) -> Report:
     if not folder.is_dir():
         what = "is a file; name the folder that it lies in" if folder.exists() else "does not exist"
         raise DataError(f"{folder} {what}")
-    root = folder.absolute().parent if folder.absolute().name in _PARTS else folder
+    root = folder.resolve()
+    if root.name in _PARTS:
+        root = root.parent
     whole = Tree.scan(root)
     corpora = recognise_corpora(whole)
     unfinished = [finding.path for finding in corpora if finding.variant != "complete"]
@@ -76,7 +82,7 @@ def examine(folder: Path, tools: Tools) -> Report:
     bodies = recognise_bodies(tree, tools)
     parts = [*recognise_babel(tree, motions), *bodies, *recognise_regressors(tree, bodies)]
     complete = [finding.path for finding in corpora if finding.variant == "complete"]
-    findings = (
+    findings = [
         *corpora,
         *recognise_amass(tree, tools, parts, complete),
         *parts,
@@ -87,5 +93,19 @@ def examine(folder: Path, tools: Tools) -> Report:
         *recognise_bvh(tree, tools),
         *shards,
         *recognise_archives(tree),
-    )
-    return Report(root, findings, whole.endings(), whole.unreadable)
+    ]
+    return Report(root, tuple(_apart(findings)), whole.endings(), whole.unreadable)
+
+
+def _apart(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """The same findings, no two of whose commands write to the same folder."""
+    counts: Counter[str] = Counter()
+    for finding in findings:
+        commands: list[Words] = []
+        for words in finding.commands:
+            if "build" in words and "--out" in words:
+                counts[words[-1]] += 1
+                if (count := counts[words[-1]]) > 1:
+                    words = (*words[:-1], f"{words[-1]}-{count}")
+            commands.append(words)
+        yield dataclasses.replace(finding, commands=tuple(commands))

@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 
 from langpose_dist.cli.main import main
+from langpose_dist.data.clip import Found
+from langpose_dist.data.diagnosis.amass import motion_of, read_headers
+from langpose_dist.data.diagnosis.finding import Tools
 from langpose_dist.data.synthesis.corpus import synthesize
 from langpose_dist.skeleton import H36M17
 
@@ -267,14 +270,17 @@ def test_regressors_that_would_spoil_the_data(tmp_path: Path, corpus: Path, ask:
 def test_archives_are_to_be_unpacked(tmp_path: Path, ask: Ask) -> None:
     for name in ("CMU.tar.bz2", "BMLrub.tar.bz2", "smplh.tar.xz", "babel_v1.0_release.zip"):
         (tmp_path / name).write_bytes(b"packed")
-    (tmp_path / "BMLrub").mkdir()  # it was unpacked already
+    motion(tmp_path / "elsewhere" / "BMLrub" / "rub001" / "0000_walk_poses.npz")  # which is in an archive
     status, report = ask(tmp_path)
     assert status == 2
     finding = only(report, "archives")
     commands = [shlex.split(command) for command in finding["commands"]]
-    assert ["tar", "-xf", str(tmp_path / "CMU.tar.bz2"), "-C", str(tmp_path)] in commands
-    assert ["unzip", str(tmp_path / "babel_v1.0_release.zip"), "-d", str(tmp_path)] in commands
-    assert len(commands) == 3
+    into = {name: str(tmp_path / name) for name in ("amass", "smplh", "babel_v1.0_release")}
+    assert sorted(commands[0]) == sorted(["mkdir", "-p", *into.values()])
+    assert ["tar", "-xf", str(tmp_path / "CMU.tar.bz2"), "-C", into["amass"]] in commands
+    assert ["tar", "-xf", str(tmp_path / "smplh.tar.xz"), "-C", into["smplh"]] in commands
+    assert ["unzip", str(tmp_path / "babel_v1.0_release.zip"), "-d", into["babel_v1.0_release"]] in commands
+    assert len(commands) == 4
     assert any(name.startswith("CMU.tar.bz2 (CMU of AMASS") for name in finding["facts"]["files"])
 
 
@@ -319,7 +325,7 @@ def test_humanml3d_before_its_preparation(tmp_path: Path, ask: Ask) -> None:
     assert status == 2
     finding = only(report, "humanml3d")
     assert finding["variant"] == "unfinished preparation"
-    assert f"unzip {folder / 'texts.zip'}" in text_of(finding)
+    assert finding["commands"] == [f"unzip {folder / 'texts.zip'} -d {folder}"]
     assert "raw_pose_processing.ipynb" in text_of(finding)
 
 
@@ -380,17 +386,19 @@ def test_nothing_in_a_pickle_runs(tmp_path: Path, ask: Ask) -> None:
     assert not (tmp_path / "executed").exists()
 
 
-def test_motionbert_s_windows(tmp_path: Path, ask: Ask) -> None:
+@pytest.mark.parametrize("place", [".", "motion3d/MB3D_f243s81/AMASS/train"])
+def test_motionbert_s_windows(place: str, tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "motion3d" / "MB3D_f243s81"
     for name in ("AMASS/train", "AMASS/test"):
         (root / name).mkdir(parents=True)
         content = {"data_input": None, "data_label": np.zeros((243, 17, 3), np.float32)}
         (root / name / "00000000.pkl").write_bytes(pickle.dumps(content))
-    status, report = ask(tmp_path)
+    monkeypatch.chdir(tmp_path / place)
+    status, report = ask(Path())
     assert status == 0
     finding = only(report, "motionbert")
     assert finding["variant"] == "MB3D_f243s81"
-    assert finding["facts"]["build"] == {"train": 1, "test": 1}
+    assert finding["facts"]["build"] == ({"train": 1, "test": 1} if place == "." else {"train": 1})
 
 
 def test_bvh_files_known_and_unknown(tmp_path: Path, ask: Ask) -> None:
@@ -405,6 +413,66 @@ def test_bvh_files_known_and_unknown(tmp_path: Path, ask: Ask) -> None:
     known, unknown = ask(tmp_path)[1]["findings"]
     assert known["ready"]
     assert not unknown["ready"]
+
+
+def human36m(folder: Path, *detections: str) -> None:
+    """Two recordings in the layout of VideoPose3D."""
+    folder.mkdir(parents=True)
+    poses = np.random.default_rng(0).normal(size=(6, 32, 3))
+    recordings: Any = {"S1": {"Eating": poses}, "S11": {"Walking 1": poses}}
+    np.savez(folder / "data_3d_h36m.npz", positions_3d=np.array(recordings, dtype=object))
+    views: Any = {
+        subject: {name: [np.full((6, 17, 2), 500.0)] * 4 for name in actions}
+        for subject, actions in recordings.items()
+    }
+    metadata: Any = {"layout_name": "h36m", "num_joints": 17, "keypoints_symmetry": SIDES}
+    for name in detections:
+        np.savez(
+            folder / f"data_2d_h36m_{name}.npz",
+            positions_2d=np.array(views, dtype=object),
+            metadata=np.array(metadata, dtype=object),
+        )
+
+
+SIDES = [[4, 5, 6, 11, 12, 13], [1, 2, 3, 14, 15, 16]]
+
+
+def test_human36m_twice_is_built_twice(tmp_path: Path, ask: Ask) -> None:
+    human36m(tmp_path / "one", "gt", "cpn_ft_h36m_dbb")
+    human36m(tmp_path / "two")
+    status, report = ask(tmp_path)
+    assert status == 0
+    first, second = report["findings"]
+    assert first["facts"]["build"] == {"train": 4, "test": 4}  # for each camera
+    assert "--detections cpn_ft_h36m_dbb" in first["commands"][0]
+    assert second["facts"]["build"] == {"train": 1, "test": 1}
+    assert "no 2D detections" in text_of(second)
+    assert first["commands"][0].split()[-1] != second["commands"][0].split()[-1]
+
+
+def test_many_motions_are_sampled_when_time_is_up(tmp_path: Path) -> None:
+    for number in range(100):
+        # The first half lasts a second each, the second half two.
+        motion(tmp_path / "CMU" / "01" / f"{number:02d}_poses.npz", 120 if number < 50 else 240)
+    paths = sorted(tmp_path.rglob("*.npz"))
+    motions = {path: named for path in paths if (named := motion_of(path))}
+    times = iter([0.0, *range(20), 1e9])
+    tools = Tools(find=lambda words: Found(()), say=lambda text: None, watch=lambda paths: paths)
+    headers = read_headers(motions, tools, clock=lambda: float(next(times)))
+    assert headers.num_opened == 20
+    assert headers.seconds["CMU"] == pytest.approx(10 * 1 + 10 * 2)
+
+
+def test_shards_that_were_copied_in_part(dataset: Path, ask: Ask) -> None:
+    status, report = ask(dataset)
+    assert status == 0
+    assert only(report, "shards")["facts"]["clips"] == {"train": 6, "validation": 1}
+    next(dataset.glob("*.tar")).unlink()
+    status, report = ask(dataset)
+    assert status == 2
+    finding = only(report, "shards")
+    assert finding["variant"] == "incomplete"
+    assert "are missing" in text_of(finding)
 
 
 def test_an_interrupted_build_and_lost_manifests(tmp_path: Path, ask: Ask) -> None:

@@ -1,4 +1,4 @@
-"""Recognises AMASS and BABEL, and says which command brings them together with a body."""
+"""Recognises AMASS, and says which command brings it together with labels and a body."""
 
 import os
 import re
@@ -17,14 +17,12 @@ from langpose_dist.data.diagnosis.finding import (
     Tree,
     build_command,
     common_folder,
-    group,
     try_build,
 )
 from langpose_dist.data.diagnosis.npz_headers import NpzHeaders, read_npz_headers
 from langpose_dist.data.sample import DataError
 from langpose_dist.data.sources.amass_file import NUM_COLUMNS, RATE_RANGE, RATES
 from langpose_dist.data.sources.amass_names import Motion
-from langpose_dist.data.sources.babel import FILES, load_annotations
 
 SECONDS = 60.0
 """Time for opening motion files; what is not reached by then is left unopened, and said to be."""
@@ -73,62 +71,9 @@ def recognise_amass(
     ]
 
 
-def recognise_babel(tree: Tree, motions: Sequence[Motion]) -> list[Finding]:
-    """A finding for each folder with BABEL's json files.
-
-    Args:
-        tree: What to look through.
-        motions: All motion files there are.
-    """
-    here = {motion.lower() for motion in motions}
-    findings: list[Finding] = []
-    for folder, paths in group(tree.named(*(f"{name}.json" for name in FILES))).items():
-        try:
-            annotations, skipped = load_annotations(folder, "proc_label")
-        except DataError as error:
-            # A train.json that is damaged may be anybody's; BABEL has several files.
-            if len(paths) > 1:
-                remedy = ("unpack babel_v1.0_release.zip again, from https://babel.is.tue.mpg.de",)
-                findings.append(Finding("other-babel", "BABEL", "damaged", folder, {}, (str(error),), remedy))
-            continue
-        if not annotations:
-            continue
-        named = {motion.lower(): motion for entry in annotations if (motion := _feature(entry.path))}
-        facts: dict[str, Any] = {
-            "motions": {
-                path.stem: sum(entry.file == path.stem for entry in annotations) for path in sorted(paths)
-            },
-            "labels of": dict(Counter(_KINDS[entry.kind] for entry in annotations)),
-            "labels": len({label.text for entry in annotations for label in entry.labels}),
-        }
-        if skipped:
-            facts["skipped"] = dict(Counter(item.reason.partition(":")[0] for item in skipped))
-        problems: list[str] = []
-        advice: list[str] = []
-        missing = Counter(named[key].subset for key in named.keys() - here)
-        facts["with a motion file"] = f"{len(named) - missing.total():,} of {len(named):,}"
-        if missing:
-            subsets = ", ".join(f"{name} {count:,}" for name, count in missing.most_common(8))
-            more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
-            problems.append(f"{missing.total():,} annotated motions have no file here: {subsets}{more}")
-            advice.append(f"download these parts of AMASS as SMPL+H G from {SITE}")
-        if absent := [f"{name}.json" for name in ("train", "val") if folder / f"{name}.json" not in paths]:
-            problems.append(f"no {' and no '.join(absent)}, so no motions of that split")
-        variant = "with extra files" if any("extra" in path.stem for path in paths) else ""
-        findings.append(Finding("babel", "BABEL", variant, folder, facts, tuple(problems), tuple(advice)))
-    return findings
-
-
-_KINDS = {"frame": "frames", "sequence": "whole motions", "none": "nothing"}
-
-
 def motion_of(path: Path) -> Motion | None:
     """What AMASS calls the motion of a file, as the builder sees it."""
     return Motion.of(PurePosixPath(path.absolute().as_posix()))
-
-
-def _feature(path: str) -> Motion | None:
-    return Motion.of(PurePosixPath(path))
 
 
 def read_headers(
@@ -193,9 +138,10 @@ def _amass(
     if headers.num_opened < len(motions):
         facts["opened"] = f"{headers.num_opened:,} of the files, evenly spread; hours and kinds are of these"
     facts["files"] = headers.kinds
-    facts["hours"] = sum(headers.seconds.values()) / 3600
     if headers.rates:
-        facts["rates"] = f"{headers.rates[0]:g} to {headers.rates[-1]:g} Hz"
+        low, high = headers.rates[0], headers.rates[-1]
+        facts["hours"] = sum(headers.seconds.values()) / 3600
+        facts["rates"] = f"{low:g} to {high:g} Hz" if low < high else f"{low:g} Hz"
     if headers.num_with_dmpls:
         facts["DMPL"] = f"in {headers.num_with_dmpls:,} files (not needed)"
     facts["subsets"] = {

@@ -45,8 +45,9 @@ def recognise_bodies(tree: Tree, tools: Tools) -> list[Finding]:
             is_in_gender = _GENDER_FILE.fullmatch(f"{path.parent.name}/{path.name}".lower())
             folder = path.parents[1] if is_in_gender else path.parent
             kinds.setdefault((kind, folder), []).append(path)
+    has_smplh = any(kind == "SMPL+H" for kind, _ in kinds)
     return [
-        _smplh(folder, tools) if kind == "SMPL+H" else _other(kind, folder, paths)
+        _smplh(folder, tools) if kind == "SMPL+H" else _other(kind, folder, paths, has_smplh)
         for (kind, folder), paths in sorted(kinds.items())
     ]
 
@@ -110,14 +111,14 @@ def _smplh(folder: Path, tools: Tools) -> Finding:
     return Finding("smplh", "body models", "SMPL+H", folder, facts, tuple(problems), advice)
 
 
-def _other(kind: str, folder: Path, paths: list[Path]) -> Finding:
+def _other(kind: str, folder: Path, paths: list[Path], has_smplh: bool) -> Finding:
     facts: dict[str, Any] = {"files": [path.relative_to(folder).as_posix() for path in paths]}
-    if kind == "DMPL":
-        problem = "soft-tissue models, which nothing here needs; a body model is another download"
-    else:
-        problem = f"{kind} is another body; AMASS needs SMPL+H"
-    advice = (f"where no SMPL+H body is here: {SMPLH_DOWNLOAD}",)
-    return Finding("other-body", "body models", kind, folder, facts, (problem,), advice)
+    if has_smplh:
+        facts["use"] = "none: AMASS needs SMPL+H, which is here"
+        return Finding("other-body", "body models", kind, folder, facts)
+    what = "a model of soft tissue, which is not needed" if kind == "DMPL" else "another body"
+    problem = f"{kind} is {what}; AMASS needs SMPL+H"
+    return Finding("other-body", "body models", kind, folder, facts, (problem,), (SMPLH_DOWNLOAD,))
 
 
 def _regressor(path: Path, model: BodyModel | None) -> Finding:

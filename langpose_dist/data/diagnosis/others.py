@@ -1,6 +1,7 @@
 """Recognises the data sets that are built from by themselves."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,7 @@ def recognise_bvh(tree: Tree, tools: Tools) -> list[Finding]:
         problem = "not a known data set: which joints they have and what their names mean must be said"
         advice = (
             "write a YAML file as `langpose data build bvh --help` shows, then: "
-            f"langpose data build bvh --input {folder} --skeleton FILE.yaml --out shards/bvh",
+            + shlex.join(build_command("bvh", folder, "--skeleton", "FILE.yaml")),
         )
         findings.append(Finding("bvh", "BVH files", "unknown", folder, facts, (problem,), advice))
     return findings
@@ -177,17 +178,22 @@ def _unprepared(folder: Path, *, has_vectors: bool, is_packed: bool) -> Finding:
     problem = "no new_joints: the captions are here, the motions not"
     if has_vectors:
         problem = "no new_joints, only new_joint_vecs, which are features without positions"
-    advice: list[str] = []
-    if is_packed:
-        advice.append(f"unpack the captions: unzip {folder / 'texts.zip'} -d {folder}")
+    advice = (
+        "make new_joints from AMASS: raw_pose_processing.ipynb and motion_representation.ipynb of "
+        "https://github.com/EricGuo5513/HumanML3D; or build from AMASS and BABEL"
+    )
     if kind == "kit-ml":
-        advice.append("download KIT-ML with new_joints, see https://github.com/EricGuo5513/HumanML3D")
-    else:
-        advice.append(
-            "make new_joints from AMASS: raw_pose_processing.ipynb and motion_representation.ipynb of "
-            "https://github.com/EricGuo5513/HumanML3D; or build from AMASS and BABEL"
-        )
-    return Finding(kind, _TITLES[kind], "unfinished preparation", folder, {}, (problem,), tuple(advice))
+        advice = "download KIT-ML with new_joints, see https://github.com/EricGuo5513/HumanML3D"
+    words = ("unzip", str(folder / "texts.zip"), "-d", str(folder))
+    return Finding(
+        kind=kind,
+        name=_TITLES[kind],
+        variant="unfinished preparation",
+        path=folder,
+        problems=(problem,),
+        advice=(advice,),
+        commands=(words,) if is_packed else (),
+    )
 
 
 def _say_if_large(path: Path, tools: Tools) -> None:

@@ -61,17 +61,13 @@ def recognise_corpora(tree: Tree) -> list[Finding]:
 
 
 def recognise_archives(tree: Tree) -> list[Finding]:
-    """Archives of each folder, unless they were unpacked beside themselves."""
+    """Archives of each folder, but for those whose content is there by their name."""
     archives: list[Path] = []
+    unpacked = {part.name for path in tree.files for part in (path, *path.parents)}
     for path in tree.files:
         match = _ARCHIVE.fullmatch(path.name)
         is_shard = _SHARD.fullmatch(path.name) is not None
-        if (
-            match
-            and not is_shard
-            and path.name != "texts.zip"
-            and path.parent / match["stem"] not in tree.folders
-        ):
+        if match and not is_shard and path.name != "texts.zip" and match["stem"] not in unpacked:
             archives.append(path)
     findings: list[Finding] = []
     for folder, paths in group(archives).items():
@@ -85,7 +81,10 @@ def recognise_archives(tree: Tree) -> list[Finding]:
                 folder,
                 {"files": [*held, *other]},
                 ("nothing is read from archives: unpack them, then ask again",),
-                commands=tuple(_unpack(path) for path in paths),
+                commands=(
+                    ("mkdir", "-p", *dict.fromkeys(str(_target(path)) for path in paths)),
+                    *(_unpack(path) for path in paths),
+                ),
             )
         )
     return findings
@@ -185,10 +184,19 @@ def _content(path: Path) -> str | None:
     return next((content for pattern, content in _CONTENTS if pattern.fullmatch(stem)), None)
 
 
+def _target(path: Path) -> Path:
+    """Folder to unpack an archive to: one for all of AMASS, else one for each."""
+    if (_content(path) or "").endswith("of AMASS"):
+        return path.parent if "amass" in path.parent.name.lower() else path.parent / "amass"
+    match = _ARCHIVE.fullmatch(path.name)
+    assert match is not None
+    return path.parent if match["stem"].endswith((".pkl", ".npz")) else path.parent / match["stem"]
+
+
 def _unpack(path: Path) -> tuple[str, ...]:
-    ending = path.suffix.lower()
+    ending, target = path.suffix.lower(), _target(path)
     if ending == ".zip":
-        return ("unzip", str(path), "-d", str(path.parent))
+        return ("unzip", str(path), "-d", str(target))
     if ending in (".7z", ".rar"):
-        return ("7z", "x", str(path), f"-o{path.parent}")
-    return ("tar", "-xf", str(path), "-C", str(path.parent))
+        return ("7z", "x", str(path), f"-o{target}")
+    return ("tar", "-xf", str(path), "-C", str(target))
