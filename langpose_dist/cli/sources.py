@@ -104,7 +104,7 @@ example:
   amass/SUBSET/SUBJECT/NAME_poses.npz           'SMPL+H G' of https://amass.is.tue.mpg.de
   babel_v1.0_release/train.json, val.json ...   https://babel.is.tue.mpg.de
   smplh/GENDER/model.npz, or SMPLH_GENDER.pkl   'Extended SMPL+H' of https://mano.is.tue.mpg.de
-  J_regressor_h36m_correct.npy                  17 x 6890, from MotionBERT's preparation of AMASS
+  J_regressor_h36m_correct.npy                  17 x 6890, to Human3.6M's joints, as Pose2Mesh publishes it
 
 `langpose data synthesize` writes all four without a licence. `langpose data doctor DIR` says what is missing.
 

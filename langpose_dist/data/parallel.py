@@ -79,7 +79,10 @@ def _start(ray: Any, workers: int, address: str | None) -> None:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise DataError(f"no Ray cluster at {address}: {reason}; start one with `ray start --head`") from None
+        raise DataError(
+            f"no Ray cluster at {address}: {reason}; start one with `ray start --head`, and if it asks for a "
+            "token, set RAY_AUTH_MODE=token here as there (`ray get-auth-token` shows it)"
+        ) from None
 
 
 def _check_reachable(address: str) -> None:

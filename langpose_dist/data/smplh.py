@@ -176,6 +176,27 @@ def load_regressor(path: Path) -> Float64[np.ndarray, "17 6890"]:
     return regressor
 
 
+def check_joint_order(model: BodyModel, regressor: Float64[np.ndarray, "17 6890"]) -> None:
+    """Whether a regressor's joints are where their names say, on the body at rest.
+
+    Regressors of the same shape are about whose rows stand in another order; what they give would look like
+    people and train nothing.
+
+    Raises:
+        DataError: If not.
+    """
+    at = dict(zip(H36M17.joints, regressor @ model.template, strict=True))
+    limbs = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
+    if swapped := [limb for limb in limbs if at[f"left_{limb}"][0] <= at[f"right_{limb}"][0]]:
+        raise DataError(
+            f"left and right are exchanged in its rows of {', '.join(swapped)}; the legs are so in SPIN's "
+            "J_regressor_h36m.npy"
+        )
+    heights = [at[name][1] for name in ("left_ankle", "left_knee", "pelvis", "thorax", "head")]
+    if heights != sorted(heights):
+        raise DataError("its rows are in another order: ankle, knee, pelvis, thorax and head do not rise")
+
+
 class KeypointBody:
     """Keypoints of posed bodies, exactly those of the whole mesh without making it.
 

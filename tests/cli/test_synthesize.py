@@ -70,6 +70,20 @@ def test_a_gender_s_missing_model_is_named_before_anything_is_read(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_regressor_with_left_and_right_exchanged_is_refused(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    regressor = np.load(corpus / "J_regressor_h36m_correct.npy")
+    legs = [
+        H36M17.index(f"{side}_{joint}") for joint in ("hip", "knee", "ankle") for side in ("left", "right")
+    ]
+    regressor[legs] = regressor[[H36M17.mirror[leg] for leg in legs]]
+    np.save(tmp_path / "swapped.npy", regressor)
+    assert build(corpus, tmp_path / "out", "--regressor", str(tmp_path / "swapped.npy")) == 2
+    assert "exchanged in its rows of hip, knee, ankle" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_same_request_again_changes_nothing_and_another_is_refused(
     corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,14 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Float64
-
 from langpose_dist.data.diagnosis.finding import Finding, Tools, Tree
 from langpose_dist.data.diagnosis.npz_headers import npy_shape, read_npz_headers
 from langpose_dist.data.sample import DataError
-from langpose_dist.data.smplh import BodyModel, find_body_models, load_body_model, load_regressor
-from langpose_dist.skeleton import H36M17
+from langpose_dist.data.smplh import (
+    BodyModel,
+    check_joint_order,
+    find_body_models,
+    load_body_model,
+    load_regressor,
+)
 
 SMPLH_DOWNLOAD = "download 'Extended SMPL+H model (used in AMASS project)' from https://mano.is.tue.mpg.de"
 REGRESSOR_DOWNLOAD = (
@@ -131,27 +133,9 @@ def _regressor(path: Path, model: BodyModel | None) -> Finding:
             raise DataError(f"it gives {known}, not the 17 of Human3.6M")
         regressor = load_regressor(path)
         if model is not None:
-            _check_order(regressor @ model.template)
+            check_joint_order(model, regressor)
     except DataError as error:
         advice = (REGRESSOR_DOWNLOAD,)
         return Finding("other-regressor", "regressor", "not usable", path, facts, (str(error),), advice)
     facts["sides"] = "checked on the body" if model is not None else "not checked, for there is no body"
     return Finding("regressor", "regressor", "Human3.6M", path, facts)
-
-
-def _check_order(joints: Float64[np.ndarray, "17 3"]) -> None:
-    """Whether the joints of a body at rest, x to its left and y up, are where their names say.
-
-    Raises:
-        DataError: If not.
-    """
-    at = dict(zip(H36M17.joints, joints, strict=True))
-    limbs = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
-    if swapped := [limb for limb in limbs if at[f"left_{limb}"][0] <= at[f"right_{limb}"][0]]:
-        raise DataError(
-            f"left and right are exchanged in its rows of {', '.join(swapped)}; the legs are so in SPIN's "
-            "J_regressor_h36m.npy"
-        )
-    heights = [at[name][1] for name in ("left_ankle", "left_knee", "pelvis", "thorax", "head")]
-    if heights != sorted(heights):
-        raise DataError("its rows are in another order: ankle, knee, pelvis, thorax and head do not rise")

@@ -13,7 +13,13 @@ import numpy as np
 from langpose_dist.data.clip import Found, SharedFileError
 from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError, Sample, Span, make_key
-from langpose_dist.data.smplh import KeypointBody, find_body_models, load_body_model, load_regressor
+from langpose_dist.data.smplh import (
+    KeypointBody,
+    check_joint_order,
+    find_body_models,
+    load_body_model,
+    load_regressor,
+)
 from langpose_dist.data.sources.amass_file import read_recording
 from langpose_dist.data.sources.amass_names import Motion
 from langpose_dist.data.sources.babel import Annotation, LabelField, load_annotations
@@ -153,9 +159,14 @@ def load_body(files: BodyFiles) -> KeypointBody:
         SharedFileError: If a file is not what it should be.
     """
     try:
-        return KeypointBody(load_body_model(files.model), load_regressor(files.regressor))
+        model, regressor = load_body_model(files.model), load_regressor(files.regressor)
     except DataError as error:
         raise SharedFileError(str(error)) from None
+    try:
+        check_joint_order(model, regressor)
+    except DataError as error:
+        raise SharedFileError(f"{files.regressor} is no regressor of Human3.6M's joints: {error}") from None
+    return KeypointBody(model, regressor)
 
 
 def find_clips(
