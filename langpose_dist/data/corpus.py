@@ -9,6 +9,7 @@ from langpose_dist.config import RunConfig
 from langpose_dist.data.dataset import Augmentation, WindowDataset
 from langpose_dist.data.labels import Vocabulary
 from langpose_dist.data.manifest import Manifest
+from langpose_dist.data.sample import DataError
 from langpose_dist.data.shards import ShardReader
 from langpose_dist.data.windows import Window, cut_windows
 
@@ -45,8 +46,13 @@ class Corpus:
         """The windows of a split.
 
         Raises:
-            DataError: If the split does not exist or holds no clip.
+            DataError: If the split does not exist, holds no clip, or counts only some of its frames.
         """
+        if (self.manifest.source, split) == ("mpi-inf-3dhp", "test"):
+            raise DataError(
+                f"{self.config.data.path}: of MPI-INF-3DHP's test recordings only some frames count, which "
+                "are not told apart yet; numbers of all frames would be of no protocol: choose another split"
+            )
         window = self.config.window
         return cut_windows(
             self.manifest,

@@ -130,6 +130,9 @@ def _unpickle(content: io.BytesIO | mmap.mmap, where: str, stand_ins: Mapping[st
         ) from None
 
 
+_KEY_TYPES = (str, bytes, int, float, complex, type(None), np.generic)
+
+
 class _Dtype:
     """A dtype under construction: its name first, its byte order by ``set``."""
 
@@ -205,16 +208,25 @@ def _make_bytes() -> bytes:
     return b""
 
 
+def _hashable(items: list[Any]) -> list[Any]:
+    """The items, if they can be keys: hashing tuples nested a million deep would end the process."""
+    for item in items:
+        parts = item if type(item) is tuple else (item,)
+        if not all(isinstance(part, _KEY_TYPES) for part in parts):
+            raise ValueError("key of something else")
+    return items
+
+
 def _make_set(items: list[Any]) -> set[Any]:
-    return set(items)
+    return set(_hashable(items))
 
 
 def _make_frozenset(items: list[Any]) -> frozenset[Any]:
-    return frozenset(items)
+    return frozenset(_hashable(items))
 
 
 def _make_ordered(items: list[Any] | tuple[()] = ()) -> OrderedDict[Any, Any]:
-    return OrderedDict((key, value) for key, value in items)
+    return OrderedDict(zip(_hashable([key for key, _ in items]), (value for _, value in items), strict=True))
 
 
 def _make_complex(real: float, imag: float) -> complex:
@@ -275,6 +287,7 @@ class _Unpickler(pickle._Unpickler):
     stack: list[Any]
     read: Callable[[int], bytes]
     append: Callable[[Any], None]
+    _plain: ClassVar[Any] = pickle._Unpickler
 
     def __init__(self, content: io.BytesIO | mmap.mmap, where: str, stand_ins: Mapping[str, type]) -> None:
         super().__init__(content, fix_imports=False, encoding="latin-1")
@@ -319,6 +332,26 @@ class _Unpickler(pickle._Unpickler):
         else:
             raise ValueError("state of something else")
 
+    def load_setitem(self) -> None:
+        _hashable(self.stack[-2:-1])
+        self._plain.load_setitem(self)
+
+    def load_setitems(self) -> None:
+        _hashable(self.stack[::2])  # the stack begins at the mark
+        self._plain.load_setitems(self)
+
+    def load_dict(self) -> None:
+        _hashable(self.stack[::2])
+        self._plain.load_dict(self)
+
+    def load_additems(self) -> None:
+        _hashable(self.stack)
+        self._plain.load_additems(self)
+
+    def load_frozenset(self) -> None:
+        _hashable(self.stack)
+        self._plain.load_frozenset(self)
+
     def load_bytearray8(self) -> None:
         (length,) = struct.unpack("<Q", self.read(8))
         data = self.read(length)  # first, and no longer than the file
@@ -331,5 +364,10 @@ class _Unpickler(pickle._Unpickler):
         pickle.REDUCE[0]: load_reduce,
         pickle.NEWOBJ[0]: load_newobj,
         pickle.BUILD[0]: load_build,
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems,
+        pickle.DICT[0]: load_dict,
+        pickle.ADDITEMS[0]: load_additems,
+        pickle.FROZENSET[0]: load_frozenset,
         pickle.BYTEARRAY8[0]: load_bytearray8,
     }

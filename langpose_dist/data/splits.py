@@ -13,6 +13,9 @@ from langpose_dist.data.sample import DataError
 TRAIN = "train"
 """Split of clips that nothing puts elsewhere."""
 
+RECORDING = "recording"
+"""Field of clips that show the same motion, such as the views of several cameras."""
+
 _RULE = re.compile(r"(?P<split>[a-z][a-z0-9_-]*):(?P<field>\w+)=(?P<values>.+)")
 
 
@@ -54,8 +57,12 @@ class SplitRule:
         """Whether a clip belongs to the split by this rule."""
         if self.field:
             return clip.fields.get(self.field) in self.values
-        # A clip's share depends on its key alone: more clips do not move those that were there.
-        digest = hashlib.sha256(f"{self.split}:{clip.key}".encode()).digest()
+        if clip.split not in (None, TRAIN):  # what the data set holds out stays what it is
+            return False
+        # A clip's share depends on its name alone: more clips do not move those that were there. Views of one
+        # recording stay together, as one of them would give the others away.
+        name = clip.fields.get(RECORDING, clip.key)
+        digest = hashlib.sha256(f"{self.split}:{name}".encode()).digest()
         return int.from_bytes(digest[:8], "big") < self.fraction * 2**64
 
 

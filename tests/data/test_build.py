@@ -99,6 +99,18 @@ def test_a_fraction_is_stable_when_clips_are_added() -> None:
     assert splits(["test:fraction=1"], clips("old", "tired")) == ["test", "test"]
 
 
+def test_a_fraction_keeps_a_recording_together_and_leaves_the_data_set_s_own_split() -> None:
+    found = [
+        MadeClip(f"{number}_{camera}", {"recording": str(number)}, split="test" if number > 89 else None)
+        for number in range(100)
+        for camera in "abcd"
+    ]
+    found_splits = splits(["validation:fraction=0.3"], found)
+    assert all(len(set(found_splits[start : start + 4])) == 1 for start in range(0, 400, 4))
+    assert set(found_splits[360:]) == {"test"}
+    assert 10 < found_splits.count("validation") / 4 < 45
+
+
 @pytest.mark.parametrize(
     ("rule", "problem"),
     [

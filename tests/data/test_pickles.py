@@ -352,3 +352,17 @@ def test_asking_for_a_name_reads_nothing(tmp_path: Path) -> None:
     assert name in content
     assert "readme.txt" not in content
     assert "other" not in content
+
+
+@pytest.mark.parametrize(
+    "use",
+    [b"}%sNs.", b"}(%sNu.", b"(%sNd.", b"\x8f(%s\x90.", b"(%s\x91.", b"cbuiltins\nset\n(](%sl\x85R."],
+    ids=["setitem", "setitems", "dict", "additems", "frozenset", "set"],
+)
+def test_keys_nested_so_deep_that_hashing_them_ends_the_process_are_refused(
+    tmp_path: Path, use: bytes
+) -> None:
+    path = tmp_path / "deep.pkl"
+    path.write_bytes(use.replace(b"%s", b")" + b"\x85" * 1_000_000))
+    with pytest.raises(DataError, match="is no pickle, or is damaged"):
+        load_pickle(path)

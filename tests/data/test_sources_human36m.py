@@ -179,7 +179,13 @@ def test_names_and_splits_of_the_pickle(prepared: Path) -> None:
     assert {(clip.fields["subject"], clip.split) for clip in found.clips} == {("s1", "train"), ("s9", "test")}
     clip = found.clips[4]
     assert clip.source == "h36m_sh_conf_cam_source_final.pkl#train/s_01_act_14_cam_01/2"
-    assert clip.fields == {"subject": "s1", "action": "walking", "take": "2", "camera": "54138969"}
+    assert clip.fields == {
+        "subject": "s1",
+        "action": "walking",
+        "take": "2",
+        "camera": "54138969",
+        "recording": "s1 walking 2",
+    }
     # Greeting 2 of S9 is one of the three that drift.
     assert [(item.source.rpartition("/")[2], item.reason.partition(":")[0]) for item in found.skipped] == [
         (f"s_09_act_05_subact_02_ca_0{slot}", "drifting ground truth") for slot in (1, 2, 3, 4)
@@ -465,6 +471,7 @@ def test_names_and_splits_of_the_npz(tmp_path: Path) -> None:
         "subject": "s9",
         "action": "walking dog",
         "take": "walkdog 1",
+        "recording": "s9 walkdog 1",
         "camera": "60457274",
     }
     assert {(clip.fields["subject"], clip.split) for clip in found.clips} == {("s1", "train"), ("s9", "test")}

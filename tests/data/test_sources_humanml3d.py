@@ -210,6 +210,7 @@ def test_captions_and_what_was_left_out(tmp_path: Path) -> None:
         "no times",
         "",
         "turns #1#turn/VERB 1/NUM#0.25#nan",
+        "lifts dumbbell #2#lift/VERB dumbbell/NOUN#0.0#0.0",
         "waves#wave/VERB#0.5#1.5",
         "sits#sit/VERB#3.0#4.0",
         "jumps#jump/VERB#one#two",
@@ -221,17 +222,19 @@ def test_captions_and_what_was_left_out(tmp_path: Path) -> None:
     assert sample.spans == (
         Span("a person walks.", 0, 21),
         Span("kicks", 0, 21),
+        Span("lifts dumbbell #2", 0, 21),
         Span("waves", 10, 21),
         Span("starts", 0, 10),
         Span("naïve", 0, 21),
     )
     assert sample.meta == {
         "mirrored": "no",
-        "listed": "no",
+        "recording": "000001",
         "dataset": "humanml3d",
         "source": "new_joints/000001.npy",
         "fps": 20.0,
         "original_fps": 20.0,
+        "original_fps_is": "nominal",
         "original_axes": "y up, right-handed",
     }
     assert sample.left_out == tuple(
@@ -240,10 +243,10 @@ def test_captions_and_what_was_left_out(tmp_path: Path) -> None:
             "line 3: empty caption",
             "line 4: not of the form caption#words#start#end",
             "line 6: from 0.25 s to 0 s there is nothing of the clip",
-            "line 8: from 3 s to 4 s there is nothing of the clip",
-            "line 9: start and end are not numbers",
-            "line 10: from inf s to inf s there is nothing of the clip",
-            "line 12: not UTF-8",
+            "line 9: from 3 s to 4 s there is nothing of the clip",
+            "line 10: start and end are not numbers",
+            "line 11: from inf s to inf s there is nothing of the clip",
+            "line 13: not UTF-8",
         )
     )
     assert decode_sample(sample.key, encode_sample(sample)).spans == sample.spans
@@ -273,24 +276,27 @@ def test_splits_come_from_the_lists(tmp_path: Path) -> None:
     (tmp_path / "new_joints" / "notes.md").write_text("")
     found = find_clips(tmp_path, fps=30.0)
     assert [
-        (clip.key, clip.split, clip.fields["listed"], clip.fields["mirrored"]) for clip in found.clips
+        (clip.key, clip.split, clip.fields["recording"], clip.fields["mirrored"]) for clip in found.clips
     ] == [
-        ("000001", "train", "yes", "no"),
-        ("000002", "validation", "yes", "no"),
-        ("000003", None, "yes", "no"),
-        ("000005", None, "no", "no"),
-        ("M000001", "train", "yes", "yes"),
+        ("000001", "train", "000001", "no"),
+        ("000002", "validation", "000002", "no"),
+        ("M000001", "train", "000001", "yes"),
     ]
     assert [(item.source, item.reason) for item in found.skipped] == [
+        ("new_joints/000003.npy", "in no split: none of the lists names it"),
         ("new_joints/000004.npy", "in more than one split: train, test"),
+        ("new_joints/000005.npy", "in no split: none of the lists names it"),
         ("new_joints/000009.npy", "no motion file: listed in train.txt, all.txt"),
     ]
     assert found.num_ignored == 1
     dropped = find_clips(tmp_path, fps=30.0, mirrored="drop")
-    assert [clip.key for clip in dropped.clips] == ["000001", "000002", "000003", "000005"]
+    assert [clip.key for clip in dropped.clips] == ["000001", "000002"]
     assert ("new_joints/M000001.npy", "mirrored clip: left out by option") in [
         (item.source, item.reason) for item in dropped.skipped
     ]
+    (tmp_path / "test.txt").unlink()
+    with pytest.raises(DataError, match=r"has no test\.txt, whose clips would become part of training"):
+        find_clips(tmp_path, fps=30.0)
 
 
 def test_clips_travel_to_other_processes(tmp_path: Path) -> None:

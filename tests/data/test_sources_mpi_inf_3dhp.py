@@ -135,7 +135,12 @@ def test_the_training_file_gives_one_clip_per_camera(tmp_path: Path) -> None:
         ("S1_Seq1_8", f"{TRAIN}#S1 Seq1/8", "train"),
         ("S1_Seq2_0", f"{TRAIN}#S1 Seq2/0", "train"),
     ]
-    assert clips[1].fields == {"subject": "s1", "sequence": "seq1", "camera": "8"}
+    assert clips[1].fields == {
+        "subject": "s1",
+        "sequence": "seq1",
+        "camera": "8",
+        "recording": "s1 seq1",
+    }
     assert all(isinstance(clip, Clip) for clip in clips)
 
 

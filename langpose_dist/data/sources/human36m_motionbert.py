@@ -35,6 +35,7 @@ from langpose_dist.data.sources.human36m_facts import (
     stamp,
     take,
 )
+from langpose_dist.data.splits import RECORDING
 
 TOLERANCE = 0.02
 """Metres by which the rays of cameras may miss each other."""
@@ -88,7 +89,13 @@ class MotionBertPickleClip:
         image = take(table["joint3d_image"][rows][..., :3], "joint3d_image", (17, 3))
         camera = find_camera(self.subject, self.view.camera)
         factor = take(table["2.5d_factor"][rows], "2.5d_factor", ()) if "2.5d_factor" in table else None
+        left_out: tuple[str, ...] = ()
         if self.others:
+            shared = min(view.stop - view.start for view in self.others)
+            if shared < num_frames:
+                left_out = (f"frames that no other camera has: {num_frames - shared} at the end",)
+            rows, image = self.view.rows(min(shared, num_frames)), image[:shared]
+            factor = factor[:shared] if factor is not None else None
             depth = self._triangulate(table, camera, image)
         elif factor is not None:
             with np.errstate(divide="ignore"):  # a wrong factor is refused below
@@ -104,10 +111,10 @@ class MotionBertPickleClip:
         meta = {
             **self.fields,
             "source": self.source,
-            "keypoints_2d": "stacked hourglass, fine-tuned",
+            "keypoints_2d": keypoints_name(self.path, "confidence" in table),
             "distance_from": "views of other cameras" if self.others else "2.5d_factor",
         }
-        return make_sample(
+        sample = make_sample(
             self.key,
             poses,
             label=self.fields["action"],
@@ -116,6 +123,7 @@ class MotionBertPickleClip:
             camera=camera,
             keypoints=_keypoints(table, rows),
         )
+        return replace(sample, left_out=left_out)
 
     def _triangulate(
         self, table: Mapping[str, Any], camera: Camera, image: Float64[np.ndarray, "T 17 3"]
@@ -137,6 +145,12 @@ class MotionBertPickleClip:
                 f"{miss.max() * 1000:.0f} mm"
             )
         return camera.to_camera(points)[:, 2] * 1000
+
+
+def keypoints_name(path: Path, has_confidence: bool) -> str:
+    """What made the 2D joints, by the name of MotionBERT's file: ``h36m_sh_conf_cam_source_final.pkl``."""
+    detector = "stacked hourglass" if "_sh_" in path.name else "CPN" if "_cpn_" in path.name else path.stem
+    return detector if has_confidence else f"{detector}, without confidences"
 
 
 def find_pickle_clips(path: Path, *, fps: float) -> Found[MotionBertPickleClip]:
@@ -202,6 +216,7 @@ def _make_clip(
     label = ACTIONS[int(action)][1]
     number = int(take_number) if take_number else occurrence
     fields = {"subject": subject.lower(), "action": label, "take": str(number), "camera": camera}
+    fields[RECORDING] = f"{subject.lower()} {label} {number}"
     clip = MotionBertPickleClip(
         path=path,
         source=source,
@@ -217,13 +232,14 @@ def _make_clip(
 
 
 def _others(view: View, together: Sequence[MotionBertPickleClip]) -> tuple[View, ...]:
-    """Views of other cameras that are at least as long: all begin with the same frame."""
-    length = view.stop - view.start
+    """Views of other cameras: those at least as long, else the longest; all begin with the same frame."""
     found: dict[str, View] = {}
     for clip in together:
-        if clip.view.camera != view.camera and clip.view.stop - clip.view.start >= length:
+        if clip.view.camera != view.camera:
             found.setdefault(clip.view.camera, clip.view)
-    return tuple(found.values())
+    lengths = {camera: other.stop - other.start for camera, other in found.items()}
+    needed = min(view.stop - view.start, max(lengths.values(), default=0))
+    return tuple(other for camera, other in found.items() if lengths[camera] >= needed)
 
 
 def meet(

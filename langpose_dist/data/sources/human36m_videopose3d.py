@@ -1,6 +1,7 @@
 """Human3.6M as VideoPose3D prepares it: ``data_3d_h36m.npz`` and 2D keypoints ``data_2d_h36m_NAME.npz``."""
 
 import functools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from langpose_dist.data.pickles import load_npz
 from langpose_dist.data.sample import DataError, Sample, make_key
 from langpose_dist.data.sources.human36m_cameras import CAMERAS, SUBJECTS, find_camera
 from langpose_dist.data.sources.human36m_facts import ACTIONS, DRIFTING, make_sample, stamp, take
-from langpose_dist.data.splits import to_words
+from langpose_dist.data.splits import RECORDING, to_words
 from langpose_dist.skeleton import H36M17
 
 POSITIONS = "data_3d_h36m.npz"
@@ -26,6 +27,8 @@ JOINTS = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
 """Of the 32 joints those of the common skeleton, in its order; the others are doubles, fingers and toes."""
 
 EXCLUDED = (("S9", "Greeting"), ("S9", "SittingDown 1"), ("S9", "Waiting 1"))
+
+_SUBJECT = re.compile(r"S\d+", re.ASCII)
 
 _LABELS = dict(ACTIONS.values())
 
@@ -110,6 +113,7 @@ def find_npz_clips(path: Path, *, fps: float, keypoints: Path | None) -> Found[V
             continue
         for camera in CAMERAS if keypoints else (None,):
             fields = {"subject": subject.lower(), "action": _LABELS[action], "take": to_words(name)}
+            fields[RECORDING] = f"{subject.lower()} {to_words(name)}"
             clips.append(
                 VideoPose3dClip(
                     path=path,
@@ -169,7 +173,10 @@ def _recordings(path: Path, arrays: Mapping[str, Any], name: str) -> dict[str, d
     subjects = _item(arrays.get(name))
     if not isinstance(subjects, dict) or not all(isinstance(takes, dict) for takes in subjects.values()):
         raise DataError(f"{path} holds no recordings under {name!r}; make it with VideoPose3D's tools")
-    if wrong := [subject for subject in subjects if not str(subject)[1:].isdigit()]:
+    takes = [name for names in subjects.values() for name in names]
+    if wrong := [name for name in takes if not isinstance(name, str)]:
+        raise DataError(f"{path}: recording {wrong[0]!r} is no name; make it with VideoPose3D's tools")
+    if wrong := [name for name in subjects if not (isinstance(name, str) and _SUBJECT.fullmatch(name))]:
         raise DataError(f"{path}: subject {wrong[0]!r} is not like 'S1'; make it with VideoPose3D's tools")
     return subjects
 

@@ -20,6 +20,7 @@ from langpose_dist.data.sources.humanml3d_motion import (
     right_handed,
     to_poses,
 )
+from langpose_dist.data.splits import RECORDING
 from langpose_dist.data.timing import resample, to_frames
 
 SIZES = (0.9, 2.3)
@@ -81,6 +82,7 @@ class Humanml3dClip:
             "source": self.source,
             "fps": self.fps,
             "original_fps": layout.fps,
+            "original_fps_is": layout.fps_is,
             "original_axes": f"y up, {'left' if self.left_handed else 'right'}-handed",
         }
         left_out = tuple(f"caption left out: {problem}" for problem in problems)
@@ -97,9 +99,9 @@ def find_clips(
 ) -> Found[Humanml3dClip]:
     """Motions of a data set, in the order of their names.
 
-    Splits are those of ``train.txt``, ``val.txt`` and ``test.txt``. The field ``listed`` says whether a
-    clip is in any list, ``mirrored`` whether the data set made it from another one. Only as many files are
-    opened as it takes to recognise the data set.
+    Splits are those of ``train.txt``, ``val.txt`` and ``test.txt``; a clip that none of them names is left
+    out, and without the lists all clips are of no split. The field ``mirrored`` says whether the data set
+    made a clip from another one. Only as many files are opened as it takes to recognise the data set.
 
     Args:
         folder: Holds ``new_joints``, ``texts`` and the lists.
@@ -113,7 +115,8 @@ def find_clips(
         ``new_joints``.
 
     Raises:
-        DataError: If there are no motions, a list cannot be read, or the data set is not recognised.
+        DataError: If there are no motions, only some of the lists are there or one cannot be read, or the
+            data set is not recognised.
     """
     if not (motions := folder / "new_joints").is_dir():
         raise DataError(
@@ -128,6 +131,12 @@ def find_clips(
     dataset, left_handed = recognise(paths, dataset)
 
     lists = read_lists(folder)
+    missing = [f"{file}.txt" for file in SPLITS.values() if file not in lists]
+    if 0 < len(missing) < len(SPLITS):
+        raise DataError(
+            f"input folder {folder} has no {missing[0]}, whose clips would become part of training; copy it "
+            "from the data set"
+        )
     listed = {name for names in lists.values() for name in names}
     clips: dict[str, Humanml3dClip] = {}
     skipped: list[Skipped] = []
@@ -141,6 +150,8 @@ def find_clips(
             key = make_key(name)
             if is_mirrored and mirrored == "drop":
                 raise DataError("mirrored clip: left out by option")
+            if len(missing) < len(SPLITS) and not in_lists:
+                raise DataError("in no split: none of the lists names it")
             if len(in_lists) > 1:
                 raise DataError(f"in more than one split: {', '.join(in_lists)}")
             if key in clips:
@@ -152,7 +163,10 @@ def find_clips(
             path=path,
             source=source,
             key=key,
-            fields={"mirrored": _yes(is_mirrored), "listed": _yes(name in listed)},
+            fields={
+                "mirrored": _yes(is_mirrored),
+                RECORDING: name.removeprefix("M"),
+            },
             split=in_lists[0] if in_lists else None,
             dataset=dataset,
             left_handed=left_handed,
@@ -272,7 +286,8 @@ def _read_caption(line: bytes, fps: float, num_frames: int) -> Span:
         start, end = (float(text) for text in parts[-2:])
     except ValueError:
         raise DataError("start and end are not numbers") from None
-    if not (label := normalise_label(parts[0])):
+    # A caption may have the sign in it, the words with their kinds have not.
+    if not (label := normalise_label("#".join(parts[:-3]))):
         raise DataError("empty caption")
     start, end = (0.0 if np.isnan(seconds) else seconds for seconds in (start, end))
     frames = (0, num_frames) if start == end == 0 else to_frames(start, end, fps, num_frames)

@@ -37,6 +37,8 @@ class Layout:
     """What differs between the two data sets."""
 
     fps: float
+    fps_is: str
+    """How far the rate can be relied on."""
     joints: tuple[str, ...]
     """In the order of axis J."""
     joint_map: JointMap
@@ -51,6 +53,8 @@ class Layout:
 LAYOUTS: Mapping[str, Layout] = {
     "humanml3d": Layout(
         fps=20.0,
+        # Every n-th frame of the original was kept, n rounded down: 250 Hz became 20.8, 59.94 Hz 29.97.
+        fps_is="nominal",
         # The first 22 of SMPL.
         joints=(
             *("pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2"),
@@ -65,6 +69,7 @@ LAYOUTS: Mapping[str, Layout] = {
     ),
     "kit-ml": Layout(
         fps=12.5,
+        fps_is="documented",
         joints=(
             *("root", "BP", "BT", "BLN", "BUN", "LS", "LE", "LW", "RS", "RE", "RW"),
             *("LH", "LK", "LA", "LMrot", "LF", "RH", "RK", "RA", "RMrot", "RF"),

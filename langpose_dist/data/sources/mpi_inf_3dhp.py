@@ -29,7 +29,7 @@ from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.pickles import load_npz
 from langpose_dist.data.sample import DataError, Sample, make_key
 from langpose_dist.data.sources.axes import TO_CAMERA, from_camera_axes
-from langpose_dist.data.splits import to_words
+from langpose_dist.data.splits import RECORDING, to_words
 from langpose_dist.data.timing import frame_places
 from langpose_dist.skeleton import H36M17, MPI_INF_3DHP
 
@@ -179,7 +179,7 @@ def _make_clip(
         original_fps = arrays["fps"] or FRAME_RATES.get(sequence)
         if original_fps is None:
             raise DataError(f"no frame rate: neither the file nor the data set's table has one of {sequence}")
-        fields = {"subject": match[1], "sequence": match[2], "camera": camera}
+        fields = {"subject": match[1], "sequence": match[2], "camera": camera, RECORDING: sequence}
         split = "train"
     else:
         original_fps, split = TEST_FRAME_RATE, "test"
