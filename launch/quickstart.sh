@@ -26,7 +26,8 @@ uri=sqlite:///$out/mlflow.db
 if [[ ! -e $out/shards/manifest.json ]]; then
   langpose data synthesize --out "$out/data" --hours 0.5
   langpose data build amass --input "$out/data/amass" --babel "$out/data/babel" --smplh "$out/data/smplh" \
-    --regressor "$out/data/J_regressor_h36m_correct.npy" --fps 10 --out "$out/shards"
+    --regressor "$out/data/J_regressor_h36m_correct.npy" --dataset synthetic --fps 10 \
+    --out "$out/shards"
 fi
 
 # The last thing that training does is to register the model.

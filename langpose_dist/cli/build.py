@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langpose_dist.cli.sources import SOURCES, Source, positive_number
+from langpose_dist.cli.sources import SOURCES, Source, frame_rate
 
 if TYPE_CHECKING:
     from langpose_dist.data.build import OnClips, Runner
@@ -20,7 +20,8 @@ then 'train':
 
 --workers N builds N shards at a time on Ray; the data are the same, byte for byte. On a cluster
 (--ray-address) every node needs this package and must see --input and --out at the same place. While it
-runs, Ray listens on this machine's network interfaces, with its token authentication on.
+runs, Ray listens on this machine's network interfaces, with its token authentication on; it keeps its token
+in ~/.ray and its logs in /tmp/ray.
 
 A build that was interrupted goes on where it was when the same command is given again.
 """
@@ -60,7 +61,7 @@ def _add_common_options(parser: argparse.ArgumentParser, source: Source) -> None
     )
     parser.add_argument(
         "--fps",
-        type=positive_number,
+        type=frame_rate,
         default=source.fps,
         help=f"frames per second of the shards (default: {source.fps:g})",
     )

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from langpose_dist.data.clip import Found
 
 
+MIN_RATE, MAX_RATE = 0.1, 1000.0
+"""Frames per second that shards may have."""
+
+
 @dataclass(frozen=True)
 class Search:
     """What came of looking through the input."""
@@ -73,6 +77,14 @@ example:
 """
 
 
+def frame_rate(text: str) -> float:
+    """Type of an option that is a number of frames per second."""
+    rate = positive_number(text)
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a rate from {MIN_RATE:g} to {MAX_RATE:g}")
+    return rate
+
+
 def _add_bvh_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--skeleton", required=True, metavar="NAME", help="bandai-namco, or a YAML file (see below)"
@@ -103,7 +115,7 @@ example:
 
   amass/SUBSET/SUBJECT/NAME_poses.npz           'SMPL+H G' of https://amass.is.tue.mpg.de
   babel_v1.0_release/train.json, val.json ...   https://babel.is.tue.mpg.de
-  smplh/GENDER/model.npz, or SMPLH_GENDER.pkl   'Extended SMPL+H' of https://mano.is.tue.mpg.de
+  smplh/GENDER/model.npz, with 16 shapes        'Extended SMPL+H' of https://mano.is.tue.mpg.de
   J_regressor_h36m_correct.npy                  17 x 6890, to Human3.6M's joints, as Pose2Mesh publishes it
 
 `langpose data synthesize` writes all four without a licence. `langpose data doctor DIR` says what is missing.
@@ -115,6 +127,12 @@ for training, without a label.
 
 
 def _add_amass_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dataset",
+        default="amass",
+        metavar="NAME",
+        help="what the data call themselves wherever a number is reported (default: amass)",
+    )
     parser.add_argument("--babel", type=Path, metavar="DIR", help="BABEL's json files (default: no labels)")
     parser.add_argument("--smplh", type=Path, required=True, metavar="DIR", help="SMPL+H body models")
     parser.add_argument(
@@ -143,6 +161,7 @@ def _find_amass(args: argparse.Namespace) -> Search:
     found = find_clips(
         args.input,
         fps=args.fps,
+        dataset=args.dataset,
         babel=args.babel,
         smplh=args.smplh,
         regressor=args.regressor,
@@ -158,7 +177,7 @@ def _find_amass(args: argparse.Namespace) -> Search:
         "body_models": {gender: hash_file(path) for gender, path in sorted(models.items())},
         "regressor": hash_file(args.regressor),
     }
-    return Search("amass", found, options)
+    return Search(args.dataset, found, options)
 
 
 def _add_unlabelled(parser: argparse.ArgumentParser) -> None:

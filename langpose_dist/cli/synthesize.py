@@ -12,7 +12,7 @@ example:
   langpose data synthesize --out data/synthetic --hours 0.5
   langpose data build amass --input data/synthetic/amass --babel data/synthetic/babel \\
       --smplh data/synthetic/smplh --regressor data/synthetic/J_regressor_h36m_correct.npy \\
-      --out data/shards
+      --dataset synthetic --out data/shards
 
 writes
   amass/SUBSET/SUBJECT/NAME_poses.npz   labelled actions, alone and in sequence, as SMPL+H poses at 59.94
@@ -78,6 +78,7 @@ def _synthesize(args: argparse.Namespace) -> int:
     print(f"  annotated: {annotated}")
     print(
         f"next: langpose data build amass --input {args.out}/amass --babel {args.out}/babel "
-        f"--smplh {args.out}/smplh --regressor {args.out}/J_regressor_h36m_correct.npy --out SHARDS"
+        f"--smplh {args.out}/smplh --regressor {args.out}/J_regressor_h36m_correct.npy "
+        "--dataset synthetic --out SHARDS"
     )
     return 0

@@ -18,10 +18,11 @@ from filelock import FileLock, Timeout
 
 from langpose_dist import __version__
 from langpose_dist.data.clip import Clip
+from langpose_dist.data.files import code_revision
 from langpose_dist.data.manifest import FORMAT, MANIFEST, Manifest, Skipped
 from langpose_dist.data.sample import DataError
 from langpose_dist.data.shard_task import ShardRecord, ShardTask, digest_of, write_shard
-from langpose_dist.data.shards import PARTIAL, sync_folder, write_manifest
+from langpose_dist.data.shards import sync_folder, write_manifest
 from langpose_dist.data.statistics import StatisticsAccumulator
 
 WORK = ".langpose-build"
@@ -36,7 +37,10 @@ OnClips = Callable[[int], Any]
 Runner = Callable[[Sequence[ShardTask], OnClips], Iterable[ShardRecord]]
 """Does tasks, in any order and anywhere, and gives their records; an error of one ends the build."""
 
-_OURS = re.compile(rf"[a-z][a-z0-9_-]*-[0-9]{{6}}[.]tar|{re.escape(MANIFEST + PARTIAL)}")
+REPLACED = "replaced.json"
+"""Manifest of the data that a build replaces, in ``WORK``."""
+
+_SHARD_NAME = re.compile(r"[A-Za-z0-9_-]+[.]tar")
 
 
 def run_here(tasks: Sequence[ShardTask], on_clips: OnClips) -> Iterator[ShardRecord]:
@@ -86,7 +90,7 @@ def build_shards(
     if not pairs:
         raise _nothing_left(left_out)
     with _building(out, overwrite=overwrite) as work:
-        common = {"version": __version__, "source": source, "fps": fps, "options": options}
+        common = {"code": code_revision(), "source": source, "fps": fps, "options": options}
         tasks = _plan(pairs, work, shard_size, common)
         _clear(work, tasks)
         records = _run(tasks, out, runner, on_clips)
@@ -191,6 +195,15 @@ def _building(out: Path, *, overwrite: bool) -> Iterator[Path]:
                 out.rmdir()
 
 
+def _shard_names(manifest: Path) -> set[str]:
+    """Shards that a manifest lists; it may be damaged or of another version."""
+    try:
+        names = [shard["name"] for shard in json.loads(manifest.read_bytes())["shards"]]
+    except (OSError, ValueError, LookupError, TypeError):
+        return set()
+    return {name for name in names if isinstance(name, str) and _SHARD_NAME.fullmatch(name)}
+
+
 def _plan(
     pairs: Sequence[tuple[str, Clip]], work: Path, shard_size: int, common: Mapping[str, Any]
 ) -> list[ShardTask]:
@@ -208,7 +221,7 @@ def _plan(
 
 def _clear(work: Path, tasks: Sequence[ShardTask]) -> None:
     """Remove what an attempt with other clips or options left, and files that were being written."""
-    expected = {path.name for task in tasks for path in (task.shard_path, task.record_path)}
+    expected = {REPLACED, *(path.name for task in tasks for path in (task.shard_path, task.record_path))}
     for path in work.iterdir():
         if path.name not in expected:
             path.unlink()
@@ -227,12 +240,13 @@ def _run(tasks: Sequence[ShardTask], out: Path, runner: Runner, on_clips: OnClip
 
 
 def _publish(manifest: Manifest, work: Path, out: Path) -> None:
-    # The manifest goes first: what it lists is about to change.
-    (out / MANIFEST).unlink(missing_ok=True)
+    # The manifest goes first: what it lists is about to change. It is kept until all is done, since nothing
+    # else tells the shards that it replaces from files of the user's.
+    if (out / MANIFEST).exists():
+        (out / MANIFEST).replace(work / REPLACED)
     names = {shard.name for shard in manifest.shards}
-    for path in out.iterdir():
-        if _OURS.fullmatch(path.name) and path.name not in names:
-            path.unlink()
+    for name in _shard_names(work / REPLACED) - names:
+        (out / name).unlink(missing_ok=True)
     for name in sorted(names):
         if (work / name).exists():
             (work / name).replace(out / name)

@@ -23,7 +23,6 @@ from langpose_dist.skeleton import H36M17
 NUM_VERTICES = 6890
 NUM_JOINTS = 52
 NUM_POSE_FEATURES = (NUM_JOINTS - 1) * 9
-MAX_BETAS = 16
 
 FRAMES_AT_ONCE = 512
 """Fixed, as sums of another shape may be rounded otherwise."""
@@ -229,6 +228,11 @@ class KeypointBody:
         self._points = _product(folding, model.template[touched])
         self._shape = _fold(folding, model.shape_directions[touched])
         self._pose = _fold(folding, model.pose_directions[touched]).reshape(-1, NUM_POSE_FEATURES)
+
+    @property
+    def num_betas(self) -> int:
+        """Shape directions of the body."""
+        return self._shape.shape[-1]
 
     def keypoints(
         self,

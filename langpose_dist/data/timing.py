@@ -79,6 +79,8 @@ def to_frames(start: float, end: float, fps: float, num_frames: int) -> tuple[in
     """
     if not (np.isfinite(start) and np.isfinite(end) and start <= end):
         return None
+    if end < 0 or (end == 0 and start < 0):
+        return None
     first = max(round(start * fps), 0)
     stop = min(max(round(end * fps), first + 1), num_frames)
     return (first, stop) if first < stop else None

@@ -204,6 +204,29 @@ def test_a_complete_folder_is_replaced_only_on_request(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path / "out")) == ["manifest.json", "train-000000.tar", "train-000001.tar"]
 
 
+def test_only_what_the_old_manifest_lists_is_replaced(tmp_path: Path) -> None:
+    build(PAIRS, tmp_path)
+    (tmp_path / "backup-202401.tar").write_text("mine")
+    (tmp_path / "train-000009.tar").write_text("mine")
+    build(PAIRS[:2], tmp_path, overwrite=True)
+    assert sorted(contents(tmp_path)) == [
+        "backup-202401.tar",
+        "manifest.json",
+        "train-000000.tar",
+        "train-000009.tar",
+    ]
+
+
+def test_a_build_killed_while_it_replaced_another_leaves_nothing_of_it(tmp_path: Path) -> None:
+    build(PAIRS, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        build(PAIRS[:2], tmp_path, overwrite=True, on_clips=interrupt_after(2))
+    (tmp_path / "manifest.json").rename(tmp_path / WORK / "replaced.json")
+    build(PAIRS[:2], tmp_path)
+    assert sorted(contents(tmp_path)) == ["manifest.json", "train-000000.tar"]
+    assert not (tmp_path / WORK).exists()
+
+
 def test_foreign_folders_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(DataError, match="not empty and holds no data of this package"):

@@ -2,19 +2,22 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from langpose_dist.data.sample import DataError
-from langpose_dist.data.synthesis.corpus import synthesize, write_sequence
+from langpose_dist.data.synthesis.corpus import rest_joints_of, synthesize, write_sequence
 from langpose_dist.data.synthesis.figure import JOINTS, pose_joints, rest_joints
 from langpose_dist.data.synthesis.motion import SOLE
 from langpose_dist.data.synthesis.recordings import SUBJECTS, SUBSETS, Recording, recordings
 
 HOURS, SEED = 0.02, 3
+
+
+def unshaped(gender: str, betas: np.ndarray) -> np.ndarray:
+    return rest_joints()
 
 
 @pytest.fixture(scope="module")
@@ -96,12 +99,12 @@ def test_splits_go_by_subject_and_some_recordings_have_no_annotation() -> None:
     split_of: dict[tuple[str, str], set[str]] = {}
     kinds: Counter[str] = Counter()
     for number in range(400):
-        recording = Recording(0, number)
+        recording = Recording(0, number, unshaped)
         name = "none" if recording.babel is None else recording.babel[0]
         kinds[name] += 1
-        if recording.babel is not None:
-            key = (recording.subset, recording.subject)
-            split_of.setdefault(key, set()).add(name.removeprefix("extra_"))
+        # What has no annotation is trained on.
+        split = "train" if name == "none" else name.removeprefix("extra_")
+        split_of.setdefault((recording.subset, recording.subject), set()).add(split)
     assert len(split_of) == len(SUBSETS) * SUBJECTS
     assert all(len(splits) == 1 for splits in split_of.values())
     assert 0.06 < (kinds["val"] + kinds["extra_val"]) / 400 < 0.14
@@ -111,7 +114,7 @@ def test_splits_go_by_subject_and_some_recordings_have_no_annotation() -> None:
 def test_raw_labels_vary_where_processed_ones_do_not() -> None:
     raw: dict[str, set[str]] = {}
     for number in range(120):
-        found = Recording(0, number).babel
+        found = Recording(0, number, unshaped).babel
         if found is not None and found[0] == "train":
             for label in found[1]["seq_ann"]["labels"]:
                 raw.setdefault(label["proc_label"], set()).add(label["raw_label"])
@@ -121,15 +124,16 @@ def test_raw_labels_vary_where_processed_ones_do_not() -> None:
 def test_a_seed_gives_the_same_bytes_and_another_gives_others(corpus: Path, tmp_path: Path) -> None:
     synthesize(tmp_path / "again", hours=HOURS, seed=SEED)
     assert contents(tmp_path / "again") == contents(corpus)
-    other = next(recordings(HOURS, SEED + 1))
-    assert not np.array_equal(other.betas, next(recordings(HOURS, SEED)).betas)
+    other = next(recordings(HOURS, SEED + 1, unshaped))
+    assert not np.array_equal(other.betas, next(recordings(HOURS, SEED, unshaped)).betas)
 
 
 def test_a_recording_does_not_depend_on_the_others(corpus: Path, tmp_path: Path) -> None:
+    rest = rest_joints_of(corpus / "smplh")
     for number in (4, 1):
-        path = write_sequence(tmp_path, Recording(SEED, number))
+        path = write_sequence(tmp_path, Recording(SEED, number, rest))
         assert path.read_bytes() == (corpus / "amass" / path.relative_to(tmp_path)).read_bytes()
-    few, many = list(recordings(HOURS / 3, SEED)), list(recordings(HOURS, SEED))
+    few, many = list(recordings(HOURS / 3, SEED, rest)), list(recordings(HOURS, SEED, rest))
     assert [item.path for item in many[: len(few)]] == [item.path for item in few]
     assert sum(item.duration for item in many) >= HOURS * 3600 > sum(item.duration for item in many[:-1])
 
@@ -137,12 +141,15 @@ def test_a_recording_does_not_depend_on_the_others(corpus: Path, tmp_path: Path)
 def test_an_interrupted_run_continues_and_ends_alike(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
 
-    def killed(items: Sequence[Recording]) -> Iterable[Recording]:
-        yield from items[:3]
-        raise KeyboardInterrupt
+    done: list[float] = []
+
+    def interrupt(seconds: float) -> None:
+        done.append(seconds)
+        if len(done) == 3:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        synthesize(out, hours=HOURS, seed=SEED, progress=killed)
+        synthesize(out, hours=HOURS, seed=SEED, on_seconds=interrupt)
     assert json.loads((out / "synthesis.json").read_bytes())["complete"] is False
     written = sorted((out / "amass").rglob("*.npz"))
     assert len(written) == 3

@@ -46,5 +46,8 @@ def test_spans_in_seconds_become_frames() -> None:
     assert to_frames(1.0, 1.001, 30.0, 100) == (30, 31)  # at least a frame
     assert to_frames(4.0, 5.0, 30.0, 100) is None
     assert to_frames(2.0, 1.0, 30.0, 100) is None
+    assert to_frames(-2.0, -1.0, 30.0, 100) is None
+    assert to_frames(-1.0, 0.0, 30.0, 100) is None
+    assert to_frames(0.0, 0.0, 30.0, 100) == (0, 1)
     assert to_frames(float("nan"), 1.0, 30.0, 100) is None
     assert to_frames(0.0, float("inf"), 30.0, 100) is None

@@ -210,6 +210,8 @@ def _command(
     genders = body.facts["genders"]
     if not {"male", "female"} <= set(genders):
         options += ["--gender", next(name for name in ("neutral", "female", "male") if name in genders)]
+    if is_synthetic:
+        options += ["--dataset", "synthetic"]
     name = "synthetic" if is_synthetic else "amass"
     return build_command("amass", root, *options, out=name), (problems, advice)
 

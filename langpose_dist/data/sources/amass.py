@@ -11,9 +11,11 @@ from typing import Any, Literal
 import numpy as np
 
 from langpose_dist.data.clip import Found, SharedFileError
+from langpose_dist.data.files import list_files
 from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError, Sample, Span, make_key
 from langpose_dist.data.smplh import (
+    REMEDY,
     KeypointBody,
     check_joint_order,
     find_body_models,
@@ -28,6 +30,9 @@ from langpose_dist.data.timing import frame_places, to_frames
 
 Gender = Literal["file", "neutral", "male", "female"]
 """Whose body a motion is given: that of its own file, or one for all."""
+
+NUM_BETAS = 16
+"""Shape parameters of AMASS's people."""
 
 DURATION_TOLERANCE = 0.5
 """Seconds. The official files agree with BABEL within 0.25 s (public code that reads all of them asserts
@@ -78,6 +83,7 @@ class AmassClip:
     gender: Gender
     unlabelled: Literal["keep", "skip"]
     fps: float
+    dataset: str
 
     def load(self) -> Sample:
         """Read the file and move a body by it.
@@ -107,7 +113,7 @@ class AmassClip:
         if not np.isfinite(poses_3d).all():
             raise DataError("NaN or infinity: positions beyond float32")
         meta: dict[str, Any] = {
-            "dataset": "amass",
+            "dataset": self.dataset,
             "subset": self.motion.subset,
             "subject": self.motion.subject,
             "source": self.source,
@@ -173,6 +179,7 @@ def find_clips(
     folder: Path,
     *,
     fps: float,
+    dataset: str = "amass",
     babel: Path | None,
     smplh: Path,
     regressor: Path,
@@ -186,6 +193,7 @@ def find_clips(
         folder: Searched to any depth for ``SUBSET/SUBJECT/NAME_poses.npz`` or ``..._stageii.npz``. The files
             of body shapes beside them are ignored.
         fps: Frame rate that the clips will have.
+        dataset: Name of the data set in each clip.
         babel: Folder of BABEL's json files; ``None`` for motions without labels.
         smplh: Folder of the SMPL+H body models.
         regressor: 17 x 6890 matrix from vertices to the common skeleton.
@@ -205,7 +213,7 @@ def find_clips(
         raise DataError("motions without a label cannot be skipped without BABEL; name its folder")
     if not folder.is_dir():
         raise DataError(f"input folder {folder} does not exist or is not a folder")
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = list_files(folder)
     paths = [path for path in files if path.suffix.lower() == ".npz" and not _SHAPE.fullmatch(path.name)]
     if not paths:
         raise DataError(f"input folder {folder} has no motion (.npz) file; unpack AMASS's SMPL+H G there")
@@ -229,7 +237,20 @@ def find_clips(
         words = {name: to_words(value) for name, value in fields.items()}
         split = annotation.split if annotation is not None else None
         clips.append(
-            AmassClip(path, source, key, words, split, motion, annotation, bodies, gender, unlabelled, fps)
+            AmassClip(
+                path=path,
+                source=source,
+                key=key,
+                fields=words,
+                split=split,
+                motion=motion,
+                annotation=annotation,
+                bodies=bodies,
+                gender=gender,
+                unlabelled=unlabelled,
+                fps=fps,
+                dataset=dataset,
+            )
         )
     clips.sort(key=lambda clip: clip.source)
     return Found(tuple(clips), tuple(skipped), len(files) - len(paths))
@@ -260,7 +281,7 @@ def _name_motions(
             skipped.append(Skipped(source=source, reason=f"name gives no key: {error}"))
             continue
         if key in sources:
-            skipped.append(Skipped(source=source, reason=f"duplicate clip: same motion as {sources[key]}"))
+            skipped.append(Skipped(source=source, reason=f"duplicate clip: same key as {sources[key]}"))
             continue
         sources[key] = source
         motions[motion] = (path, source, key)
@@ -316,5 +337,9 @@ def _find_bodies(smplh: Path, regressor: Path, gender: Gender) -> dict[str, Body
         if gender in ("file", name)
     }
     for files in bodies.values():
-        load_body(files)
+        if (found := load_body(files).num_betas) < NUM_BETAS:
+            raise DataError(
+                f"{files.model} has {found} shape directions, AMASS's motions are made for {NUM_BETAS}; "
+                f"{REMEDY}"
+            )
     return bodies

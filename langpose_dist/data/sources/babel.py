@@ -113,8 +113,8 @@ def load_annotations(folder: Path, field: LabelField) -> tuple[tuple[Annotation,
 
     Returns:
         Annotations in the order of ``FILES`` and, within a file, of the numbers; and what cannot be used,
-        each with its reason: malformed entries, labels whose times are missing, not in order or beyond the
-        motion.
+        each with its reason: malformed entries, whose motions keep their split but get no labels; labels
+        whose times are missing, not in order or beyond the motion.
 
     Raises:
         DataError: If there is no such file, or one is not a json object.
@@ -135,13 +135,21 @@ def load_annotations(folder: Path, field: LabelField) -> tuple[tuple[Annotation,
                 where = ".".join(str(part) for part in first["loc"]) or "motion"
                 reason = f"malformed annotation: {where}: {first['msg']}"
                 skipped.append(Skipped(source=source, reason=reason))
-                continue
+                motion = _without_labels(content)
+                if motion is None:
+                    continue
             annotation, untimed = _to_annotation(path.stem, sid, motion, field)
             annotations.append(annotation)
             skipped += [
                 Skipped(source=source, reason=f"label without usable times: {text}") for text in untimed
             ]
     return tuple(annotations), tuple(skipped)
+
+
+def _without_labels(content: object) -> _Motion | None:
+    """The motion of a malformed annotation, whose split it keeps: it may be held out."""
+    path = content.get("feat_p") if isinstance(content, dict) else None
+    return _Motion(feat_p=path) if isinstance(path, str) else None
 
 
 def _read(path: Path) -> dict[str, object]:

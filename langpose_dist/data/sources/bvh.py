@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from langpose_dist.data.bvh import BvhError, joint_positions, read_bvh
 from langpose_dist.data.clip import Found
+from langpose_dist.data.files import list_files
 from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError, Sample, Span, make_key
 from langpose_dist.data.splits import to_words
@@ -180,7 +181,7 @@ def find_clips(folder: Path, skeleton: BvhSkeleton, *, label: str, fps: float) -
     template = check_label(label, skeleton)
     if not folder.is_dir():
         raise DataError(f"input folder {folder} does not exist or is not a folder")
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = list_files(folder)
     paths = [path for path in files if path.suffix.lower() == ".bvh"]
     if not paths:
         raise DataError(f"input folder {folder} has no .bvh file ({len(files)} files of other endings)")

@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from langpose_dist.data.clip import Found
+from langpose_dist.data.files import list_files
 from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.pickles import load_pickle
 from langpose_dist.data.sample import DataError, Sample, make_key
@@ -129,7 +130,7 @@ def find_clips(
     folder = folder.resolve()
     if not folder.is_dir():
         raise DataError(f"input folder {folder} does not exist or is not a folder")
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = list_files(folder)
     paths = [path for path in files if path.suffix == ".pkl"]
     roots = {path.parents[2] for path in paths if len(path.parents) > 2 and path.parent.name in SPLITS}
     if not roots:

@@ -5,23 +5,26 @@
 knowing. An interrupted run continues: files are written under another name and renamed when whole.
 """
 
+import contextlib
 import functools
 import json
 import os
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from jaxtyping import Float64
 
 from langpose_dist import __version__
+from langpose_dist.data.files import code_revision
 from langpose_dist.data.sample import DataError
 from langpose_dist.data.smplh import BodyModel, find_body_models, load_body_model
-from langpose_dist.data.synthesis.body import write_body_models, write_regressor
-from langpose_dist.data.synthesis.recordings import FILES, Recording, check_request, recordings
+from langpose_dist.data.synthesis.body import REGRESSOR, write_body_models, write_regressor
+from langpose_dist.data.synthesis.recordings import FILES, Recording, RestJoints, check_request, recordings
 
 RECORD = "synthesis.json"
 """Lies in the folder from the beginning: what is made there, and whether it is complete."""
@@ -29,7 +32,8 @@ RECORD = "synthesis.json"
 AMASS, BABEL, SMPLH = "amass", "babel", "smplh"
 """Folders of the motions, of the annotations and of the body models."""
 
-REGRESSOR = "J_regressor_h36m_correct.npy"
+LOCK = ".synthesis.lock"
+"""Held by the process that writes."""
 
 _PARTIAL = ".partial"
 
@@ -57,14 +61,47 @@ def synthesize(
         DataError: If the folder holds something else, or the hours or seed make no sense.
     """
     check_request(hours, seed)
-    record: dict[str, Any] = {"seed": seed, "hours": hours, "tool_version": __version__, "complete": False}
+    record: dict[str, Any] = {
+        "seed": seed,
+        "hours": hours,
+        "tool_version": __version__,
+        "code_revision": code_revision(),
+        "complete": False,
+    }
+    with _locked(out):
+        return _write(out, record, on_seconds)
+
+
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out} is a file; choose a folder")
+    lock = FileLock(out / LOCK, timeout=0)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with lock:
+            try:
+                yield
+            finally:
+                (out / LOCK).unlink(missing_ok=True)
+    except Timeout:
+        raise DataError(f"{out} is being written by another process; wait for it or choose another") from None
+    except OSError as error:
+        raise DataError(
+            f"{out} cannot be written: {error.strerror or error}; make room or choose another"
+        ) from None
+
+
+def _write(out: Path, record: dict[str, Any], on_seconds: Callable[[float], Any]) -> dict[str, Any]:
+    hours, seed = record["hours"], record["seed"]
     _claim(out, record)
     for left in out.rglob("*" + _PARTIAL):
         shutil.rmtree(left) if left.is_dir() else left.unlink()
-    bodies = _write_bodies(out)
+    _write_bodies(out)
+    rest = rest_joints_of(out / SMPLH)
     annotations: dict[str, dict[str, Any]] = {name: {} for name in FILES}
     num_recordings, num_frames, seconds = 0, 0, 0.0
-    for recording in recordings(hours, seed, functools.partial(_rest_joints, bodies)):
+    for recording in recordings(hours, seed, rest):
         write_sequence(out / AMASS, recording)
         on_seconds(recording.duration)
         num_recordings += 1
@@ -86,24 +123,30 @@ def synthesize(
     return record
 
 
-def _write_bodies(out: Path) -> dict[str, BodyModel]:
-    """Body models by gender, and the regressor beside them."""
+def rest_joints_of(smplh: Path) -> RestJoints:
+    """Rest joints by gender and shape of the bodies in a folder, so that the feet of all meet the floor."""
+    bodies = {gender: load_body_model(path) for gender, path in find_body_models(smplh).items()}
+    return functools.partial(_rest_joints, bodies)
+
+
+def _write_bodies(out: Path) -> None:
+    """The body models, and the regressor beside them."""
     if not (out / SMPLH).exists():
         partial = out / (SMPLH + _PARTIAL)
         write_body_models(partial)
         (partial / SMPLH).replace(out / SMPLH)
         partial.rmdir()
     if not (out / REGRESSOR).exists():
-        partial = out / REGRESSOR.replace(".npy", f"{_PARTIAL}.npy")
-        write_regressor(partial)
-        partial.replace(out / REGRESSOR)
-    return {gender: load_body_model(path) for gender, path in find_body_models(out / SMPLH).items()}
+        partial = out / (SMPLH + _PARTIAL)
+        partial.mkdir()
+        write_regressor(partial / REGRESSOR)
+        (partial / REGRESSOR).replace(out / REGRESSOR)
+        partial.rmdir()
 
 
 def _rest_joints(
     bodies: dict[str, BodyModel], gender: str, betas: Float64[np.ndarray, "16"]
 ) -> Float64[np.ndarray, "52 3"]:
-    """Joints of a shaped body, so that the feet of every shape meet the floor."""
     return _joint_directions(bodies[gender]) @ np.append(betas, 1.0)
 
 
@@ -143,21 +186,20 @@ def write_sequence(folder: Path, recording: Recording) -> Path:
 
 def _claim(out: Path, record: dict[str, Any]) -> None:
     """Mark the folder as this corpus, or refuse it."""
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{out} is a file; choose a folder")
     path = out / RECORD
     if path.is_file():
         try:
             found = json.loads(path.read_bytes())
-            same = all(found[key] == record[key] for key in ("seed", "hours", "tool_version"))
+            same = all(found[key] == record[key] for key in ("seed", "hours", "code_revision"))
         except (ValueError, KeyError, TypeError):
             raise DataError(f"{path} is damaged; delete the folder or choose another") from None
         if not same:
             raise DataError(
                 f"{out} holds a corpus of seed {found['seed']}, {found['hours']} hours, version "
-                f"{found['tool_version']}; choose another folder, or delete it"
+                f"{found['tool_version']} ({found['code_revision'][:8]}), not of this request and version; "
+                "choose another folder, or delete it"
             )
-    elif out.is_dir() and any(item.name != RECORD + _PARTIAL for item in out.iterdir()):
+    elif out.is_dir() and any(item.name not in (LOCK, RECORD + _PARTIAL) for item in out.iterdir()):
         raise DataError(f"{out} is not empty and holds no {RECORD}; choose a new folder")
     _write_json(path, record)
 

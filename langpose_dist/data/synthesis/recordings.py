@@ -13,7 +13,6 @@ import numpy as np
 from jaxtyping import Float64
 
 from langpose_dist.data.sample import DataError
-from langpose_dist.data.synthesis.figure import rest_joints
 from langpose_dist.data.synthesis.motion import Person
 from langpose_dist.data.synthesis.sequence import MAX_ACTIONS, Segment, Sequence, draw_actions, perform
 
@@ -35,18 +34,13 @@ RestJoints = Callable[[str, Float64[np.ndarray, "16"]], Float64[np.ndarray, "52 
 _UNLABELLED, _EXTRA = 0.07, 0.12  # shares of the recordings
 
 
-def unshaped(gender: str, betas: Float64[np.ndarray, "16"]) -> Float64[np.ndarray, "52 3"]:
-    """The figure's joints, whatever the shape."""
-    return rest_joints()
-
-
 @dataclass(frozen=True)
 class Recording:
     """One motion file and what BABEL says of it."""
 
     seed: int
     number: int
-    rest: RestJoints = unshaped
+    rest: RestJoints
     """With the body model's joints the feet of every shape meet the floor."""
 
     @cached_property
@@ -135,14 +129,15 @@ class Recording:
         """The file of BABEL that it is in and its entry there; ``None`` if it was not annotated."""
         rng = _generator(self.seed, 3, self.number)
         fate = rng.random()
-        if fate < _UNLABELLED:
-            return None
         subset, subject = self._place
         split = "train"
         if subject == SUBJECTS - 1:
             split = "val"
         elif subject == SUBJECTS - 2 and subset % 2 == 0:
             split = "test"
+        # What BABEL does not know is trained on: never a person who is held out.
+        if split == "train" and fate < _UNLABELLED:
+            return None
         entry: dict[str, Any] = {
             "babel_sid": self.number,
             "url": f"synthetic:{self.number:06d}.mp4",
@@ -195,7 +190,7 @@ def check_request(hours: float, seed: int) -> None:
         raise DataError(f"seed {seed} must not be below 0")
 
 
-def recordings(hours: float, seed: int, rest: RestJoints = unshaped) -> Iterator[Recording]:
+def recordings(hours: float, seed: int, rest: RestJoints) -> Iterator[Recording]:
     """The recordings of a corpus of at least so many hours."""
     left, number = hours * 3600.0, 0
     while left > 0:

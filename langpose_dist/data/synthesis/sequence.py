@@ -102,19 +102,6 @@ class Sequence:
         return solve(self.channels(t), self.person)
 
 
-def draw_sequence(rng: np.random.Generator, rest: Float64[np.ndarray, "52 3"], num_actions: int) -> Sequence:
-    """A person with this skeleton does some actions one after the other.
-
-    Args:
-        rng: Decides everything.
-        rest: The person's joints at rest, metres.
-        num_actions: 1 to ``MAX_ACTIONS``; one more where the person must get up at the end.
-    """
-    person = Person.draw(rng, rest)
-    actions = draw_actions(rng, num_actions)
-    return perform(person, actions, rng)
-
-
 def draw_actions(rng: np.random.Generator, num_actions: int) -> tuple[Action, ...]:
     """Actions each of which begins in the posture that the one before ends in."""
     posture: Posture = "standing"
