@@ -44,6 +44,17 @@ def test_the_builder_reads_what_was_synthesized(
     assert main(["data", "verify", str(tmp_path / "shards")]) == 0
 
 
+@pytest.mark.dist
+def test_workers_with_other_threads_give_the_same_bytes(corpus: Path, tmp_path: Path) -> None:
+    assert build(corpus, tmp_path / "here", "--shard-size", "1") == 0
+    assert build(corpus, tmp_path / "on_ray", "--shard-size", "1", "--workers", "2") == 0
+    here, on_ray = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("here", "on_ray")
+    )
+    assert len(here) > 3
+    assert here == on_ray
+
+
 def test_the_people_in_the_shards_stand_on_the_floor(corpus: Path, tmp_path: Path) -> None:
     assert build(corpus, tmp_path) == 0
     manifest = Manifest.load(tmp_path)
