@@ -105,11 +105,23 @@ def seconds_of(function: Callable[[], object], device: torch.device) -> float:
     return before.elapsed_time(after) / 1000
 
 
+_SLOW_PRODUCT = 0.1
+"""Seconds of a matrix product from which on no larger one is tried."""
+
+
 def measure_matrix_peak(device: torch.device, precision: str) -> float:
-    """TFLOP/s of one large matrix product, the best of ten."""
-    size = 8192 if device.type == "cuda" else 2048
-    a, b = (torch.randn(size, size, device=device, dtype=_DTYPES[precision]) for _ in range(2))
-    torch.matmul(a, b)
+    """TFLOP/s of one large matrix product, the best of ten.
+
+    As large as suits the device, and smaller where it is slow: bfloat16 on a processor without units for it
+    would take minutes.
+    """
+    size, largest = 512, 8192 if device.type == "cuda" else 2048
+    while True:
+        a, b = (torch.randn(size, size, device=device, dtype=_DTYPES[precision]) for _ in range(2))
+        torch.matmul(a, b)
+        if size == largest or seconds_of(lambda a=a, b=b: torch.matmul(a, b), device) > _SLOW_PRODUCT:
+            break
+        size *= 2
     return 2 * size**3 / min(seconds_of(lambda: torch.matmul(a, b), device) for _ in range(10)) / 1e12
 
 
