@@ -26,7 +26,8 @@ Count = Annotated[int, Field(ge=1)]
 Range = tuple[float, float]
 
 _CIRCUMSTANCE = re.compile(
-    r"output|tracking\..*|data\.(path|cache_dir|num_workers)|train\.(device|num_threads|keep_checkpoints|\w+_every)"
+    r"output|tracking\..*|data\.(path|cache_dir|num_workers|verify)"
+    r"|train\.(device|num_threads|keep_checkpoints|best_metric|offload|hang_timeout|start_timeout|stop_grace|\w+_every)"
 )
 _SCIENTIFIC = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
 
@@ -95,6 +96,8 @@ class DataConfig(_Section):
     """Loader processes per rank; 0 reads in the training process."""
     cache_dir: str | None = None
     """Where shards of a remote path are kept on this node; default: the user's cache folder."""
+    verify: bool = True
+    """Check every shard against its hash before training starts, once per node."""
     flip_probability: Fraction = 0.5
     """Share of windows that are mirrored, with left and right exchanged in their labels."""
 
@@ -292,7 +295,9 @@ class TrainConfig(_Section):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of activations; weights stay float32. auto: bfloat16 on a GPU that has it."""
     zero_stage: Literal[0, 1, 2, 3] = 0
-    """DeepSpeed ZeRO stage."""
+    """DeepSpeed ZeRO stage: what ranks share out. 1: optimizer state, 2: gradients too, 3: weights too."""
+    offload: Literal["none", "optimizer", "parameters"] = "none"
+    """Keep in the host's memory: the optimizer's state (stages 1 to 3), or the weights too (stage 3)."""
     num_threads: Count | None = None
     """CPU threads per rank; default: the machine's cores over its ranks."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -304,7 +309,22 @@ class TrainConfig(_Section):
     checkpoint_every: Count = 1000
     """Steps between two checkpoints; one is always written at the end."""
     keep_checkpoints: Count = 3
-    """Newest checkpoints that are kept."""
+    """Newest checkpoints that are kept; the best one is kept besides."""
+    best_metric: str | None = None
+    """Metric that chooses the best checkpoint; default: mpjpe_mm of the last evaluation condition."""
+    start_timeout: Positive = 300.0
+    """Seconds that ranks wait for each other at the start."""
+    hang_timeout: Positive = 600.0
+    """Seconds without progress of a rank after which the run is ended, naming the rank."""
+    stop_grace: Positive = 20.0
+    """Seconds from a request to stop until a rank that cannot save leaves without saving."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        lowest = {"none": 0, "optimizer": 1, "parameters": 3}[self.offload]
+        if self.zero_stage < lowest:
+            raise ValueError(f"offload={self.offload} needs zero_stage={lowest} or higher")
+        return self
 
 
 class EvaluationConfig(_Section):
@@ -357,8 +377,21 @@ class RunConfig(_Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     tracking: TrackingConfig = TrackingConfig()
 
+    @property
+    def best_metric(self) -> str | None:
+        """Full name of the metric that chooses the best checkpoint; ``None`` where nothing is evaluated."""
+        conditions = self.evaluation.conditions
+        name = self.train.best_metric or (f"{conditions[-1]}/mpjpe_mm" if conditions else None)
+        return name and f"{self.data.validation_split}/{name}"
+
     @model_validator(mode="after")
     def _check(self) -> Self:
+        chosen = self.train.best_metric
+        if chosen is not None and chosen.partition("/")[0] not in self.evaluation.conditions:
+            raise ValueError(
+                f"train.best_metric={chosen} must be CONDITION/METRIC with a condition of "
+                f"evaluation.conditions={list(self.evaluation.conditions)}, such as masked/mpjpe_mm"
+            )
         if self.masking.time_window_frames[1] > self.window.num_frames:
             raise ValueError(
                 f"masking.time_window_frames={self.masking.time_window_frames} must not exceed "
@@ -395,17 +428,30 @@ class RunConfig(_Section):
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def load_config(path: Path | str | None, overrides: Iterable[str] = ()) -> RunConfig:
-    """Read a YAML file, apply ``key.sub=value`` overrides and check the result.
+def load_config(files: Path | str | Sequence[Path | str] | None, overrides: Iterable[str] = ()) -> RunConfig:
+    """Read YAML files, apply ``key.sub=value`` overrides and check the result.
 
     Args:
-        path: YAML file, or ``None`` for the defaults.
+        files: One YAML file, or several of which a later one overrides the earlier; ``None``: defaults.
         overrides: ``key.sub=value``; the value is read as YAML.
 
     Raises:
         ConfigError: With one line that says what is wrong and what would be right.
     """
-    return override_config(_read_yaml(Path(path)) if path is not None else {}, overrides)
+    content: dict[str, Any] = {}
+    for file in [files] if isinstance(files, Path | str) else files or ():
+        content = _merge(content, _read_yaml(Path(file)))
+    return override_config(content, overrides)
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections are merged key by key, values replaced."""
+    merged = dict(below)
+    for key, value in above.items():
+        before = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(before, Mapping)
+        merged[key] = _merge(before, value) if both else value  # pyright: ignore[reportArgumentType]
+    return merged
 
 
 def override_config(content: Mapping[str, Any], overrides: Iterable[str]) -> RunConfig:

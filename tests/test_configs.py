@@ -9,7 +9,7 @@ import yaml
 from langpose_dist.config import RunConfig, load_config
 
 ROOT = Path(__file__).parents[1]
-FILES = sorted((ROOT / "configs" / "pretrain").glob("*.yaml"))
+FILES = sorted((ROOT / "configs").glob("*/*.yaml"))
 
 
 def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -18,7 +18,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     summary = commands.add_parser(
         "summary", help="parameters and FLOPs of each part, counted without allocating the model"
     )
-    summary.add_argument("--config", metavar="FILE", help="YAML file; default: the paper's model")
+    summary.add_argument(
+        "--config", metavar="FILE", action="append", help="YAML file or files; default: the paper's model"
+    )
     summary.add_argument(
         "overrides", nargs="*", metavar="key=value", help="overrides, for example model.depth=3"
     )
