@@ -6,9 +6,13 @@ padded. The position is the loader's whole state and means the same for any numb
 any batch size.
 """
 
+import logging
+import signal
+import threading
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,6 +23,12 @@ from langpose_dist.config import UserError
 from langpose_dist.data.dataset import Request, WindowDataset
 from langpose_dist.data.draws import EVALUATION_EPOCH, Draw, generator
 from langpose_dist.data.streaming import StreamingWindows
+from langpose_dist.data.worker import belong_to_parent
+
+_logger = logging.getLogger(__name__)
+
+_MAX_LOSSES = 3
+"""Times that a killed worker is replaced before a batch comes."""
 
 
 @lru_cache(maxsize=2)
@@ -131,6 +141,33 @@ def stream_batches(
 def _read(
     dataset: Dataset[Any], requests: Iterable[list[Request]] | None, *, num_workers: int, pin_memory: bool
 ) -> Generator[WindowBatch, None, None]:
+    """Batches, with new workers where one was killed: what it was asked for is asked again."""
+    num_read = losses = 0
+    while True:
+        left = None if requests is None else islice(requests, num_read, None)
+        batches = _worker_batches(dataset, left, num_workers=num_workers, pin_memory=pin_memory)
+        try:
+            for batch in batches:
+                num_read, losses = num_read + 1, 0
+                yield batch
+            return
+        except _WorkerLost as lost:
+            losses += 1
+            if losses > _MAX_LOSSES:
+                raise UserError(
+                    f"{lost}, {losses} times without a batch in between; is there memory enough? "
+                    "set data.num_workers=0 to read in the training process"
+                ) from None
+            _logger.warning("%s; its work is given to a new one", lost)
+
+
+class _WorkerLost(Exception):
+    """A loader process ended."""
+
+
+def _worker_batches(
+    dataset: Dataset[Any], requests: Iterable[list[Request]] | None, *, num_workers: int, pin_memory: bool
+) -> Generator[WindowBatch, None, None]:
     # Without a batch size of its own every item is a whole batch: batches cross the process boundary, not
     # windows, since the crossing is what costs.
     batches: Iterable[WindowBatch | UserError] = DataLoader(
@@ -141,8 +178,23 @@ def _read(
         prefetch_factor=4 if num_workers else None,
         collate_fn=_as_it_is,
         pin_memory=pin_memory,
+        worker_init_fn=belong_to_parent,
     )
-    for batch in batches:
+    before = signal.getsignal(signal.SIGCHLD)
+    iterator = iter(batches)
+    if threading.current_thread() is threading.main_thread():
+        # torch raises an error wherever the process happens to be when a worker dies, be it in mid-step. It
+        # looks after its workers besides, whenever it waits for a batch.
+        signal.signal(signal.SIGCHLD, before if before is not None else signal.SIG_DFL)
+    while True:
+        try:
+            batch = next(iterator)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise _WorkerLost(str(error).splitlines()[0]) from None
         if isinstance(batch, UserError):
             raise batch
         yield batch

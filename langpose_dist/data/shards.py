@@ -174,6 +174,24 @@ class ShardReader:
             return Path(join(self._root, shard.name))
         return fetch_shard(join(self._root, shard.name), shard, self._cache_dir)
 
+    def check_size(self, shard_index: int) -> None:
+        """See that a shard is there and as long as the manifest says.
+
+        Raises:
+            DataError: If it is not.
+        """
+        self._file(shard_index)
+
+    def verify(self, shard_index: int) -> None:
+        """Read a shard whole and compare it with its hash; a remote one is fetched first.
+
+        Raises:
+            DataError: If it is missing, or not what the manifest says.
+        """
+        self._file(shard_index)
+        if hash_file(self.path(shard_index)) != self._shards[shard_index].sha256:
+            raise self._damaged(shard_index, "is damaged: its SHA-256 is not the manifest's")
+
     def close(self) -> None:
         """Close all files; the reader can still be used and opens them again."""
         while self._files:
