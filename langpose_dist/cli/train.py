@@ -2,16 +2,23 @@
 
 import argparse
 import json
-import re
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from langpose_dist.config import RunConfig, describe_keys, load_config
+from langpose_dist.environment import redact
+from langpose_dist.train.stop import EXIT_INTERRUPTED, STOP_FILE, Interrupted, StopRequest, say
 
 _EXAMPLES = """examples:
   langpose train --config configs/pretrain/small.yaml data.path=data/bandai output=runs/small
   deepspeed --num_gpus 2 launch/train.py --config configs/pretrain/small.yaml data.path=data/bandai
   langpose train --config configs/pretrain/small.yaml output=runs/small --resume
+
+Exit status: 0 finished; 75 asked to stop (SIGTERM, SIGINT, SIGUSR1, a file named stop in the run's folder,
+the launcher's end) with a checkpoint of where it was; 1 failed; 2 a mistake in what was asked for, all of
+them in one report. status.json in the run's folder says the same.
 
 keys, with their defaults:
 """
@@ -28,8 +35,24 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         + "\n".join(f"  {key}={default}\n      {text}" for key, default, text in describe_keys()),
     )
     add_config_arguments(parser)
+    resume = parser.add_mutually_exclusive_group()
+    resume.add_argument(
+        "--resume",
+        dest="resume",
+        action="store_const",
+        const="yes",
+        default="no",
+        help="go on from the newest whole checkpoint in the run's folder, on any number of ranks",
+    )
+    resume.add_argument(
+        "--resume-if-started",
+        dest="resume",
+        action="store_const",
+        const="if started",
+        help="go on if the folder holds a run, else start one; for jobs that are started again by themselves",
+    )
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the newest checkpoint in the run's folder"
+        "--strict", action="store_true", help="with --resume: refuse where the newest checkpoint is damaged"
     )
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
     # The deepspeed launcher passes it; the same number is in the environment.
@@ -39,7 +62,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """``--config FILE`` and overrides, the same on every command that takes a configuration."""
-    parser.add_argument("--config", metavar="FILE", help="YAML file with what differs from the defaults")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        action="append",
+        help="YAML file with what differs from the defaults; given again, the later file overrides",
+    )
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="override, such as loss.temperature=0.05"
     )
@@ -48,23 +76,32 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train; rank 0 reports."""
     config = load_config(arguments.config, arguments.overrides)
+    request = StopRequest(_stop_file(config), grace=config.train.stop_grace)
+    try:
+        return _run(arguments, config, request)
+    except Interrupted as stop:
+        if _is_main():
+            say(f"interrupted by {stop}")
+        return EXIT_INTERRUPTED
+    finally:
+        request.close()
 
+
+def _run(arguments: argparse.Namespace, config: RunConfig, request: StopRequest) -> int:
     from langpose_dist.train.guard import TrainingError
+    from langpose_dist.train.preflight import PreflightError
     from langpose_dist.train.run import train
 
     try:
-        result = train(config, _build_tracker(config), resume=arguments.resume)
-    except TrainingError as error:
-        print(f"langpose: error: {error}", file=sys.stderr)
-        return 1
-    except RuntimeError as error:
-        # Gloo's words where another rank ended first; that one has said why.
-        if not re.search(r"Connection (closed|reset) by peer", str(error)):
-            raise
-        print(
-            "langpose: error: another rank ended, so this one cannot go on; go on with --resume",
-            file=sys.stderr,
+        result = train(
+            config, build_tracker(config), resume=arguments.resume, strict=arguments.strict, request=request
         )
+    except PreflightError:
+        if _is_main():
+            raise
+        return 2  # rank 0 says the same
+    except TrainingError as error:
+        print(f"langpose: error: {redact(str(error))}", file=sys.stderr)
         return 1
     if result is not None and arguments.json:
         outcome = {"weights": str(result.weights), "registered": result.registered, **result.record}
@@ -82,7 +119,17 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _build_tracker(config: RunConfig):
+def _stop_file(config: RunConfig) -> Path | None:
+    """Rank 0 watches the run's folder for all."""
+    return Path(config.output) / STOP_FILE if _is_main() else None
+
+
+def _is_main() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def build_tracker(config: RunConfig):
+    """The tracker that a configuration asks for."""
     from langpose_dist.train.tracker import NullTracker
 
     if not config.tracking.enabled:

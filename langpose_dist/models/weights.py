@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 import langpose_dist
 from langpose_dist.config import RunConfig, UserError, build_config
@@ -18,21 +19,17 @@ FORMAT_VERSION = "1"
 """Of the header; raised when older readers could not use the file."""
 
 
-def save_weights(path: Path | str, model: LangPose, config: RunConfig, extra: Mapping[str, str]) -> None:
-    """Write a model so that ``load_langpose`` rebuilds it from the file alone.
-
-    The file appears under its name only when it is complete and on disk.
+def weights_header(model: LangPose, config: RunConfig, extra: Mapping[str, str]) -> dict[str, str]:
+    """What a weights file says of itself, so that ``load_langpose`` rebuilds the model from it alone.
 
     Args:
-        path: Target file; replaced if it exists.
-        model: Compiled or not; on any device.
+        model: The model.
         config: What it was built from.
-        extra: More header entries, such as the commit.
+        extra: More entries, such as the commit.
 
     Raises:
         ValueError: If ``extra`` has a key of the header itself.
     """
-    path = Path(path)
     header = {
         "langpose_format": FORMAT_VERSION,
         "langpose_dist": langpose_dist.__version__,
@@ -43,21 +40,39 @@ def save_weights(path: Path | str, model: LangPose, config: RunConfig, extra: Ma
         header["text_architecture"] = model.text_encoder.architecture()
     if taken := sorted(header.keys() & extra.keys()):
         raise ValueError(f"header entries {taken} are the file's own")
+    return {**header, **extra}
+
+
+def write_weights(path: Path | str, state: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
+    """Write weights; the file appears under its name only when it is complete and on disk.
+
+    Args:
+        path: Target file; replaced if it exists.
+        state: Weights by name; compiled or not, on any device.
+        header: From ``weights_header``.
+    """
+    path = Path(path)
     # torch.compile names what it wraps "_orig_mod".
-    state = {
-        key.replace("_orig_mod.", ""): value.detach().cpu().contiguous()
-        for key, value in model.state_dict().items()
-    }
+    state = {key.replace("_orig_mod.", ""): value.detach().cpu().contiguous() for key, value in state.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        save_file(state, partial, metadata={**header, **extra})
+        save_file(state, partial, metadata=dict(header))
         partial.chmod(0o644)  # a model is for others to read, too
         _flush(partial)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
     _flush(path.parent)
+
+
+def save_weights(path: Path | str, model: LangPose, config: RunConfig, extra: Mapping[str, str]) -> None:
+    """Write a whole model so that ``load_langpose`` rebuilds it from the file alone.
+
+    Raises:
+        ValueError: As ``weights_header``.
+    """
+    write_weights(path, model.state_dict(), weights_header(model, config, extra))
 
 
 def load_langpose(path: Path | str) -> tuple[LangPose, RunConfig]:

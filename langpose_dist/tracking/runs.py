@@ -47,6 +47,16 @@ class MLflowTracker:
         self._next_flush = 0.0
         self._has_warned = False
 
+    def check(self) -> None:
+        """See that the store answers and the model's name can be one.
+
+        Raises:
+            UserError: If not.
+        """
+        if self._config.register_as is not None:
+            check_name(self._config.register_as, self._config.alias)
+        connect(resolve_uri(self._config.uri), create=True)
+
     def start(
         self,
         *,
@@ -71,8 +81,7 @@ class MLflowTracker:
         Raises:
             UserError: If the store cannot be used, or the model's name or alias is none.
         """
-        if self._config.register_as is not None:
-            check_name(self._config.register_as, self._config.alias)
+        self.check()
         uri = resolve_uri(self._config.uri)
         client = connect(uri, create=True)
         environment = redact_values(environment)

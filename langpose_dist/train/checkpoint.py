@@ -1,129 +1,325 @@
-"""Writing and reading a run's checkpoints through the engine.
+"""A run's checkpoints on disk: published whole or not at all, verified before use, none lost to a crash.
 
-A checkpoint is a folder ``step-00001000`` of the engine's files and one ``state.json``. The file is
-written last: a folder without it is an interrupted write and is never read.
+A checkpoint is a folder ``step-00001000`` with three safetensors files and ``checkpoint.json``, which says
+where the run stands and gives size and SHA-256 of each file. It is written under another name, pushed to
+disk and renamed; then the file ``latest`` names it. Neither the number of ranks nor the ZeRO stage shows
+in it, so a run goes on from it on any number of ranks and with any stage.
 """
 
+import contextlib
+import errno
+import hashlib
 import json
 import os
-import pickle
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-import torch
-import torch.distributed as dist
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from langpose_dist.config import UserError
-from langpose_dist.train.processes import Processes
+from langpose_dist.models.weights import write_weights
+from langpose_dist.train.guard import TrainingError
+from langpose_dist.train.stop import say
 
-_STATE = "state.json"
-
-# What reading a file that is cut, overwritten or missing raises within the engine.
-_DAMAGE = (OSError, RuntimeError, ValueError, EOFError, KeyError, AssertionError, pickle.UnpicklingError)
+WEIGHTS, OPTIMIZER, RANDOM = "model.safetensors", "optimizer.safetensors", "random.safetensors"
+_STATE = "checkpoint.json"
+_FORMAT = 1
+_ASIDE = ".unfinished-"
+"""Beginning of the name of a checkpoint that is being written, or being removed."""
 
 
 @dataclass(frozen=True)
 class TrainState:
-    """Where a run stands; with the engine's files it is all that going on needs."""
+    """Where a run stands; with the files beside it, it is all that going on needs.
 
-    step: int
-    """Optimizer updates done."""
-    position: int
-    """Samples of the training stream that are used up."""
-    world_size: int
-    """Ranks that wrote the checkpoint."""
-    zero_stage: int
-    """How the optimizer state is sharded."""
-    data_fingerprint: str
-    """Of the data that the position counts in."""
-
-
-def save_checkpoint(engine: Any, folder: Path, state: TrainState, processes: Processes, *, keep: int) -> Path:
-    """Write a checkpoint and remove the oldest beyond ``keep``; all ranks call it.
-
-    Returns:
-        The checkpoint's folder.
+    The learning rate is a function of the step, and every draw of a function of the position: neither has
+    a state of its own.
     """
-    target = folder / f"step-{state.step:08d}"
-    engine.save_checkpoint(str(folder), tag=target.name, save_latest=False, exclude_frozen_parameters=True)
-    if processes.world_size > 1:
-        dist.barrier()
-    if processes.is_main:
-        partial = target / (_STATE + ".partial")
-        with partial.open("w", encoding="utf-8") as file:
-            json.dump(asdict(state), file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(target / _STATE)
-        for old, _ in find_checkpoints(folder)[:-keep]:
-            (old / _STATE).unlink()
-            shutil.rmtree(old)
+
+    step: int = 0
+    """Optimizer updates done."""
+    position: int = 0
+    """Samples of the training stream that are used up."""
+    data_fingerprint: str = ""
+    """Of the data that the position counts in."""
+    run_id: str | None = None
+    """Of the run in its tracking store."""
+    evaluated_step: int = 0
+    """Step of the last evaluation."""
+    best_step: int | None = None
+    """Step of the best evaluation."""
+    best_value: float | None = None
+    """Its metric."""
+    since_log: tuple[float, ...] = ()
+    """Sums of what is logged as averages, since the last log."""
+    steps_since_log: int = 0
+    """Steps in those sums."""
+    world_size: int = 1
+    """Ranks that wrote the checkpoint; for people."""
+    zero_stage: int = 0
+    """How they shared out the optimizer's state; for people."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Copies in this process's memory of all tensors that a checkpoint holds."""
+
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
+    optimizer: Mapping[str, Tensor] = field(default_factory=dict)
+    random: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class CheckpointWriter:
+    """Writes checkpoints beside the training; used on rank 0.
+
+    A thread writes, hashes and publishes while training goes on. A write that fails for want of space is
+    told loudly and leaves the last checkpoint in place; the next one is tried in its turn.
+
+    Args:
+        folder: The run's ``checkpoints``.
+        keep: Newest checkpoints that stay; the best one stays besides.
+    """
+
+    def __init__(self, folder: Path, *, keep: int) -> None:
+        self.folder = folder
+        self.keep = keep
+        self.seconds: list[float] = []
+        """Duration of every write."""
+        self._thread: threading.Thread | None = None
+        self._error: Exception | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob(f"{_ASIDE}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    def write(self, snapshot: Snapshot, state: TrainState, header: Mapping[str, str]) -> None:
+        """Begin to write, when the write before is done; the header makes the weights a model export."""
+        self.wait()
+        self._thread = threading.Thread(
+            target=self._write, args=(snapshot, state, header), name="checkpoint", daemon=True
+        )
+        self._thread.start()
+
+    def wait(self) -> Exception | None:
+        """Wait for the write that is under way; returns what it failed of."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        return self._error
+
+    def mark_best(self, step: int) -> None:
+        """Let ``best`` name a checkpoint that is written or under way."""
+        self.wait()
+        if (self.folder / checkpoint_name(step)).is_dir():
+            _point(self.folder / "best", checkpoint_name(step))
+
+    def _write(self, snapshot: Snapshot, state: TrainState, header: Mapping[str, str]) -> None:
+        started = time.monotonic()
+        try:
+            publish(self.folder, snapshot, state, header)
+            self._error = None
+            prune(self.folder, keep=self.keep, best_step=state.best_step)
+        except Exception as error:  # whatever safetensors or the disk raises; the run decides what follows
+            self._error = error
+            space = f"; free space in {self.folder}" if _is_full(error) else ""
+            say(f"error: the checkpoint of step {state.step} was not written: {error}{space}")
+        self.seconds.append(time.monotonic() - started)
+
+
+def publish(folder: Path, snapshot: Snapshot, state: TrainState, header: Mapping[str, str]) -> Path:
+    """Write a checkpoint so that it is there whole or not at all.
+
+    Raises:
+        OSError: If it cannot be written; nothing is left behind then.
+    """
+    target = folder / checkpoint_name(state.step)
+    aside = folder / f"{_ASIDE}{target.name}-{os.getpid()}"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    try:
+        write_weights(aside / WEIGHTS, snapshot.weights, header)
+        save_file(dict(snapshot.optimizer), aside / OPTIMIZER)
+        save_file(dict(snapshot.random), aside / RANDOM)
+        files = {}
+        for name in (WEIGHTS, OPTIMIZER, RANDOM):
+            (aside / name).chmod(0o644)
+            files[name] = {"bytes": (aside / name).stat().st_size, "sha256": _hash(aside / name)}
+            _flush(aside / name)
+        content = {"format": _FORMAT, **asdict(state), "files": files}
+        _write_text(aside / _STATE, json.dumps(content, indent=2))
+        _flush(aside)
+        _remove(target)  # an unverified one of the same step
+        aside.rename(target)
+        _flush(folder)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    _point(folder / "latest", target.name)
     return target
 
 
-def find_checkpoints(folder: Path) -> list[tuple[Path, TrainState]]:
-    """Complete checkpoints, oldest first."""
-    found: list[tuple[Path, TrainState]] = []
-    for file in folder.glob(f"step-*/{_STATE}"):
-        try:
-            found.append((file.parent, TrainState(**json.loads(file.read_text(encoding="utf-8")))))
-        except (OSError, ValueError, TypeError):
-            continue
-    return sorted(found, key=lambda item: item[1].step)
+def prune(folder: Path, *, keep: int, best_step: int | None) -> None:
+    """Remove all but the newest checkpoints and the best one."""
+    for path in checkpoint_folders(folder)[keep:]:
+        if best_step is None or path.name != checkpoint_name(best_step):
+            _remove(path)
 
 
-def load_checkpoint(engine: Any, checkpoint: Path, state: TrainState, processes: Processes) -> None:
-    """Put weights, optimizer and schedule back; all ranks call it.
+def checkpoint_folders(folder: Path) -> list[Path]:
+    """Published checkpoints, newest first; none of them is verified."""
+    return sorted(folder.glob("step-*"), reverse=True)
+
+
+def saved_step(folder: Path) -> int:
+    """Step of the newest published checkpoint; 0 without one."""
+    return max((int(path.name.removeprefix("step-")) for path in checkpoint_folders(folder)), default=0)
+
+
+def checkpoint_name(step: int) -> str:
+    """Name of a step's folder; in the order of the alphabet they are in the order of the steps."""
+    return f"step-{step:08d}"
+
+
+def verify_checkpoint(path: Path) -> TrainState:
+    """Read every byte of a checkpoint and compare it with its hashes.
 
     Raises:
-        UserError: If the checkpoint was written by another number of ranks with a sharded optimizer, or
-            cannot be read.
+        ValueError: If anything is missing or different; the message says what.
     """
-    zero_stage = engine.zero_optimization_stage()
-    if state.zero_stage != zero_stage or (zero_stage > 0 and state.world_size != processes.world_size):
-        raise UserError(
-            f"checkpoint {checkpoint} was written with ZeRO stage {state.zero_stage} on {state.world_size} "
-            f"ranks; this run has stage {zero_stage} on {processes.world_size}; resume with the former"
-        )
-    with _data_only():
-        try:
-            found, _ = engine.load_checkpoint(str(checkpoint.parent), tag=checkpoint.name)
-        except _DAMAGE as error:
-            raise UserError(
-                f"checkpoint {checkpoint} cannot be read ({_first_line(error)}); "
-                "remove its folder to go on from the one before"
-            ) from error
-    if found is None:
-        raise UserError(
-            f"checkpoint {checkpoint} has no weights; remove its folder to go on from the one before"
-        )
-
-
-@contextmanager
-def _data_only() -> Iterator[None]:
-    """Let torch.load, which the engine calls as it likes, build tensors and plain values only."""
-    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
-    from deepspeed.runtime.zero.config import ZeroStageEnum
-    from deepspeed.utils.tensor_fragment import fragment_address
-
-    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
     try:
-        with torch.serialization.safe_globals(
-            [LossScaler, DynamicLossScaler, ZeroStageEnum, fragment_address]
-        ):
-            yield
+        content = json.loads((path / _STATE).read_text(encoding="utf-8"))
+        if (version := content.pop("format")) != _FORMAT:
+            raise ValueError(f"format {version}, this version reads {_FORMAT}")
+        files = content.pop("files")
+        state = TrainState(**{**content, "since_log": tuple(content["since_log"])})
+        expected = {name: (entry["bytes"], entry["sha256"]) for name, entry in files.items()}
+    except OSError as error:
+        raise ValueError(f"{_STATE}: {error.strerror}") from None
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"{_STATE} is damaged") from None
+    if set(expected) != {WEIGHTS, OPTIMIZER, RANDOM}:
+        raise ValueError(f"{_STATE} lists other files")
+    for name, (num_bytes, sha256) in expected.items():
+        try:
+            size = (path / name).stat().st_size
+            if size != num_bytes:
+                raise ValueError(f"{name} has {size} bytes, not {num_bytes}")
+            if _hash(path / name) != sha256:
+                raise ValueError(f"{name} is damaged: its SHA-256 is another")
+        except OSError as error:
+            raise ValueError(f"{name}: {error.strerror}") from None
+    return state
+
+
+def find_checkpoint(
+    folder: Path, *, strict: bool = False, warn: Callable[[str], None] = say
+) -> tuple[Path, TrainState] | None:
+    """The newest checkpoint that is whole.
+
+    Args:
+        folder: The run's ``checkpoints``.
+        strict: Refuse to pass over a damaged one.
+        warn: Is told of each that is passed over.
+
+    Returns:
+        Its folder and state; ``None`` if none was written yet.
+
+    Raises:
+        UserError: If none of them is whole, or with ``strict`` if the newest is not.
+    """
+    problems: list[str] = []
+    latest = _read_pointer(folder / "latest")
+    candidates = checkpoint_folders(folder)
+    if latest is not None and latest not in [path.name for path in candidates]:
+        problems.append(f"{folder / latest}: the newest checkpoint is gone")
+    for path in candidates:
+        try:
+            state = verify_checkpoint(path)
+        except ValueError as error:
+            problems.append(f"{path}: {error}")
+            continue
+        if problems and strict:
+            break
+        for problem in problems:
+            warn(f"WARNING: a checkpoint cannot be used, falling back to {path.name}: {problem}")
+        return path, state
+    if not problems:
+        return None
+    remedy = (
+        "leave out --strict to fall back to the one before" if candidates and strict else "start a new run"
+    )
+    raise UserError(f"no checkpoint to go on from: {'; '.join(problems)}; {remedy}")
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The weights of a verified checkpoint, by parameter of the model."""
+    return load_file(path / WEIGHTS)
+
+
+def read_optimizer(path: Path) -> dict[str, Tensor]:
+    """The optimizer's state of a verified checkpoint."""
+    return load_file(path / OPTIMIZER)
+
+
+def read_random(path: Path) -> dict[str, Tensor]:
+    """The states of every rank's random generators of a verified checkpoint."""
+    return load_file(path / RANDOM)
+
+
+def raise_if_failed(error: str | None) -> None:
+    """Turn a failed last write into the run's failure.
+
+    Raises:
+        TrainingError: If there is an error.
+    """
+    if error is not None:
+        raise TrainingError(f"the last checkpoint was not written: {error}; go on with --resume")
+
+
+def _read_pointer(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+
+
+def _point(path: Path, name: str) -> None:
+    partial = path.with_name(f"{_ASIDE}{path.name}")
+    _write_text(partial, name + "\n")
+    partial.replace(path)
+    _flush(path.parent)
+
+
+def _remove(path: Path) -> None:
+    # Renamed first: what is left of an interrupted removal never looks like a checkpoint.
+    aside = path.with_name(f"{_ASIDE}{path.name}-removed")
+    shutil.rmtree(aside, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        path.rename(aside)
+        shutil.rmtree(aside)
+
+
+def _is_full(error: Exception) -> bool:
+    return getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+    _flush(path)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
     finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        os.close(descriptor)

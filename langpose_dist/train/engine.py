@@ -45,10 +45,12 @@ def count_steps(config: RunConfig, num_windows: int) -> int:
 def build_optimizer(task: nn.Module, config: OptimizerConfig, *, fused: bool) -> torch.optim.AdamW:
     """AdamW with weight decay on matrices only: not on biases, norms and position embeddings."""
     trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
+    # A schedule that begins in mid-run looks for the initial rate.
+    rate = {"initial_lr": config.learning_rate}
     return torch.optim.AdamW(
         [
-            {"params": [p for p in trained if p.ndim == 2], "weight_decay": config.weight_decay},
-            {"params": [p for p in trained if p.ndim != 2], "weight_decay": 0.0},
+            {"params": [p for p in trained if p.ndim == 2], "weight_decay": config.weight_decay, **rate},
+            {"params": [p for p in trained if p.ndim != 2], "weight_decay": 0.0, **rate},
         ],
         lr=config.learning_rate,
         betas=config.betas,
@@ -56,7 +58,9 @@ def build_optimizer(task: nn.Module, config: OptimizerConfig, *, fused: bool) ->
     )
 
 
-def build_engine(task: nn.Module, config: RunConfig, processes: Processes, num_steps: int) -> Any:
+def build_engine(
+    task: nn.Module, config: RunConfig, processes: Processes, num_steps: int, *, step: int = 0
+) -> Any:
     """Wrap a task for training on this run's ranks.
 
     Args:
@@ -64,6 +68,7 @@ def build_engine(task: nn.Module, config: RunConfig, processes: Processes, num_s
         config: Batch, optimizer, clipping and ZeRO stage.
         processes: This run's ranks.
         num_steps: Updates in the whole run, for the schedule.
+        step: Updates that are done already.
 
     Returns:
         A ``deepspeed.DeepSpeedEngine``.
@@ -71,7 +76,7 @@ def build_engine(task: nn.Module, config: RunConfig, processes: Processes, num_s
     import deepspeed
 
     micro = micro_batch_size(config, processes.world_size)
-    fused = processes.device.type == "cuda"
+    fused = processes.device.type == "cuda" and config.train.offload == "none"
     task.to(processes.device)
     optimizer = build_optimizer(task, config.optimizer, fused=fused)
     factor = partial(
@@ -81,19 +86,27 @@ def build_engine(task: nn.Module, config: RunConfig, processes: Processes, num_s
         schedule=config.optimizer.schedule,
         final_ratio=config.optimizer.final_ratio,
     )
+    zero: dict[str, Any] = {"stage": config.train.zero_stage}
+    if config.train.offload != "none":
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": processes.device.type == "cuda"}
+    if config.train.offload == "parameters":
+        zero["offload_param"] = {"device": "cpu", "pin_memory": processes.device.type == "cuda"}
     engine, *_ = deepspeed.initialize(
         model=task,
         optimizer=optimizer,
         # The annotation names a base class that torch has renamed since.
-        lr_scheduler=torch.optim.lr_scheduler.LambdaLR(optimizer, factor),  # pyright: ignore[reportArgumentType]
+        lr_scheduler=torch.optim.lr_scheduler.LambdaLR(  # pyright: ignore[reportArgumentType]
+            optimizer, factor, last_epoch=step - 1
+        ),
         config={
             "train_batch_size": config.train.global_batch_size,
             "train_micro_batch_size_per_gpu": micro,
             "gradient_accumulation_steps": config.train.global_batch_size // (micro * processes.world_size),
             "gradient_clipping": config.optimizer.clip_norm,
-            "zero_optimization": {"stage": config.train.zero_stage},
-            # AdamW is torch's own, which needs no compiler.
+            "zero_optimization": zero,
+            # AdamW is torch's own, which needs no compiler; with offloading, too.
             "zero_allow_untested_optimizer": True,
+            "zero_force_ds_cpu_optimizer": False,
             "steps_per_print": 2**62,
         },
     )

@@ -5,7 +5,7 @@ report what one would.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from langpose_dist.batch import MotionBatch, WindowBatch
-from langpose_dist.config import RunConfig
+from langpose_dist.config import RunConfig, UserError
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.dataset import Augmentation, WindowDataset
 from langpose_dist.data.loader import evaluation_requests, load_batches
@@ -30,6 +30,7 @@ from langpose_dist.metrics.retrieval import (
     recall_at,
 )
 from langpose_dist.tasks.pretrain import PretrainTask
+from langpose_dist.train.gate import Gate
 from langpose_dist.train.processes import Processes
 
 _POSE_METRICS = {"mpjpe_mm": mpjpe, "p_mpjpe_mm": p_mpjpe, "n_mpjpe_mm": n_mpjpe}
@@ -122,11 +123,22 @@ class Evaluator:
         self.split = config.data.validation_split
         windows = corpus.windows(self.split, stride=config.window.num_frames)
         self.windows = windows[: config.evaluation.max_windows]
+        self._gate = Gate(processes)
         self._mean_pose: dict[str, float] | None = None
 
     @torch.no_grad()
-    def run(self, task: PretrainTask) -> Evaluation:
-        """Evaluate in every configured condition; the task's mode is put back afterwards."""
+    def run(self, task: PretrainTask, gate: Gate | None = None) -> Evaluation:
+        """Evaluate in every configured condition; the task's mode is put back afterwards.
+
+        Args:
+            task: With the weights to evaluate.
+            gate: Where all ranks agree to go on, before each batch; ``None`` to go on whatever happens.
+
+        Raises:
+            UserError: If this rank's data cannot be read, without a gate.
+            Interrupted, DataFailure: From the gate.
+        """
+        self._gate = gate or Gate(self.processes)
         conditions: dict[str, dict[str, float]] = {}
         rows = Rows(0, 0, 0, 0)
         pictures: list[Picture] = []
@@ -188,9 +200,17 @@ class Evaluator:
             len(dataset), self.config.evaluation.batch_size, self.processes.rank, self.processes.world_size
         )
         batches = load_batches(dataset, requests, num_workers=self.config.data.num_workers)
-        shown = tqdm(batches, title, len(requests), leave=False, disable=not self.processes.is_main)
-        for windows in shown:
-            yield windows.to(self.processes.device)
+        shown = tqdm(total=len(requests), desc=title, leave=False, disable=not self.processes.is_main)
+        with closing(batches), shown:
+            for _ in requests:
+                try:
+                    windows = next(batches)
+                except UserError as error:
+                    self._gate.check(title, error)
+                    raise
+                self._gate.check(title)
+                shown.update()
+                yield windows.to(self.processes.device)
 
     def _summarise(self, records: list[dict[str, float]]) -> tuple["Rows", dict[str, float]]:
         """Join all ranks' windows in one order, then average: frames for poses, windows for losses."""

@@ -1,8 +1,11 @@
 """``metrics.jsonl``: one line per logged step, readable while the run goes on."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
+
+from langpose_dist.train.stop import say
 
 
 class MetricsFile:
@@ -20,13 +23,29 @@ class MetricsFile:
         partial = path.with_suffix(".partial")
         partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         partial.rename(path)
+        self._size = os.path.getsize(path)
+        self._waiting: list[str] = []
 
     def append(self, metrics: Mapping[str, float], step: int) -> None:
-        """Add one line, unless the same values of the same step are there from before."""
+        """Add one line, unless the same values of the same step are there from before.
+
+        On a full disk lines wait in memory, and are written with the next line for which there is space.
+        """
         if (step, *sorted([*metrics, "step"])) in self._known:
             return
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **metrics}) + "\n")
+        self._waiting.append(json.dumps({"step": step, **metrics}) + "\n")
+        try:
+            with self.path.open("r+b") as file:
+                file.truncate(self._size)  # what an earlier failure left of a line
+                file.seek(self._size)
+                file.write("".join(self._waiting).encode())
+                file.flush()
+                self._size = file.tell()
+        except OSError as error:
+            if len(self._waiting) == 1:
+                say(f"error: {self.path} cannot be written: {error.strerror}; its lines wait in memory")
+        else:
+            self._waiting.clear()
 
 
 def read_metrics(path: Path) -> list[dict[str, float | int]]:

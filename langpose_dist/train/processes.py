@@ -1,18 +1,127 @@
 """Joining the processes of one run: ranks, devices, threads and the few collectives that training needs."""
 
+import json
 import logging
 import os
+import socket
+import time
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.distributed as dist
-from torch._C._distributed_c10d import HashStore
+from torch._C._distributed_c10d import HashStore, Store
+from torch.distributed.rendezvous import rendezvous
 
-from langpose_dist.config import ConfigError, TrainConfig
+from langpose_dist.config import ConfigError, TrainConfig, UserError
 
-_TIMEOUT = timedelta(minutes=10)
+_LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where this process stands among those that a launcher started; known before anything is joined."""
+
+    rank: int
+    world_size: int
+    local_rank: int
+    local_size: int
+    """Ranks on this node."""
+    is_launched: bool
+    """False for a process that trains alone."""
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Read the launcher's variables.
+
+        Raises:
+            ConfigError: If some of them are missing.
+        """
+        missing = [name for name in _LAUNCHED if name not in os.environ]
+        if missing and len(missing) < len(_LAUNCHED) and "WORLD_SIZE" in os.environ:
+            raise ConfigError(f"the launcher set WORLD_SIZE but not {', '.join(missing)}")
+        if missing:
+            return cls(rank=0, world_size=1, local_rank=0, local_size=1, is_launched=False)
+        rank, world_size, local_rank = (int(os.environ[name]) for name in _LAUNCHED[:3])
+        # Torchrun's name, DeepSpeed's name, and one node.
+        names = ("LOCAL_WORLD_SIZE", "LOCAL_SIZE", "WORLD_SIZE")
+        local_size = int(next(os.environ[name] for name in names if name in os.environ))
+        return cls(rank, world_size, local_rank, local_size, is_launched=True)
+
+    @property
+    def is_first_of_node(self) -> bool:
+        """This rank looks after what a node needs once."""
+        return self.local_rank == 0
+
+    @property
+    def name(self) -> str:
+        """Rank and node, for messages."""
+        return f"rank {self.rank} ({socket.gethostname()})"
+
+
+class Meeting:
+    """Where ranks exchange plain data before any device or process group is in use.
+
+    Args:
+        layout: This process.
+        timeout: Seconds to wait for the other ranks.
+
+    Raises:
+        UserError: If the ranks do not find each other in time.
+    """
+
+    def __init__(self, layout: Layout, timeout: float) -> None:
+        self.layout = layout
+        self._timeout = timedelta(seconds=timeout)
+        self._round = 0
+        if not layout.is_launched:
+            # A store within the process: nothing listens on any port.
+            self.store: Store = HashStore()
+            return
+        place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        try:
+            self.store, _, _ = next(rendezvous("env://", timeout=self._timeout))
+        except (RuntimeError, ValueError) as error:
+            raise UserError(
+                f"{layout.name} could not meet the other {layout.world_size - 1} ranks at {place} within "
+                f"{timeout:g} s ({str(error).splitlines()[0][:120]}); are all of them started, can this node "
+                "reach that address, is the port free?"
+            ) from None
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every rank's value, in rank order; what JSON can hold.
+
+        Raises:
+            UserError: If a rank does not answer; the message names those.
+        """
+        self._round += 1
+        size = self.layout.world_size
+        keys = [f"langpose/{self._round}/{rank}" for rank in range(size)]
+        self.store.set(keys[self.layout.rank], json.dumps(value))
+        deadline = time.monotonic() + self._timeout.total_seconds()
+        while missing := [rank for rank, key in enumerate(keys) if not self.store.check([key])]:
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"ranks {', '.join(map(str, missing))} did not come within "
+                    f"{self._timeout.total_seconds():g} s; look at their own output"
+                )
+            time.sleep(0.05)
+        return [json.loads(self.store.get(key)) for key in keys]
+
+    def part(self, timeout: float) -> None:
+        """Wait until rank 0 comes here too; ranks that leave before it would take it along."""
+        if self.layout.world_size == 1:
+            return
+        if self.layout.rank == 0:
+            self.store.set("langpose/parted", "")
+            return
+        deadline = time.monotonic() + timeout
+        try:
+            while not self.store.check(["langpose/parted"]) and time.monotonic() < deadline:
+                time.sleep(0.05)
+        except RuntimeError:
+            return  # rank 0 keeps the store, and is gone
 
 
 @dataclass(frozen=True)
@@ -22,6 +131,8 @@ class Processes:
     rank: int
     world_size: int
     device: torch.device
+    control: Any = None
+    """Group for small messages between processors, beside the group that gradients use."""
 
     @property
     def is_main(self) -> bool:
@@ -34,19 +145,27 @@ class Processes:
             dist.all_reduce(values)
         return values
 
+    def highest(self, value: int) -> int:
+        """The highest of all ranks' values; waits for the ranks, not for any GPU."""
+        if self.world_size == 1:
+            return value
+        box = torch.tensor([value])
+        dist.all_reduce(box, dist.ReduceOp.MAX, group=self.control)
+        return int(box)
+
     def gather(self, value: Any) -> list[Any]:
         """Every rank's value, in rank order; plain data only."""
         if self.world_size == 1:
             return [value]
         values: list[Any] = [None] * self.world_size
-        dist.all_gather_object(values, value)
+        dist.all_gather_object(values, value, group=self.control)
         return values
 
     def broadcast(self, value: Any) -> Any:
         """Rank 0's value on every rank; plain data only."""
         box = [value]
         if self.world_size > 1:
-            dist.broadcast_object_list(box, src=0)
+            dist.broadcast_object_list(box, src=0, group=self.control)
         return box[0]
 
     def describe_device(self) -> str:
@@ -57,7 +176,7 @@ class Processes:
 
 
 def choose_device(config: TrainConfig, local_rank: int) -> torch.device:
-    """The device of this process.
+    """The device of this process; none is touched.
 
     Raises:
         ConfigError: If a GPU is asked for and there is none for this rank.
@@ -72,38 +191,42 @@ def choose_device(config: TrainConfig, local_rank: int) -> torch.device:
     return torch.device("cuda", local_rank)
 
 
-def join_processes(config: TrainConfig) -> Processes:
+def join_processes(config: TrainConfig, meeting: Meeting | None = None) -> Processes:
     """Join the launcher's other ranks, or stand alone where no launcher started this process.
+
+    Args:
+        config: Device, threads and waiting times.
+        meeting: Where the ranks have met already.
 
     Raises:
         ConfigError: If the asked device does not exist or the launcher's variables are incomplete.
+        UserError: If the ranks do not find each other.
     """
-    launched = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-    missing = [name for name in launched if name not in os.environ]
-    if missing and len(missing) < len(launched) and "WORLD_SIZE" in os.environ:
-        raise ConfigError(f"the launcher set WORLD_SIZE but not {', '.join(missing)}")
-    local_rank = 0 if missing else int(os.environ["LOCAL_RANK"])
-    device = choose_device(config, local_rank)
+    meeting = meeting or Meeting(Layout.from_environment(), config.start_timeout)
+    layout = meeting.layout
+    device = choose_device(config, layout.local_rank)
     _import_deepspeed(device)
 
     if device.type == "cuda":
         torch.cuda.set_device(device)
     else:
-        # Torchrun's name, DeepSpeed's name, and one node.
-        names = ("LOCAL_WORLD_SIZE", "LOCAL_SIZE", "WORLD_SIZE")
-        local_size = 1 if missing else int(next(os.environ[name] for name in names if name in os.environ))
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(config.num_threads or max(1, cores // local_size))
+        torch.set_num_threads(config.num_threads or max(1, cores // layout.local_size))
 
+    # A hung rank is found and named by the watchdog; this is for what the watchdog cannot see.
+    timeout = timedelta(seconds=config.hang_timeout + 300)
     if not dist.is_initialized():
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        if missing:
+        if not layout.is_launched:
             os.environ["LOCAL_RANK"] = "0"  # DeepSpeed asks for it
-            # A store within the process: nothing listens on any port.
-            dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1, timeout=_TIMEOUT)
-        else:
-            dist.init_process_group(backend, timeout=_TIMEOUT)
-    return Processes(rank=dist.get_rank(), world_size=dist.get_world_size(), device=device)
+        dist.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo",
+            store=meeting.store,
+            rank=layout.rank,
+            world_size=layout.world_size,
+            timeout=timeout,
+        )
+    control = dist.new_group(backend="gloo", timeout=timeout) if layout.world_size > 1 else None
+    return Processes(layout.rank, layout.world_size, device, control)
 
 
 def leave_processes() -> None:

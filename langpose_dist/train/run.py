@@ -4,30 +4,54 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from langpose_dist.analysis.plots import draw_curves
 from langpose_dist.config import RunConfig, UserError, load_config
 from langpose_dist.data.corpus import Corpus
-from langpose_dist.environment import describe_environment
+from langpose_dist.environment import describe_environment, redact
 from langpose_dist.models.langpose import LangPose
 from langpose_dist.models.text import load_text_encoder
-from langpose_dist.models.weights import save_weights
+from langpose_dist.models.weights import write_weights
 from langpose_dist.tasks.pretrain import LabelTable, PretrainTask
-from langpose_dist.train.checkpoint import TrainState, find_checkpoints, load_checkpoint
+from langpose_dist.train.checkpoint import (
+    TrainState,
+    find_checkpoint,
+    read_optimizer,
+    read_random,
+    read_weights,
+    saved_step,
+)
 from langpose_dist.train.engine import build_engine, count_steps
+from langpose_dist.train.engine_state import full_weights, restore_optimizer, restore_random
 from langpose_dist.train.evaluate import Evaluator, draw_pictures
+from langpose_dist.train.gate import Gate
+from langpose_dist.train.guard import TrainingError
 from langpose_dist.train.metrics_file import read_metrics
-from langpose_dist.train.processes import Processes, join_processes, leave_processes
-from langpose_dist.train.tracker import Tracker
+from langpose_dist.train.preflight import PreflightError, check_everything
+from langpose_dist.train.processes import Layout, Meeting, Processes, join_processes, leave_processes
+from langpose_dist.train.progress import Progress
+from langpose_dist.train.status import write_status
+from langpose_dist.train.stop import Interrupted, StopRequest
+from langpose_dist.train.tracker import Status, Tracker
 from langpose_dist.train.trainer import Trainer
 
 # What a resumed run may change: it alters neither the model nor what it learns from.
+_PEER_LOST = re.compile(r"Connection (closed|reset) by peer|Broken pipe|Read error|Connection refused")
+_STATUS: dict[Status, Literal["finished", "interrupted", "failed"]] = {
+    "FINISHED": "finished",
+    "KILLED": "interrupted",
+    "FAILED": "failed",
+}
+_CLOSING_SECONDS = 1800.0
+"""That ranks wait at most for rank 0 to close the run; a launcher ends them all when the first has left."""
+_IN_HEADER = ("data_fingerprint", "config_hash", "commit", "dataset", "fps")
 _FREE = re.compile(
-    r"output|(tracking|evaluation)\..*|data\.(path|num_workers|cache_dir)"
-    r"|train\.(max_steps|epochs|micro_batch_size|device|num_threads|\w+_every)"
+    r"output|(tracking|evaluation)\..*|data\.(path|num_workers|cache_dir|verify)"
+    r"|train\.(max_steps|epochs|micro_batch_size|zero_stage|offload|device|num_threads|keep_checkpoints|best_metric"
+    r"|\w+_timeout|stop_grace|\w+_every)"
 )
 
 
@@ -43,25 +67,53 @@ class TrainingResult:
     registered: str | None
 
 
-def train(config: RunConfig, tracker: Tracker, *, resume: bool = False) -> TrainingResult | None:
+def train(
+    config: RunConfig,
+    tracker: Tracker,
+    *,
+    resume: Literal["no", "yes", "if started"] = "no",
+    strict: bool = False,
+    request: StopRequest | None = None,
+) -> TrainingResult | None:
     """Run a training from start to end; every rank calls it, once per process: DeepSpeed keeps its groups.
 
     Args:
         config: The run.
         tracker: Records it; used on rank 0 alone.
-        resume: Go on from the newest complete checkpoint in the run's folder.
+        resume: Whether to go on from the newest whole checkpoint in the run's folder.
+        strict: Refuse to go on from an older checkpoint where the newest is damaged.
+        request: What may ask for an early stop; ``None``: nothing does.
 
     Returns:
         What it left behind on rank 0, ``None`` on the others.
 
     Raises:
+        PreflightError: On every rank, with all that stands in the way of the run.
         UserError: If configuration, data or folder do not allow it.
-        TrainingError: If the loss stops being a number.
+        TrainingError: If the loss stops being a number, data or disk fail, or another rank ends.
+        Interrupted: If the run was asked to stop; a checkpoint holds where it stands.
     """
-    processes = join_processes(config.train)
+    run_dir = Path(config.output)
+    layout = Layout.from_environment()
+    meeting = Meeting(layout, config.train.start_timeout)
+    check_everything(config, meeting, tracker)
+    processes = join_processes(config.train, meeting)
+    progress = Progress(
+        layout,
+        config.train.hang_timeout,
+        lambda reason: _write_end(run_dir, "failed", reason),
+        start_timeout=config.train.start_timeout,
+    )
     try:
-        return _train(config, tracker, processes, resume=resume)
+        result = _train(config, tracker, Gate(processes, request, progress), resume=resume, strict=strict)
+    except (Interrupted, TrainingError):
+        meeting.part(_CLOSING_SECONDS)
+        raise
+    else:
+        meeting.part(_CLOSING_SECONDS)
+        return result
     finally:
+        progress.close()
         leave_processes()
 
 
@@ -108,29 +160,42 @@ def build_task(config: RunConfig, corpus: Corpus, device: torch.device) -> Pretr
 
 
 def _train(
-    config: RunConfig, tracker: Tracker, processes: Processes, *, resume: bool
+    config: RunConfig, tracker: Tracker, gate: Gate, *, resume: str, strict: bool
 ) -> TrainingResult | None:
+    processes = gate.processes
     run_dir = Path(config.output)
     corpus = Corpus.open(config)
     num_steps = count_steps(config, len(corpus.training_set))
-    checkpoint = _prepare_folder(config, run_dir, corpus, processes, resume=resume)
+    checkpoint = _prepare_folder(config, run_dir, corpus, processes, resume=resume, strict=strict)
+    path, state = checkpoint or (None, TrainState())
 
     task = build_task(config, corpus, processes.device)
+    if path is not None:
+        task.model.load_state_dict(read_weights(path))
     if config.model.compile:
         task.model.compile()
-    engine = build_engine(task, config, processes, num_steps)
-    state = TrainState(0, 0, processes.world_size, config.train.zero_stage, corpus.manifest.fingerprint)
-    if checkpoint is not None:
-        path, state = checkpoint
-        load_checkpoint(engine, path, state, processes)
+        _warm_up(task.to(processes.device), corpus)
+    engine = build_engine(task, config, processes, num_steps, step=state.step)
+    if path is not None:
+        restore_optimizer(engine, read_optimizer(path), state.step)
     _say_once(corpus, config, processes, num_steps, state)
 
-    evaluator = Evaluator(corpus, config, processes)
     environment = describe_environment(
         devices=processes.gather(processes.describe_device()), world_size=processes.world_size
     )
-    record = _start_tracking(config, run_dir, corpus, environment, tracker, processes, resume=resume)
-    status = "FAILED"
+    record = _start_tracking(config, run_dir, corpus, environment, tracker, processes, state)
+    origin = {
+        "seed": config.seed,
+        "dataset": corpus.manifest.dataset,
+        "fps": corpus.manifest.fps,
+        "data_fingerprint": corpus.manifest.fingerprint,
+        "config_hash": config.hash(),
+        "commit": environment["git_commit"],
+        "commit_dirty": environment["git_dirty"],
+        "world_size": processes.world_size,
+    }
+    trainer: Trainer | None = None
+    end: tuple[Status, str] = ("FAILED", "an error; see its message")
     try:
         trainer = Trainer(
             config=config,
@@ -138,60 +203,100 @@ def _train(
             processes=processes,
             corpus=corpus,
             engine=engine,
-            evaluator=evaluator,
+            evaluator=Evaluator(corpus, config, processes),
             tracker=tracker,
+            run_id=record.get("run_id"),
+            gate=gate,
             num_steps=num_steps,
             state=state,
+            origin={name: str(origin[name]) for name in _IN_HEADER},
         )
+        if path is not None:
+            restore_random(processes, read_random(path))
+        if gate.request is not None:
+            gate.request.on_forced_exit = lambda reason: _write_end(run_dir, "interrupted", reason)
+            gate.request.run_on()
         trainer.run()
         evaluation = trainer.evaluation
         if evaluation is None or not config.train.evaluate_every:
             evaluation = trainer.evaluate()
-        origin = {
-            "step": trainer.step,
-            "seed": config.seed,
-            "dataset": corpus.manifest.dataset,
-            "fps": corpus.manifest.fps,
-            "data_fingerprint": corpus.manifest.fingerprint,
-            "config_hash": config.hash(),
-            "commit": environment["git_commit"],
-            "commit_dirty": environment["git_dirty"],
-            "world_size": processes.world_size,
-        }
-        report = evaluation.report(**origin)
-        weights = _export(engine, config, run_dir, report, processes)
-        if not processes.is_main:
-            return None
-        for path in _write_reports(run_dir, report):
-            tracker.log_artifact(path)
-        for path in draw_pictures(evaluation.pictures, run_dir / "pictures"):
-            tracker.log_artifact(path, "pictures")
-        registered = tracker.register(weights)
-        status = "FINISHED"
-        return TrainingResult(run_dir, weights, report, record, registered)
-    except KeyboardInterrupt:
-        status = "KILLED"
+            trainer.finish_saving()
+        report = evaluation.report(step=trainer.step, **origin)
+        weights = full_weights(engine, processes)
+        if gate.progress is not None:
+            gate.progress.close()  # what follows is rank 0's alone
+        registered = None
+        if processes.is_main:
+            exported = run_dir / "model.safetensors"
+            write_weights(exported, weights, trainer.header())
+            for file in _write_reports(run_dir, report):
+                tracker.log_artifact(file)
+            for file in draw_pictures(evaluation.pictures, run_dir / "pictures"):
+                tracker.log_artifact(file, "pictures")
+            registered = tracker.register(exported)
+            end = ("FINISHED", "")
+            return TrainingResult(run_dir, exported, report, record, registered)
+        return None
+    except Interrupted as stop:
+        end = ("KILLED", str(stop))
         raise
+    except RuntimeError as error:
+        # Gloo's words where another rank ended first; that one has said why.
+        is_peer_lost = not isinstance(error, TrainingError) and _PEER_LOST.search(str(error))
+        reason = "another rank ended, so this one cannot go on; go on with --resume"
+        end = ("FAILED", reason if is_peer_lost else str(error))
+        if is_peer_lost:
+            raise TrainingError(reason) from None
+        raise
+    except OSError as error:
+        end = ("FAILED", str(error))
+        raise TrainingError(f"{error}; go on with --resume") from None
     finally:
         if processes.is_main:
-            tracker.finish(status)
+            _write_end(run_dir, _STATUS[end[0]], redact(end[1]))
+            tracker.finish(end[0])
+
+
+def _write_end(run_dir: Path, status: Literal["finished", "interrupted", "failed"], reason: str) -> None:
+    write_status(run_dir, status, saved_step(run_dir / "checkpoints"), reason)
+
+
+def _warm_up(task: PretrainTask, corpus: Corpus) -> None:
+    """Compile in training and in evaluation mode, while nothing is lost if the run is asked to stop."""
+    config = corpus.config
+    micro = config.train.micro_batch_size or config.train.global_batch_size
+    print("compiling the model; this takes a minute or more", flush=True)
+    for size, is_training in ((micro, True), (config.evaluation.batch_size, False)):
+        windows = corpus.training_set[[(0, 0)] * size]
+        if isinstance(windows, UserError):
+            raise windows
+        task.train(is_training)
+        with torch.set_grad_enabled(is_training):
+            losses = task(windows.to(next(task.parameters()).device))
+        if is_training:
+            losses["loss"].mean().backward()
+            task.zero_grad(set_to_none=True)
 
 
 def _prepare_folder(
-    config: RunConfig, run_dir: Path, corpus: Corpus, processes: Processes, *, resume: bool
+    config: RunConfig, run_dir: Path, corpus: Corpus, processes: Processes, *, resume: str, strict: bool
 ) -> tuple[Path, TrainState] | None:
     """Make or check the run's folder on rank 0; every rank gets the checkpoint, or the error."""
-    outcome: tuple[str, str, dict[str, Any]] | UserError | None = None
+    outcome: tuple[str, dict[str, Any]] | UserError | None = None
     if processes.is_main:
         try:
-            found = _resumable(config, run_dir, corpus) if resume else _fresh(config, run_dir)
-            outcome = found and ("found", str(found[0]), vars(found[1]))
+            if resume == "yes" or (resume == "if started" and (run_dir / "config.yaml").exists()):
+                found = _resumable(config, run_dir, corpus, strict=strict)
+                outcome = found and (str(found[0]), vars(found[1]))
+            else:
+                _fresh(config, run_dir)
+            write_status(run_dir, "running", outcome[1]["step"] if isinstance(outcome, tuple) else 0)
         except UserError as error:
             outcome = error
     outcome = processes.broadcast(outcome)
     if isinstance(outcome, UserError):
-        raise outcome
-    return outcome and (Path(outcome[1]), TrainState(**outcome[2]))
+        raise PreflightError(str(outcome))
+    return outcome and (Path(outcome[0]), TrainState(**outcome[1]))
 
 
 def _fresh(config: RunConfig, run_dir: Path) -> None:
@@ -201,21 +306,23 @@ def _fresh(config: RunConfig, run_dir: Path) -> None:
     _write_config(config, run_dir)
 
 
-def _resumable(config: RunConfig, run_dir: Path, corpus: Corpus) -> tuple[Path, TrainState] | None:
+def _resumable(
+    config: RunConfig, run_dir: Path, corpus: Corpus, *, strict: bool
+) -> tuple[Path, TrainState] | None:
     if not (run_dir / "config.yaml").exists():
         raise UserError(f"{run_dir} holds no run to resume; leave out --resume")
     _refuse_changes(config, run_dir)
-    checkpoints = find_checkpoints(run_dir / "checkpoints")
-    _write_config(config, run_dir)
-    if not checkpoints:
-        return None
-    path, state = checkpoints[-1]
-    if state.data_fingerprint != corpus.manifest.fingerprint:
+    found = find_checkpoint(run_dir / "checkpoints", strict=strict)
+    if found is None:
+        print(f"{run_dir} has no checkpoint yet; starting from step 0", flush=True)
+    elif found[1].data_fingerprint != corpus.manifest.fingerprint:
+        path, state = found
         raise UserError(
             f"{path} was trained on data {state.data_fingerprint[:16]}, data.path={config.data.path} is "
             f"{corpus.manifest.fingerprint[:16]}; resume with the same data"
         )
-    return path, state
+    _write_config(config, run_dir)
+    return found
 
 
 def _refuse_changes(config: RunConfig, run_dir: Path) -> None:
@@ -271,20 +378,20 @@ def _start_tracking(
     environment: dict[str, str],
     tracker: Tracker,
     processes: Processes,
-    *,
-    resume: bool,
+    state: TrainState,
 ) -> dict[str, str]:
     record: dict[str, str] = {}
     error: UserError | None = None
     if processes.is_main:
-        known = read_record(run_dir) if resume else {}
+        # A run without a checkpoint may have a record all the same.
+        known = read_record(run_dir).get("run_id") if (run_dir / "metrics.jsonl").exists() else None
         try:
             record = tracker.start(
                 config=config,
                 run_dir=run_dir,
                 data_fingerprint=corpus.manifest.fingerprint,
                 environment=environment,
-                run_id=known.get("run_id"),
+                run_id=state.run_id or known,
             )
         except UserError as problem:
             error = problem
@@ -292,7 +399,7 @@ def _start_tracking(
             _write_json(run_dir / "run.json", {**record, "environment": environment})
     record, error = processes.broadcast((record, error))
     if error is not None:
-        raise error
+        raise PreflightError(str(error))
     return record
 
 
@@ -308,27 +415,6 @@ def _write_json(path: Path, content: Any) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(content, indent=2), encoding="utf-8")
     partial.replace(path)
-
-
-def _export(
-    engine: Any, config: RunConfig, run_dir: Path, report: dict[str, Any], processes: Processes
-) -> Path:
-    """Write plain weights; with sharded weights every rank helps to gather them."""
-    path = run_dir / "model.safetensors"
-    model = engine.module.model
-    extra = {
-        name: str(report[name])
-        for name in ("data_fingerprint", "config_hash", "commit", "step", "dataset", "fps")
-    }
-    if config.train.zero_stage == 3:
-        import deepspeed
-
-        with deepspeed.zero.GatheredParameters(list(model.parameters()), modifier_rank=None):
-            if processes.is_main:
-                save_weights(path, model, config, extra)
-    elif processes.is_main:
-        save_weights(path, model, config, extra)
-    return path
 
 
 def _write_reports(run_dir: Path, report: dict[str, Any]) -> list[Path]:

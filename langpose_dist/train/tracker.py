@@ -13,6 +13,14 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 class Tracker(Protocol):
     """Records one run; called on rank 0 only. After ``start`` none of its methods may stop training."""
 
+    def check(self) -> None:
+        """See that a run could be recorded.
+
+        Raises:
+            UserError: If not.
+        """
+        ...
+
     def start(
         self,
         *,
@@ -44,6 +52,9 @@ class Tracker(Protocol):
 
 class NullTracker:
     """Records nothing."""
+
+    def check(self) -> None:
+        """Nothing is needed."""
 
     def start(
         self,

@@ -1,7 +1,7 @@
 """The training loop: one for one process and for many."""
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,25 @@ from torch import Tensor
 from tqdm import tqdm
 
 from langpose_dist.batch import WindowBatch
-from langpose_dist.config import RunConfig
+from langpose_dist.config import RunConfig, UserError
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.loader import TrainingStream, load_batches, stream_batches
 from langpose_dist.data.streaming import StreamingWindows
-from langpose_dist.train.checkpoint import TrainState, save_checkpoint
+from langpose_dist.models.weights import weights_header
+from langpose_dist.train.checkpoint import (
+    CheckpointWriter,
+    TrainState,
+    raise_if_failed,
+)
 from langpose_dist.train.engine import micro_batch_size
+from langpose_dist.train.engine_state import capture
 from langpose_dist.train.evaluate import Evaluation, Evaluator
-from langpose_dist.train.guard import FiniteGuard
+from langpose_dist.train.gate import DataFailure, Gate
+from langpose_dist.train.guard import FiniteGuard, TrainingError
 from langpose_dist.train.metrics_file import MetricsFile
 from langpose_dist.train.processes import Processes
+from langpose_dist.train.status import write_status
+from langpose_dist.train.stop import Interrupted
 from langpose_dist.train.tracker import Tracker
 
 
@@ -35,8 +44,11 @@ class Trainer:
         engine: The DeepSpeed engine around a ``PretrainTask``.
         evaluator: Evaluates between steps.
         tracker: Records metrics; used on rank 0.
+        run_id: Of the run in its tracking store.
+        gate: Where ranks agree to go on.
         num_steps: Updates in the whole run.
         state: Where to start.
+        origin: Data, configuration and commit, for the header of weights.
     """
 
     def __init__(
@@ -49,8 +61,11 @@ class Trainer:
         engine: Any,
         evaluator: Evaluator,
         tracker: Tracker,
+        run_id: str | None,
+        gate: Gate,
         num_steps: int,
         state: TrainState,
+        origin: Mapping[str, str],
     ) -> None:
         self.config = config
         self.run_dir = run_dir
@@ -59,6 +74,8 @@ class Trainer:
         self.engine = engine
         self.evaluator = evaluator
         self.tracker = tracker
+        self.run_id = run_id
+        self.gate = gate
         self.num_steps = num_steps
         self.step = state.step
         self.position = state.position
@@ -66,16 +83,57 @@ class Trainer:
         self.micro_steps = config.train.global_batch_size // (self.micro_batch_size * processes.world_size)
         self.guard = FiniteGuard(processes)
         self.metrics_file = MetricsFile(run_dir / "metrics.jsonl", self.step) if processes.is_main else None
+        self.origin = origin
+        self.writer = (
+            CheckpointWriter(run_dir / "checkpoints", keep=config.train.keep_checkpoints)
+            if processes.is_main
+            else None
+        )
         self.term_names: list[str] = []
         self.evaluation: Evaluation | None = None
         self.learning_rate = 0.0
-        self._since_log = torch.zeros(0)
-        self._steps_since_log = 0
+        self.best: tuple[int, float] | None = (
+            None
+            if state.best_step is None or state.best_value is None
+            else (state.best_step, state.best_value)
+        )
+        self._evaluated_step = state.evaluated_step
+        self._saved_step = state.step
+        self._since_log = torch.tensor(state.since_log, device=processes.device)
+        self._steps_since_log = state.steps_since_log
         self._logged_at = time.monotonic()
 
     def run(self) -> None:
-        """Train to the end, with checkpoints and evaluations on the way."""
+        """Train to the end, with checkpoints and evaluations on the way.
+
+        Raises:
+            Interrupted: On every rank, with a checkpoint of the last step, if any rank was asked to stop.
+            TrainingError: On every rank, if the loss stops being a number, data cannot be read, or the last
+                checkpoint cannot be written.
+        """
+        try:
+            self._run()
+        except Interrupted as stop:
+            self.save()
+            self.finish_saving()
+            raise Interrupted(
+                f"{stop} at step {self.step}; saved, go on with --resume"
+                if self.step
+                else f"{stop} before the first step; there was nothing to save"
+            ) from None
+        except DataFailure as failure:
+            self.save()
+            self.finish_saving()
+            raise TrainingError(
+                f"data cannot be read after step {self.step}: {failure}; mend them and go on with --resume"
+            ) from None
+        self.finish_saving()
+
+    def _run(self) -> None:
         self.engine.train()
+        if self._evaluated_step < self.step and self._is_evaluation_due():
+            # The run was stopped while it evaluated.
+            self.evaluate()
         with (
             closing(self.batches()) as batches,
             tqdm(
@@ -91,7 +149,7 @@ class Trainer:
                 bar.update()
                 if self._is_due(self.config.train.log_every):
                     self._log(bar)
-                if self.config.train.evaluate_every and self._is_due(self.config.train.evaluate_every):
+                if self._is_evaluation_due():
                     self.evaluate()
                 if self._is_due(self.config.train.checkpoint_every):
                     self.save()
@@ -101,7 +159,7 @@ class Trainer:
         sums: Tensor | None = None
         losses: list[tuple[tuple[str, ...], Tensor]] = []
         for micro_step in range(self.micro_steps):
-            windows = next(batches)
+            windows = self._next(batches)
             self._seed_dropout(micro_step)
             terms = self.engine(windows.to(self.processes.device, non_blocking=True))
             means = {name: values.mean() for name, values in terms.items()}
@@ -129,26 +187,87 @@ class Trainer:
         self._steps_since_log += 1
 
     def evaluate(self) -> Evaluation:
-        """Evaluate, and record the numbers at this step."""
+        """Evaluate, record the numbers at this step, and save the best so far."""
         self.guard.flush()
         with self._untimed():
-            self.evaluation = self.evaluator.run(self.engine.module)
-            self._record(self.evaluation.metrics())
+            self.evaluation = self.evaluator.run(self.engine.module, self.gate)
+            self._evaluated_step = self.step
+            metrics = self.evaluation.metrics()
+            self._record(metrics)
+        if self._is_best(metrics):
+            self.save()
+            if self.writer is not None:
+                self.writer.mark_best(self.step)
         return self.evaluation
 
-    def save(self) -> Path:
-        """Write a checkpoint of this step."""
+    def save(self) -> None:
+        """Begin to write a checkpoint of this step, where there is none yet."""
+        if self.step == self._saved_step or self.step == 0:
+            return
         self.guard.flush()
+        best_step, best_value = self.best or (None, None)
         state = TrainState(
             step=self.step,
             position=self.position,
+            data_fingerprint=self.corpus.manifest.fingerprint,
+            run_id=self.run_id,
+            evaluated_step=self._evaluated_step,
+            best_step=best_step,
+            best_value=best_value,
+            since_log=tuple(self._since_log.tolist()),
+            steps_since_log=self._steps_since_log,
             world_size=self.processes.world_size,
             zero_stage=self.config.train.zero_stage,
-            data_fingerprint=self.corpus.manifest.fingerprint,
         )
         with self._untimed():
-            folder, keep = self.run_dir / "checkpoints", self.config.train.keep_checkpoints
-            return save_checkpoint(self.engine, folder, state, self.processes, keep=keep)
+            snapshot = capture(self.engine, self.processes)
+            if self.writer is not None:
+                self.writer.write(snapshot, state, self.header())
+                write_status(self.run_dir, "running", self.step)
+        self._saved_step = self.step
+        if self.gate.progress is not None:
+            self.gate.progress.tick("the next step")
+
+    def header(self) -> dict[str, str]:
+        """Of the weights as they are now."""
+        extra = {**self.origin, "step": str(self.step)}
+        return weights_header(self.engine.module.model, self.config, extra)
+
+    def finish_saving(self) -> None:
+        """Wait until the last checkpoint is published.
+
+        Raises:
+            TrainingError: On every rank, if it could not be written.
+        """
+        error = self.writer.wait() if self.writer is not None else None
+        raise_if_failed(self.processes.broadcast(error and str(error)))
+
+    def _next(self, batches: Iterator[WindowBatch]) -> WindowBatch:
+        """The next micro batch, once every rank has its own and none is to stop."""
+        place = f"step {self.step + 1}"
+        try:
+            windows = next(batches)
+        except UserError as error:
+            self.gate.check(place, error)
+            raise  # not reached: the gate has raised
+        self.gate.check(place)
+        return windows
+
+    def _is_best(self, metrics: Mapping[str, float]) -> bool:
+        name = self.config.best_metric
+        value = metrics.get(name) if name else None
+        if value is None:
+            return False
+        # Of recall more is better, of every error less.
+        sign = -1 if "r_at_" in str(name) else 1
+        if self.best is not None and sign * value >= sign * self.best[1]:
+            return False
+        self.best = (self.step, value)
+        return True
+
+    def _is_evaluation_due(self) -> bool:
+        every = self.config.train.evaluate_every
+        return every is not None and self._is_due(every)
 
     @contextmanager
     def _untimed(self) -> Iterator[None]:

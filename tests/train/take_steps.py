@@ -14,6 +14,7 @@ from langpose_dist.data.corpus import Corpus
 from langpose_dist.train.checkpoint import TrainState
 from langpose_dist.train.engine import build_engine
 from langpose_dist.train.evaluate import Evaluator
+from langpose_dist.train.gate import Gate
 from langpose_dist.train.guard import FiniteGuard, Losses
 from langpose_dist.train.processes import join_processes, leave_processes
 from langpose_dist.train.run import build_task
@@ -52,8 +53,11 @@ def main(config_file: str, output: str, steps: int) -> None:
         engine=engine,
         evaluator=evaluator,
         tracker=NullTracker(),
+        run_id=None,
+        gate=Gate(processes),
         num_steps=100,
-        state=TrainState(0, 0, processes.world_size, config.train.zero_stage, corpus.manifest.fingerprint),
+        state=TrainState(),
+        origin={},
     )
     recorder = Recorder(trainer.guard, task)
     trainer.guard = recorder

@@ -1,0 +1,52 @@
+"""``langpose preflight``: what would stand in the way of a run, before anything is started."""
+
+import argparse
+import json
+
+from langpose_dist.cli.train import add_config_arguments, build_tracker
+from langpose_dist.config import load_config
+
+_EXAMPLES = """examples:
+  langpose preflight --config configs/pretrain/paper.yaml --ranks 16 data.path=/shared/shards
+  langpose preflight --config configs/pretrain/paper.yaml --config configs/deepspeed/zero2.yaml --ranks 8
+
+Training makes the same checks by itself, on every node, and compares the nodes besides: versions, commit,
+configuration, and whether they see the same output folder.
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "preflight",
+        help="check a run's batch sizes, data, output, disk and tracking without starting it",
+        description="All that training checks on this machine before it takes a device, in one report.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_EXAMPLES,
+    )
+    add_config_arguments(parser)
+    parser.add_argument("--ranks", type=_count, default=1, metavar="N", help="ranks of the run (default: 1)")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.set_defaults(handler=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Report every problem; 2 if there is one."""
+    config = load_config(arguments.config, arguments.overrides)
+
+    from langpose_dist.train.preflight import check_here, raise_problems
+
+    problems = check_here(config, arguments.ranks, build_tracker(config))
+    if arguments.json:
+        print(json.dumps({"ok": not problems, "problems": problems}, indent=2))
+        return 2 if problems else 0
+    raise_problems(problems)
+    print(f"nothing stands in the way of {arguments.ranks} ranks on this machine")
+    return 0
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be 1 or more")
+    return number

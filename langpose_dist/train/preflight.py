@@ -1,0 +1,233 @@
+"""What stands in the way of a run, found on every node before any device is held, in one report."""
+
+import os
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from langpose_dist.config import ConfigError, RunConfig, UserError
+from langpose_dist.data.corpus import Corpus
+from langpose_dist.data.remote import is_url
+from langpose_dist.data.sample import DataError
+from langpose_dist.environment import describe_environment
+from langpose_dist.train.engine import count_steps, micro_batch_size
+from langpose_dist.train.processes import Layout, Meeting, choose_device
+from langpose_dist.train.tracker import Tracker
+
+_SAME_ON_ALL_NODES = ("python", "torch", "deepspeed", "langpose_dist", "webdataset", "numpy", "git_commit")
+_BYTES_PER_PARAMETER = 12
+"""Of a checkpoint: weight and two moments in float32."""
+_SHARED_SECONDS = 15.0
+"""That a network file system may take to show a new file."""
+
+
+class PreflightError(UserError):
+    """What stands in the way of a run; the same on every rank, so one of them tells."""
+
+
+def check_everything(config: RunConfig, meeting: Meeting, tracker: Tracker) -> None:
+    """Every check, on every node; all ranks call it.
+
+    Raises:
+        PreflightError: On every rank, with all problems of all nodes.
+    """
+    layout = meeting.layout
+    if layout.rank == 0:
+        problems = check_here(config, layout.world_size, tracker)
+    elif layout.is_first_of_node:
+        problems = list(check_data(config, layout.world_size))
+    else:
+        problems = []
+    problems += _of_address(layout)
+    problems += _said_by(lambda: choose_device(config.train, layout.local_rank))
+    facts = {
+        "node": socket.gethostname(),
+        "environment": describe_environment(),
+        "configuration": config.hash(),
+        "problems": problems,
+        "token": _leave_token(config) if layout.rank == 0 and not problems else None,
+    }
+    everyone = meeting.gather(facts)
+    found = [
+        f"rank {rank} on {other['node']}: {problem}" if layout.world_size > 1 else problem
+        for rank, other in enumerate(everyone)
+        for problem in other["problems"]
+    ]
+    token = everyone[0]["token"]
+    sees_output = token is None or not layout.is_first_of_node or _appears(Path(config.output) / token)
+    shared = meeting.gather(sees_output)
+    if token is not None and layout.rank == 0:
+        (Path(config.output) / token).unlink(missing_ok=True)
+    found += [
+        f"output={config.output} of {everyone[0]['node']} is not the folder that {other['node']} sees under "
+        "this name; choose one that all nodes share"
+        for other, sees in zip(everyone, shared, strict=True)
+        if not sees
+    ]
+    found += compare_nodes(everyone)
+    raise_problems(_once(found))
+
+
+def check_here(config: RunConfig, world_size: int, tracker: Tracker) -> list[str]:
+    """What one machine can tell of a run without its other ranks."""
+    return [
+        *check_run(config, world_size),
+        *check_data(config, world_size),
+        *check_output(config),
+        *_said_by(tracker.check),
+    ]
+
+
+def raise_problems(problems: Sequence[str]) -> None:
+    """Report problems, if there are any.
+
+    Raises:
+        PreflightError: With a line for each, or in one line if it is one.
+    """
+    if len(problems) == 1:
+        raise PreflightError(problems[0])
+    if problems:
+        raise PreflightError("\n  ".join([f"{len(problems)} problems stand in the way:", *problems]))
+
+
+def check_run(config: RunConfig, world_size: int) -> Iterator[str]:
+    """Whether the batch sizes multiply out; looks at no file."""
+    yield from _said_by(lambda: micro_batch_size(config, world_size))
+
+
+def check_data(config: RunConfig, world_size: int) -> Iterator[str]:
+    """Whether this node can read the data, whole and enough of them."""
+    try:
+        corpus = Corpus.open(config)
+        num_windows = len(corpus.training_set)
+        corpus.windows(config.data.validation_split, stride=config.window.num_frames)
+    except UserError as error:
+        yield str(error)
+        return
+    yield from _said_by(lambda: count_steps(config, num_windows))
+    readers = world_size * max(1, config.data.num_workers)
+    if num_windows < readers:
+        yield (
+            f"{config.data.path}: split {config.data.train_split!r} has {num_windows} windows for "
+            f"{world_size} ranks with data.num_workers={config.data.num_workers} each; "
+            "start fewer, or lower window.stride"
+        )
+    used = [shard for shard in corpus.manifest.shards if shard.split == config.data.train_split]
+    if config.data.order == "streaming" and len(used) < readers:
+        yield (
+            f"{config.data.path}: {len(used)} shards are too few for {readers} readers with "
+            "data.order=streaming; lower data.num_workers, or build smaller shards"
+        )
+    if not is_url(config.data.path) or (config.data.verify and config.data.order == "exact"):
+        yield from _check_shards(corpus, config)
+
+
+def _check_shards(corpus: Corpus, config: RunConfig) -> Iterator[str]:
+    splits = (config.data.train_split, config.data.validation_split)
+    for index, shard in enumerate(corpus.manifest.shards):
+        if shard.split not in splits:
+            continue
+        try:
+            if config.data.verify:
+                corpus.reader.verify(index)
+            else:
+                corpus.reader.check_size(index)
+        except DataError as error:
+            yield str(error)
+    corpus.reader.close()
+
+
+def check_output(config: RunConfig) -> Iterator[str]:
+    """Whether the run's folder can be written and holds the checkpoints that will be kept."""
+    run_dir = Path(config.output)
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        probe = run_dir / f".preflight-{os.getpid()}"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        yield f"output={run_dir} cannot be written: {error.strerror or error}"
+        return
+    checkpoints = config.train.keep_checkpoints + 2  # the best, and the one being written
+    needed = checkpoints * count_parameters(config) * _BYTES_PER_PARAMETER
+    present = sum(file.stat().st_size for file in run_dir.glob("checkpoints/step-*/*"))
+    free = shutil.disk_usage(run_dir).free
+    if free + present < needed:
+        yield (
+            f"output={run_dir} has {free / 1e9:.2f} GB free, {checkpoints} checkpoints take "
+            f"{needed / 1e9:.2f} GB; free space, or lower train.keep_checkpoints"
+        )
+
+
+def count_parameters(config: RunConfig) -> int:
+    """Parameters of the configured model, without allocating it; a trained text encoder is not counted."""
+    import torch
+
+    from langpose_dist.models.langpose import LangPose
+
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in LangPose(config, text_dim=384).parameters())
+
+
+def compare_nodes(facts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Whether all ranks run the same code on the same configuration."""
+    first = facts[0]
+    for other in facts[1:]:
+        pair = f"{first['node']} and {other['node']}"
+        for name in _SAME_ON_ALL_NODES:
+            values = first["environment"][name], other["environment"][name]
+            if values[0] != values[1]:
+                yield f"{pair} differ in {name}: {values[0]} and {values[1]}; install the same on all nodes"
+        if first["configuration"] != other["configuration"]:
+            yield f"{pair} were given different configurations; start all ranks with the same"
+
+
+def _of_address(layout: Layout) -> Iterator[str]:
+    """Gloo takes the address that the host's own name stands for, which may be the loopback."""
+    if layout.local_size == layout.world_size or os.environ.get("GLOO_SOCKET_IFNAME"):
+        return
+    name = socket.gethostname()
+    try:
+        address = socket.gethostbyname(name)
+    except OSError:
+        address = "no address"
+    if address == "no address" or address.startswith("127."):
+        yield (
+            f"the name of this node, {name}, stands for {address}, which other nodes cannot reach; set "
+            "GLOO_SOCKET_IFNAME (and NCCL_SOCKET_IFNAME) to the interface that leads to them"
+        )
+
+
+def _said_by(action: Callable[[], Any]) -> list[str]:
+    try:
+        action()
+    except (UserError, ConfigError) as error:
+        return [str(error)]
+    return []
+
+
+def _leave_token(config: RunConfig) -> str:
+    name = f".preflight-{secrets.token_hex(8)}"
+    (Path(config.output) / name).write_bytes(b"")
+    return name
+
+
+def _appears(path: Path) -> bool:
+    deadline = time.monotonic() + _SHARED_SECONDS
+    while not path.exists():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.5)
+    return True
+
+
+def _once(lines: Sequence[str]) -> list[str]:
+    """Without what several ranks of a node say alike."""
+    seen: dict[str, str] = {}
+    for line in lines:
+        seen.setdefault(line.partition(": ")[2] if line.startswith("rank ") else line, line)
+    return list(seen.values())

@@ -1,0 +1,51 @@
+"""``launch/train.py`` with a fault at a chosen place, for what cannot be timed from outside.
+
+python faulty_train.py --fault NAME [words of langpose train]
+"""
+
+import dataclasses
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from langpose_dist.cli.train import main
+
+
+def install(fault: str) -> None:
+    """Replace a method by one that does the fault once, and then what it did before."""
+    from langpose_dist.train.evaluate import Evaluator
+    from langpose_dist.train.trainer import Trainer
+
+    take_batch, condition = Trainer._next, Evaluator._condition
+    asked: list[int] = []
+
+    def _next(self: Trainer, batches: Iterator[Any]) -> Any:
+        asked.append(self.step)
+        if fault == "term-in-micro-step" and self.step == 11 and asked.count(11) == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        windows = take_batch(self, batches)
+        if fault == "nan" and self.step == 35 and self.processes.rank == 1:
+            windows = dataclasses.replace(windows, camera=windows.camera * float("nan"))
+        return windows
+
+    def _condition(self: Evaluator, *arguments: Any) -> Any:
+        if fault == "term-in-evaluation" and self.processes.rank == 1 and arguments[3] == "noisy":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return condition(self, *arguments)
+
+    Trainer._next = _next
+    setattr(Evaluator, "_condition", _condition)  # noqa: B010
+
+
+if __name__ == "__main__":
+    words = sys.argv[1:]
+    if "--fault" in words:
+        place = words.index("--fault")
+        install(words[place + 1])
+        del words[place : place + 2]
+    status = main(words)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
