@@ -38,12 +38,8 @@ if ! langpose registry show langpose-small@candidate --tracking-uri "$uri" >/dev
     device=cpu
   fi
   port=$(python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-  resume=()
-  if [[ -e $out/run/metrics.jsonl ]]; then
-    resume=(--resume)
-  fi
   deepspeed --num_gpus 2 --master_addr 127.0.0.1 --master_port "$port" launch/train.py \
-    --config configs/pretrain/small.yaml ${resume[@]+"${resume[@]}"} \
+    --config configs/pretrain/small.yaml --resume-if-started \
     "data.path=$out/shards" "output=$out/run" "tracking.uri=$uri" "train.device=${device:-cuda}"
 fi
 
