@@ -4,6 +4,7 @@ python faulty_train.py --fault NAME [words of langpose train]
 """
 
 import dataclasses
+import json
 import os
 import signal
 import sys
@@ -23,11 +24,17 @@ def install(fault: str) -> None:
 
     def _next(self: Trainer, batches: Iterator[Any]) -> Any:
         asked.append(self.step)
+        if fault == f"term-at-step-{self.step}" and self.processes.rank == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+            while self.gate.request is not None and not self.gate.request.code:
+                pass  # this rank hears of it in front of this step, and not of the next
         if fault == "term-in-micro-step" and self.step == 11 and asked.count(11) == 5:
             os.kill(os.getpid(), signal.SIGTERM)
         windows = take_batch(self, batches)
         if fault == "nan" and self.step == 35 and self.processes.rank == 1:
             windows = dataclasses.replace(windows, camera=windows.camera * float("nan"))
+        with (self.run_dir / f"seen-{self.processes.rank}.jsonl").open("a") as file:
+            file.write(json.dumps({"step": self.step, "keys": windows.keys}) + "\n")
         return windows
 
     def _condition(self: Evaluator, *arguments: Any) -> Any:
