@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -34,7 +35,7 @@ from langpose_dist.train.preflight import PreflightError, check_everything
 from langpose_dist.train.processes import Layout, Meeting, Processes, join_processes, leave_processes
 from langpose_dist.train.progress import Progress
 from langpose_dist.train.status import write_status
-from langpose_dist.train.stop import Interrupted, StopRequest
+from langpose_dist.train.stop import Interrupted, StopRequest, say
 from langpose_dist.train.tracker import Status, Tracker
 from langpose_dist.train.trainer import Trainer
 
@@ -45,6 +46,7 @@ _STATUS: dict[Status, Literal["finished", "interrupted", "failed"]] = {
     "KILLED": "interrupted",
     "FAILED": "failed",
 }
+_LAST_WORDS_SECONDS = 8.0
 _CLOSING_SECONDS = 1800.0
 """That ranks wait at most for rank 0 to close the run; a launcher ends them all when the first has left."""
 _IN_HEADER = ("data_fingerprint", "config_hash", "commit", "dataset", "fps")
@@ -216,11 +218,7 @@ def _train(
         if gate.request is not None:
             gate.request.on_forced_exit = lambda reason: _write_end(run_dir, "interrupted", reason)
             gate.request.run_on()
-        trainer.run()
-        evaluation = trainer.evaluation
-        if evaluation is None or not config.train.evaluate_every:
-            evaluation = trainer.evaluate()
-            trainer.finish_saving()
+        evaluation = trainer.run()
         report = evaluation.report(step=trainer.step, **origin)
         weights = full_weights(engine, processes)
         if gate.progress is not None:
@@ -254,7 +252,17 @@ def _train(
     finally:
         if processes.is_main:
             _write_end(run_dir, _STATUS[end[0]], redact(end[1]))
-            tracker.finish(end[0])
+            _close_record(tracker, end[0])
+
+
+def _close_record(tracker: Tracker, status: Status) -> None:
+    """A run that was asked to stop has no time for a tracking server that does not answer."""
+    closing = threading.Thread(target=tracker.finish, args=(status,), name="tracking", daemon=True)
+    closing.start()
+    closing.join(_LAST_WORDS_SECONDS if status == "KILLED" else None)
+    if closing.is_alive():
+        seconds = f"{_LAST_WORDS_SECONDS:g} s"
+        say(f"the tracking store did not answer in {seconds}; its run stays open until --resume")
 
 
 def _write_end(run_dir: Path, status: Literal["finished", "interrupted", "failed"], reason: str) -> None:

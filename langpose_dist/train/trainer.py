@@ -103,8 +103,8 @@ class Trainer:
         self._steps_since_log = state.steps_since_log
         self._logged_at = time.monotonic()
 
-    def run(self) -> None:
-        """Train to the end, with checkpoints and evaluations on the way.
+    def run(self) -> Evaluation:
+        """Train to the end, with checkpoints and evaluations on the way; returns the last evaluation.
 
         Raises:
             Interrupted: On every rank, with a checkpoint of the last step, if any rank was asked to stop.
@@ -113,6 +113,7 @@ class Trainer:
         """
         try:
             self._run()
+            evaluation = self.evaluation or self.evaluate()
         except Interrupted as stop:
             self.save()
             self.finish_saving()
@@ -128,6 +129,7 @@ class Trainer:
                 f"data cannot be read after step {self.step}: {failure}; mend them and go on with --resume"
             ) from None
         self.finish_saving()
+        return evaluation
 
     def _run(self) -> None:
         self.engine.train()
@@ -214,7 +216,7 @@ class Trainer:
             evaluated_step=self._evaluated_step,
             best_step=best_step,
             best_value=best_value,
-            since_log=tuple(self._since_log.tolist()),
+            since_log=tuple(self._since_log.tolist()) if self._steps_since_log else (),
             steps_since_log=self._steps_since_log,
             world_size=self.processes.world_size,
             zero_stage=self.config.train.zero_stage,
