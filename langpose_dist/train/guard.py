@@ -15,6 +15,10 @@ class TrainingError(RuntimeError):
     """Training cannot go on; the message is one line for a person."""
 
 
+class PeerLost(TrainingError):
+    """Another rank ended without a word to this one."""
+
+
 class FiniteGuard:
     """Watches loss and gradient norm of every step.
 
