@@ -12,11 +12,16 @@ Losses = Sequence[tuple[Sequence[str], Tensor]]
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on; the message is one line for a person."""
+    """Training cannot go on; the message is one line for a person.
 
+    Args:
+        message: The line.
+        is_agreed: Whether every rank raises it at the same place.
+    """
 
-class PeerLost(TrainingError):
-    """Another rank ended without a word to this one."""
+    def __init__(self, message: str, *, is_agreed: bool = True) -> None:
+        super().__init__(message)
+        self.is_agreed = is_agreed
 
 
 class FiniteGuard:

@@ -29,7 +29,7 @@ from langpose_dist.train.engine import build_engine, count_steps
 from langpose_dist.train.engine_state import full_weights, restore_optimizer, restore_random
 from langpose_dist.train.evaluate import Evaluator, draw_pictures
 from langpose_dist.train.gate import Gate
-from langpose_dist.train.guard import PeerLost, TrainingError
+from langpose_dist.train.guard import TrainingError
 from langpose_dist.train.metrics_file import read_metrics
 from langpose_dist.train.preflight import PreflightError, check_everything
 from langpose_dist.train.processes import Layout, Meeting, Processes, join_processes, leave_processes
@@ -108,10 +108,9 @@ def train(
     )
     try:
         result = _train(config, tracker, Gate(processes, request, progress), resume=resume, strict=strict)
-    except PeerLost:
-        raise  # there may be nobody left to wait for
-    except (Interrupted, TrainingError):
-        meeting.part(_CLOSING_SECONDS)
+    except (Interrupted, TrainingError) as end:
+        if end.is_agreed:  # else the others are elsewhere, or gone
+            meeting.part(_CLOSING_SECONDS)
         raise
     else:
         meeting.part(_CLOSING_SECONDS)
@@ -246,11 +245,11 @@ def _train(
         reason = "another rank ended, so this one cannot go on; go on with --resume"
         end = ("FAILED", reason if is_peer_lost else str(error))
         if is_peer_lost:
-            raise PeerLost(reason) from None
+            raise TrainingError(reason, is_agreed=False) from None
         raise
     except OSError as error:
         end = ("FAILED", str(error))
-        raise TrainingError(f"{error}; go on with --resume") from None
+        raise TrainingError(f"{error}; go on with --resume", is_agreed=False) from None
     finally:
         if processes.is_main:
             _write_end(run_dir, _STATUS[end[0]], redact(end[1]))

@@ -31,7 +31,16 @@ _POLL_SECONDS = 0.5
 
 
 class Interrupted(BaseException):
-    """The run was asked to stop. Not an ``Exception``: no library may take it for a failure of its own."""
+    """The run was asked to stop. Not an ``Exception``: no library may take it for a failure of its own.
+
+    Args:
+        reason: For a person.
+        is_agreed: Whether every rank raises it at the same place.
+    """
+
+    def __init__(self, reason: str, *, is_agreed: bool = True) -> None:
+        super().__init__(reason)
+        self.is_agreed = is_agreed
 
 
 class StopRequest:
@@ -86,7 +95,7 @@ class StopRequest:
         """
         self._raises = False
         if self.code:
-            raise Interrupted(describe(self.code))
+            raise Interrupted(describe(self.code), is_agreed=False)
 
     def saving(self) -> None:
         """What was asked for is being done: the process is not ended for being slow."""
@@ -110,7 +119,7 @@ class StopRequest:
         self.code = self.code or number
         if self._raises:
             self._raises = False  # once
-            raise Interrupted(describe(self.code))
+            raise Interrupted(describe(self.code), is_agreed=False)
 
     def _watch(self) -> None:
         while not self._closed.is_set():
