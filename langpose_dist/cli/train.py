@@ -9,7 +9,7 @@ from pathlib import Path
 
 from langpose_dist.config import RunConfig, describe_keys, load_config
 from langpose_dist.environment import redact
-from langpose_dist.train.stop import EXIT_INTERRUPTED, STOP_FILE, Interrupted, StopRequest, say
+from langpose_dist.train.stop import EXIT_INTERRUPTED, STOP_FILE, Interrupted, Lasting, StopRequest, say
 
 _EXAMPLES = """examples:
   langpose train --config configs/pretrain/small.yaml data.path=data/bandai output=runs/small
@@ -77,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Train; rank 0 reports."""
     config = load_config(arguments.config, arguments.overrides)
     request = StopRequest(_stop_file(config), grace=config.train.stop_grace)
+    output, sys.stdout, errors, sys.stderr = sys.stdout, Lasting(sys.stdout), sys.stderr, Lasting(sys.stderr)
     try:
         return _run(arguments, config, request)
     except Interrupted as stop:
@@ -85,6 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         return EXIT_INTERRUPTED
     finally:
         request.close()
+        sys.stdout, sys.stderr = output, errors
 
 
 def _run(arguments: argparse.Namespace, config: RunConfig, request: StopRequest) -> int:

@@ -1,5 +1,6 @@
 """Joining the processes of one run: ranks, devices, threads and the few collectives that training needs."""
 
+import contextlib
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from langpose_dist.config import ConfigError, TrainConfig, UserError
 
+_FAREWELL_SECONDS = 5.0
 _LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -111,17 +113,20 @@ class Meeting:
 
     def part(self, timeout: float) -> None:
         """Wait until rank 0 comes here too; ranks that leave before it would take it along."""
-        if self.layout.world_size == 1:
-            return
-        if self.layout.rank == 0:
-            self.store.set("langpose/parted", "")
-            return
-        deadline = time.monotonic() + timeout
+        rank, others = self.layout.rank, range(1, self.layout.world_size)
+        # Rank 0 may be the one that keeps the store, so it sees that the others have heard.
+        expected = [f"langpose/parted/{other}" for other in others] if rank == 0 else ["langpose/parted/0"]
+        seconds = _FAREWELL_SECONDS if rank == 0 else timeout
         try:
-            while not self.store.check(["langpose/parted"]) and time.monotonic() < deadline:
+            if rank == 0:
+                self.store.set("langpose/parted/0", "")
+            deadline = time.monotonic() + seconds
+            while others and not self.store.check(expected) and time.monotonic() < deadline:
                 time.sleep(0.05)
+            if rank > 0:
+                self.store.set(f"langpose/parted/{rank}", "")
         except RuntimeError:
-            return  # rank 0 keeps the store, and is gone
+            return  # the store is gone, and its keeper with it
 
 
 @dataclass(frozen=True)
@@ -230,9 +235,10 @@ def join_processes(config: TrainConfig, meeting: Meeting | None = None) -> Proce
 
 
 def leave_processes() -> None:
-    """Close the process group."""
+    """Close the process group; of ranks that are gone already nothing is said."""
     if dist.is_initialized():
-        dist.destroy_process_group()
+        with contextlib.suppress(RuntimeError):
+            dist.destroy_process_group()
 
 
 def _import_deepspeed(device: torch.device) -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 import psutil
 
@@ -151,6 +151,31 @@ class StopRequest:
         say(f"{reason}; the last checkpoint is whole, go on with --resume")
         self.on_forced_exit(reason)
         os._exit(status)
+
+
+class Lasting:
+    """A text stream for output that nobody may be left to read: what cannot be written is dropped.
+
+    A terminal that closes or an ssh connection that is cut must not make the step fail in which the run
+    is saved.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with contextlib.suppress(OSError):
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what can be flushed."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def describe(code: int) -> str:

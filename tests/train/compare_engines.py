@@ -90,8 +90,7 @@ def train(
             engine.step()
             total = total + loss.detach() / (count * processes.world_size)
         found.append(float(processes.sum(total)))
-    snapshot = processes.broadcast(capture(engine, processes))
-    return found, snapshot
+    return found, processes.broadcast(capture(engine, processes))
 
 
 def with_engine(config: RunConfig, stage: int, offload: str) -> RunConfig:

@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,20 @@ def test_a_stop_file_stops_a_single_process(tmp_path: Path, shards: Path) -> Non
     assert 20 <= status["step"] < 3000
     # What is left of the request does not stop the next start.
     finish(folder, "none", 1, words=["--resume", f"train.max_steps={status['step'] + 5}"])
+
+
+def test_output_that_nobody_reads_any_more_does_not_fail_the_run(tmp_path: Path, shards: Path) -> None:
+    folder = prepare(tmp_path, shards)
+    command = [sys.executable, str(ROOT / "launch/train.py"), "--config", str(folder / "config.yaml")]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    ) as process:
+        assert process.stdout is not None
+        assert b"windows of made-up" in process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(60) == 0
+    assert read_status(folder)["status"] == "finished"
+    assert len([values for _, values in losses(folder) if "train/loss" in values]) == 60
 
 
 def test_a_stop_between_micro_steps_drops_the_begun_step(tmp_path: Path, shards: Path) -> None:

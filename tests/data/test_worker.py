@@ -1,0 +1,198 @@
+"""Loader workers as processes: replaced when killed, deaf to signals, gone with their parent."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import fields
+from itertools import islice
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from langpose_dist.batch import WindowBatch
+from langpose_dist.config import UserError
+from langpose_dist.data.dataset import Request, WindowDataset
+from langpose_dist.data.loader import TrainingStream, load_batches
+from tests.corpus import open_corpus
+
+pytestmark = pytest.mark.dist
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shards")
+    open_corpus(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(shards: Path) -> WindowDataset:
+    return open_corpus(shards).training_set
+
+
+def stream(dataset: WindowDataset) -> TrainingStream:
+    return TrainingStream(
+        len(dataset),
+        seed=3,
+        position=0,
+        global_batch_size=6,
+        micro_batch_size=3,
+        rank=0,
+        world_size=1,
+    )
+
+
+def workers() -> list[psutil.Process]:
+    """The living children of this process that a loader forked."""
+    me = psutil.Process()
+    return [
+        child
+        for child in me.children()
+        if child.status() != psutil.STATUS_ZOMBIE and child.cmdline() == me.cmdline()
+    ]
+
+
+def assert_equal(batches: Sequence[WindowBatch], others: Sequence[WindowBatch]) -> None:
+    assert len(batches) == len(others)
+    for batch, other in zip(batches, others, strict=True):
+        for field in fields(WindowBatch):
+            one, two = getattr(batch, field.name), getattr(other, field.name)
+            assert one.equal(two) if isinstance(one, torch.Tensor) else one == two, field.name
+
+
+@pytest.mark.parametrize("victims", [1, 2])
+def test_a_killed_worker_is_replaced_and_no_batch_is_lost_or_doubled(
+    dataset: WindowDataset, caplog: pytest.LogCaptureFixture, victims: int
+) -> None:
+    expected = list(islice(load_batches(dataset, stream(dataset), num_workers=0), 40))
+    batches: list[WindowBatch] = []
+    iterator = load_batches(dataset, stream(dataset), num_workers=2)
+    for batch in islice(iterator, 40):
+        batches.append(batch)
+        if len(batches) == 13:
+            before = workers()
+            assert len(before) == 2
+            for worker in before[:victims]:
+                worker.kill()
+            # As long as this process computes, it does not notice.
+            until = time.monotonic() + 0.5
+            while time.monotonic() < until:
+                pass
+    after = workers()
+    iterator.close()
+    assert_equal(batches, expected)
+    assert len(after) == 2
+    assert not {worker.pid for worker in after} & {worker.pid for worker in before}
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "its work is given to a new one" in caplog.text
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT], ids=lambda sent: sent.name)
+def test_a_signal_of_the_launcher_changes_nothing_for_a_worker(
+    dataset: WindowDataset, caplog: pytest.LogCaptureFixture, sent: signal.Signals
+) -> None:
+    expected = list(islice(load_batches(dataset, stream(dataset), num_workers=0), 40))
+    batches: list[WindowBatch] = []
+    iterator = load_batches(dataset, stream(dataset), num_workers=2)
+    for batch in islice(iterator, 40):
+        batches.append(batch)
+        if len(batches) == 13:
+            before = {worker.pid for worker in workers()}
+            for worker in workers():
+                worker.send_signal(sent)
+    after = {worker.pid for worker in workers()}
+    iterator.close()
+    assert_equal(batches, expected)
+    assert len(before) == 2
+    assert after == before
+    assert caplog.records == []
+
+
+def test_no_worker_is_left_when_the_reader_is_closed(dataset: WindowDataset) -> None:
+    iterator = load_batches(dataset, stream(dataset), num_workers=2)
+    next(iterator)
+    assert len(workers()) == 2
+    iterator.close()
+    deadline = time.monotonic() + 5
+    while workers() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert workers() == []
+
+
+_PARENT = """
+import sys, time
+from pathlib import Path
+import psutil
+from langpose_dist.data.loader import TrainingStream, load_batches
+from tests.corpus import open_corpus
+dataset = open_corpus(Path(sys.argv[1])).training_set
+stream = TrainingStream(
+    len(dataset), seed=3, position=0, global_batch_size=6, micro_batch_size=3, rank=0, world_size=1
+)
+batches = load_batches(dataset, stream, num_workers=2)
+next(batches)
+print(*[child.pid for child in psutil.Process().children()], flush=True)
+time.sleep(60)
+"""
+
+
+def test_workers_end_with_their_parent(shards: Path) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", _PARENT, str(shards)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert parent.stdout is not None
+    try:
+        children = [psutil.Process(int(word)) for word in parent.stdout.readline().split()]
+    finally:
+        parent.kill()
+        parent.communicate(timeout=10)
+    assert len(children) == 2
+    deadline = time.monotonic() + 2
+    while (left := [child for child in children if is_alive(child)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    for child in left:
+        child.kill()
+    assert left == []
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+class DeadlyWindows(WindowDataset):
+    """From some window on, whoever reads is killed, as on a machine without memory."""
+
+    deadly = 0
+
+    def __getitem__(self, requests: Sequence[Request]) -> WindowBatch | UserError:
+        if any(epoch * len(self) + number >= self.deadly for epoch, number in requests):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(requests)
+
+
+def test_workers_that_are_killed_again_and_again_are_an_error_with_a_remedy(
+    dataset: WindowDataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    deadly = DeadlyWindows(
+        dataset.windows, dataset.reader, dataset.vocabulary, dataset.config, dataset.augmentation
+    )
+    deadly.deadly = 4
+    requests = [[(0, number)] for number in range(10)]
+    batches: list[WindowBatch] = []
+    with pytest.raises(UserError, match=r"4 times without a batch in between.*set data\.num_workers=0"):
+        batches.extend(load_batches(deadly, requests, num_workers=1))
+    assert len(batches) <= 4
+    assert len([record for record in caplog.records if "given to a new one" in record.message]) == 3
+    assert workers() == []
