@@ -66,6 +66,7 @@ def measure_engine(shards: Path, folder: Path, threads: int) -> dict[str, Any]:
 
 
 def _in_turns(config: RunConfig, corpus: Corpus, processes: Processes) -> tuple[list[float], list[float]]:
+    Path(config.output).mkdir(parents=True)
     task = build_task(config, corpus, processes.device)
     trainer = Trainer(
         config=config,

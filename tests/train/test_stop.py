@@ -27,8 +27,8 @@ def tell(*words):
     print(*words, flush=True)
 
 def wait_for_interruption():
-    tell("ready", os.getpid())
     try:
+        tell("ready", os.getpid())
         time.sleep(60)
     except Interrupted as stop:
         tell("interrupted by", stop, threading.current_thread() is threading.main_thread())
@@ -57,10 +57,9 @@ class Script:
 
     def __init__(self, body: str, above: Sequence[Path] = (), front: Sequence[str] = ()) -> None:
         script = [sys.executable, "-c", _HEAD + body]
-        for path in above:
-            path.write_text("import subprocess, sys\nsubprocess.Popen(sys.argv[1:]).wait()\n")
         for path in reversed(above):
-            script = [sys.executable, str(path), *script]
+            path.write_text(f"import subprocess\nsubprocess.Popen({script!r}).wait()\n")
+            script = [sys.executable, str(path)]
         self.process = subprocess.Popen(
             [*front, *script],
             env=os.environ | {"PYTHONPATH": str(ROOT)},
