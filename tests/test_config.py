@@ -161,3 +161,97 @@ def test_the_yaml_of_the_defaults_has_every_key() -> None:
         for key in (section if isinstance(section, dict) else [""])
     }
     assert keys == {key for key, _, _ in describe_keys()}
+
+
+def write_files(folder: Path, *contents: str) -> list[Path]:
+    files = [folder / f"{number}.yaml" for number in range(len(contents))]
+    for file, content in zip(files, contents, strict=True):
+        file.write_text(content, encoding="utf-8")
+    return files
+
+
+def test_several_files_are_merged_section_by_section_and_a_later_one_wins(tmp_path: Path) -> None:
+    files = write_files(
+        tmp_path,
+        "seed: 1\nmodel: {dim: 64, depth: 2}\ncamera: {yaw: [-90, 90], distance: [2, 3]}\n",
+        "# nothing\n",
+        "model: {depth: 3, num_heads: 4}\ncamera: {yaw: [0, 10]}\ntrain: {zero_stage: 2}\n",
+        "train: {offload: optimizer}\n",
+    )
+    config = load_config(files, ["model.num_heads=2"])
+    assert (config.seed, config.train.zero_stage, config.train.offload) == (1, 2, "optimizer")
+    assert (config.model.dim, config.model.depth, config.model.num_heads) == (64, 3, 2)
+    assert (config.camera.yaw, config.camera.distance) == ((0.0, 10.0), (2.0, 3.0))
+    assert config.camera.focal_length == RunConfig().camera.focal_length
+    # What only fits together is checked once it is together.
+    with pytest.raises(ConfigError, match="offload=optimizer needs zero_stage=1 or higher"):
+        load_config(files[3])
+    assert load_config([*reversed(files)]).model.depth == 2
+    assert load_config([str(file) for file in files]) == load_config(files)
+    assert load_config([]) == RunConfig()
+
+
+def test_a_section_does_not_mix_with_a_value(tmp_path: Path) -> None:
+    files = write_files(tmp_path, "model: {dim: 64}\n", "model: 3\n")
+    with pytest.raises(ConfigError, match="model=3"):
+        load_config(files)
+    assert load_config(files[::-1]).model.dim == 64
+
+
+def test_of_several_files_the_one_that_is_wrong_is_named(tmp_path: Path) -> None:
+    files = write_files(tmp_path, "seed: 1\n", "[1, 2]\n")
+    with pytest.raises(ConfigError, match=r"1\.yaml must hold keys and values"):
+        load_config(files)
+    with pytest.raises(ConfigError, match=r"missing\.yaml does not exist"):
+        load_config([files[0], tmp_path / "missing.yaml"])
+
+
+@pytest.mark.parametrize(
+    ("offload", "stages"), [("none", {0, 1, 2, 3}), ("optimizer", {1, 2, 3}), ("parameters", {3})]
+)
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_only_what_ranks_share_out_can_be_offloaded(offload: str, stages: set[int], stage: int) -> None:
+    overrides = [f"train.offload={offload}", f"train.zero_stage={stage}"]
+    if stage in stages:
+        assert load_config(None, overrides).train.offload == offload
+        return
+    with pytest.raises(ConfigError) as error:
+        load_config(None, overrides)
+    assert str(error.value) == f"train: offload={offload} needs zero_stage={min(stages)} or higher"
+
+
+def test_a_compiled_model_does_not_go_with_stage_3() -> None:
+    assert load_config(None, ["model.compile=true", "train.zero_stage=2"]).model.compile
+    with pytest.raises(ConfigError, match=r"model\.compile=true does not go with train\.zero_stage=3"):
+        load_config(None, ["model.compile=true", "train.zero_stage=3"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ([], "validation/masked/mpjpe_mm"),
+        (["evaluation.conditions=[clean]"], "validation/clean/mpjpe_mm"),
+        (["train.best_metric=clean/p_mpjpe_mm", "data.validation_split=test"], "test/clean/p_mpjpe_mm"),
+        (["evaluation.conditions=[]"], None),
+    ],
+)
+def test_the_best_metric_has_its_full_name(overrides: list[str], name: str | None) -> None:
+    assert load_config(None, overrides).best_metric == name
+
+
+@pytest.mark.parametrize(
+    ("chosen", "conditions"),
+    [("mpjpe_mm", "[clean]"), ("noisy/mpjpe_mm", "[clean, masked]"), ("validation/clean/x", "[clean]")],
+)
+def test_a_best_metric_of_no_condition_is_a_mistake(chosen: str, conditions: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_config(None, [f"train.best_metric={chosen}", f"evaluation.conditions={conditions}"])
+    assert f"train.best_metric={chosen} must be CONDITION/METRIC" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["start_timeout", "hang_timeout", "stop_grace", "keep_checkpoints"])
+def test_waiting_times_and_kept_checkpoints_are_above_0(key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"train\.{key}=0: input should be greater than"):
+        load_config(None, [f"train.{key}=0"])
+    assert load_config(None, [f"train.{key}=7"]).hash() == RunConfig().hash()

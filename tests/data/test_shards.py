@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from langpose_dist.data.manifest import Manifest
 from langpose_dist.data.sample import DataError, Sample
-from langpose_dist.data.shards import ShardReader, ShardWriter, default_cache_dir, read_tar
+from langpose_dist.data.shards import ShardReader, ShardWriter, default_cache_dir, read_tar, tar_members
 
 
 def all_places(manifest: Manifest) -> list[tuple[int, int]]:
@@ -301,3 +301,47 @@ def test_s3_and_gs_go_through_their_own_programs(
 def test_the_cache_follows_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_cache_dir() == tmp_path / "langpose" / "shards"
+
+
+def test_a_shard_is_verified_byte_by_byte(dataset: Path) -> None:
+    manifest = Manifest.load(dataset)
+    path = dataset / "train-000000.tar"
+    whole = path.read_bytes()
+    reader = ShardReader(manifest, dataset)
+    for index in range(3):
+        reader.verify(index)
+    for place in (0, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        ShardReader(manifest, dataset).check_size(0)
+        with pytest.raises(
+            DataError, match=r"train-000000\.tar is damaged: its SHA-256 is not the manifest's"
+        ):
+            ShardReader(manifest, dataset).verify(0)
+
+
+def test_a_shard_cut_between_two_members_is_found_although_tar_sees_nothing_wrong(dataset: Path) -> None:
+    manifest = Manifest.load(dataset)
+    path = dataset / "train-000000.tar"
+    whole = path.stat().st_size
+    offset, size = manifest.shards[0].samples[1].poses
+    length = offset + -(-size // 512) * 512
+    os.truncate(path, length)
+    assert list(tar_members(path)) == ["clip_0", "clip_1"]
+    reader = ShardReader(manifest, dataset)
+    for check in (reader.check_size, reader.verify):
+        with pytest.raises(DataError, match=f"has {length} bytes, the manifest says {whole}"):
+            check(0)
+    with pytest.raises(DataError, match="ends before 'clip_2'"):
+        list(reader.iter_samples(0))
+    path.unlink()
+    for check in (reader.check_size, reader.verify):
+        with pytest.raises(DataError, match="is missing"):
+            check(0)
+
+
+def test_a_remote_shard_is_fetched_to_be_verified(server: tuple[str, list[str]], tmp_path: Path) -> None:
+    url, requests = server
+    reader = ShardReader(Manifest.load(url), url, tmp_path / "cache")
+    reader.verify(1)
+    assert [name for name in requests if name.endswith(".tar")] == ["/train-000001.tar"]
+    assert len(list((tmp_path / "cache").glob("*.tar"))) == 1

@@ -136,13 +136,16 @@ stream = TrainingStream(
     len(dataset), seed=3, position=0, global_batch_size=6, micro_batch_size=3, rank=0, world_size=1
 )
 batches = load_batches(dataset, stream, num_workers=2)
-next(batches)
-print(*[child.pid for child in psutil.Process().children()], flush=True)
+print("begins", flush=True)
+for _ in range(20):
+    next(batches)
+print("has read", flush=True)
 time.sleep(60)
 """
 
 
-def test_workers_end_with_their_parent(shards: Path) -> None:
+@pytest.mark.parametrize("moment", ["begins", "has read"])
+def test_workers_end_with_their_parent(shards: Path, moment: str) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", _PARENT, str(shards)],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -151,11 +154,14 @@ def test_workers_end_with_their_parent(shards: Path) -> None:
     )
     assert parent.stdout is not None
     try:
-        children = [psutil.Process(int(word)) for word in parent.stdout.readline().split()]
+        while parent.stdout.readline().strip() != moment:
+            assert parent.poll() is None
+        while len(children := psutil.Process(parent.pid).children()) < 2:
+            assert parent.poll() is None
     finally:
         parent.kill()
-        parent.communicate(timeout=10)
-    assert len(children) == 2
+        parent.wait(10)
+        parent.stdout.close()
     deadline = time.monotonic() + 2
     while (left := [child for child in children if is_alive(child)]) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -1,4 +1,9 @@
+import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from langpose_dist.train.metrics_file import MetricsFile, read_metrics
 
@@ -25,3 +30,39 @@ def test_a_line_cut_off_by_a_crash_is_left_out(tmp_path: Path) -> None:
     path.write_text('{"step": 1, "train/loss": 2.0}\n{"step": 2, "trai', encoding="utf-8")
     assert read_metrics(path) == [{"step": 1, "train/loss": 2.0}]
     assert read_metrics(tmp_path / "none.jsonl") == []
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 256 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_lines_wait_for_space_on_a_full_disk(disk: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = disk / "metrics.jsonl"
+    metrics = MetricsFile(path)
+    metrics.append({"train/loss": 0.5}, 1)
+    room = os.statvfs(disk)
+    (disk / "filler").write_bytes(bytes(room.f_bavail * room.f_frsize))
+    # Each line is half a page: the first still fits into the page that is there, others are cut off.
+    lines = [{"step": step, f"train/{'x' * 2000}": step / 4} for step in range(2, 12)]
+    for line in lines:
+        metrics.append({name: value for name, value in line.items() if name != "step"}, int(line["step"]))
+    told = capfd.readouterr().err
+    assert told.count("metrics.jsonl cannot be written: No space left on device") == 1
+    on_disk = read_metrics(path)
+    assert on_disk == [{"step": 1, "train/loss": 0.5}, *lines][: len(on_disk)]
+    assert len(on_disk) < 5
+    # A run that goes on reads no cut line either.
+    (disk / "filler").unlink()
+    metrics.append({"train/loss": 0.25}, 12)
+    assert read_metrics(path) == [{"step": 1, "train/loss": 0.5}, *lines, {"step": 12, "train/loss": 0.25}]
+    assert path.read_text(encoding="utf-8").count("\n") == 12
+    assert capfd.readouterr().err == ""
