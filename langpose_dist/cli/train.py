@@ -127,7 +127,7 @@ def _stop_file(config: RunConfig) -> Path | None:
 
 
 def _is_main() -> bool:
-    return os.environ.get("RANK", "0") == "0"
+    return "WORLD_SIZE" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
 def build_tracker(config: RunConfig):

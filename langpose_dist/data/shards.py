@@ -189,7 +189,11 @@ class ShardReader:
             DataError: If it is missing, or not what the manifest says.
         """
         self._file(shard_index)
-        if hash_file(self.path(shard_index)) != self._shards[shard_index].sha256:
+        try:
+            found = hash_file(self.path(shard_index))
+        except OSError as error:
+            raise self._damaged(shard_index, f"cannot be read: {error.strerror}") from None
+        if found != self._shards[shard_index].sha256:
             raise self._damaged(shard_index, "is damaged: its SHA-256 is not the manifest's")
 
     def close(self) -> None:
@@ -240,8 +244,10 @@ class ShardReader:
         path = self.path(shard_index)
         try:
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise self._damaged(shard_index, "is missing") from None
+        except OSError as error:
+            is_missing = isinstance(error, FileNotFoundError)
+            problem = "is missing" if is_missing else f"cannot be read: {error.strerror}"
+            raise self._damaged(shard_index, problem) from None
         size = os.fstat(file).st_size
         if size != (expected := self._shards[shard_index].num_bytes):
             os.close(file)

@@ -11,12 +11,14 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -29,6 +31,7 @@ from langpose_dist.train.stop import say
 WEIGHTS, OPTIMIZER, RANDOM = "model.safetensors", "optimizer.safetensors", "random.safetensors"
 _STATE = "checkpoint.json"
 _FORMAT = 1
+_DAMAGED = ".damaged-"
 _ASIDE = ".unfinished-"
 """Beginning of the name of a checkpoint that is being written, or being removed."""
 
@@ -83,22 +86,30 @@ class CheckpointWriter:
     Args:
         folder: The run's ``checkpoints``.
         keep: Newest checkpoints that stay; the best one stays besides.
+        step: Where the run goes on. What lies beyond was found damaged; it is set aside, under a name that no
+            checkpoint has.
     """
 
-    def __init__(self, folder: Path, *, keep: int) -> None:
+    def __init__(self, folder: Path, *, keep: int, step: int = 0) -> None:
         self.folder = folder
         self.keep = keep
         self.seconds: list[float] = []
         """Duration of every write."""
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
+        self.failed_step: int | None = None
+        """Step whose checkpoint could not be written, if that is the last one tried."""
         folder.mkdir(parents=True, exist_ok=True)
         for leftover in folder.glob(f"{_ASIDE}*"):
             shutil.rmtree(leftover, ignore_errors=True)
+        for damaged in checkpoint_folders(folder):
+            if _step_of(damaged) > step:
+                _move(damaged, folder / f"{_DAMAGED}{damaged.name}")
 
     def write(self, snapshot: Snapshot, state: TrainState, header: Mapping[str, str]) -> None:
         """Begin to write, when the write before is done; the header makes the weights a model export."""
         self.wait()
+        self.failed_step = None
         self._thread = threading.Thread(
             target=self._write, args=(snapshot, state, header), name="checkpoint", daemon=True
         )
@@ -112,21 +123,30 @@ class CheckpointWriter:
         return self._error
 
     def mark_best(self, step: int) -> None:
-        """Let ``best`` name a checkpoint that is written or under way."""
+        """Let ``best`` name a checkpoint that was written before it was known to be the best."""
         self.wait()
         if (self.folder / checkpoint_name(step)).is_dir():
-            _point(self.folder / "best", checkpoint_name(step))
+            try:
+                _point(self.folder / "best", checkpoint_name(step))
+            except OSError as error:
+                say(f"error: {self.folder / 'best'} cannot be written: {error.strerror}")
 
     def _write(self, snapshot: Snapshot, state: TrainState, header: Mapping[str, str]) -> None:
         started = time.monotonic()
         try:
-            publish(self.folder, snapshot, state, header)
+            target = publish(self.folder, snapshot, state, header)
             self._error = None
-            prune(self.folder, keep=self.keep, best_step=state.best_step)
+            _point(self.folder / "latest", target.name)
+            if state.best_step == state.step:
+                _point(self.folder / "best", target.name)
+            prune(self.folder, keep=self.keep)
         except Exception as error:  # whatever safetensors or the disk raises; the run decides what follows
-            self._error = error
+            is_published = (self.folder / checkpoint_name(state.step)).is_dir()
+            self._error = None if is_published else error
+            self.failed_step = None if is_published else state.step
             space = f"; free space in {self.folder}" if _is_full(error) else ""
-            say(f"error: the checkpoint of step {state.step} was not written: {error}{space}")
+            what = "was written, but not all beside it" if is_published else "was not written"
+            say(f"error: the checkpoint of step {state.step} {what}: {error}{space}")
         self.seconds.append(time.monotonic() - started)
 
 
@@ -150,6 +170,7 @@ def publish(folder: Path, snapshot: Snapshot, state: TrainState, header: Mapping
             files[name] = {"bytes": (aside / name).stat().st_size, "sha256": _hash(aside / name)}
             _flush(aside / name)
         content = {"format": _FORMAT, **asdict(state), "files": files}
+        content["sha256"] = _digest(content)
         _write_text(aside / _STATE, json.dumps(content, indent=2))
         _flush(aside)
         _remove(target)  # an unverified one of the same step
@@ -158,25 +179,30 @@ def publish(folder: Path, snapshot: Snapshot, state: TrainState, header: Mapping
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    _point(folder / "latest", target.name)
     return target
 
 
-def prune(folder: Path, *, keep: int, best_step: int | None) -> None:
-    """Remove all but the newest checkpoints and the best one."""
+def prune(folder: Path, *, keep: int) -> None:
+    """Remove all but the newest checkpoints and the one that ``best`` names."""
+    best = _read_pointer(folder / "best")
     for path in checkpoint_folders(folder)[keep:]:
-        if best_step is None or path.name != checkpoint_name(best_step):
+        if path.name != best:
             _remove(path)
 
 
 def checkpoint_folders(folder: Path) -> list[Path]:
     """Published checkpoints, newest first; none of them is verified."""
-    return sorted(folder.glob("step-*"), reverse=True)
+    found = [path for path in folder.glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name)]
+    return sorted(found, key=_step_of, reverse=True)
 
 
 def saved_step(folder: Path) -> int:
     """Step of the newest published checkpoint; 0 without one."""
-    return max((int(path.name.removeprefix("step-")) for path in checkpoint_folders(folder)), default=0)
+    return max(map(_step_of, checkpoint_folders(folder)), default=0)
+
+
+def _step_of(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
 
 
 def checkpoint_name(step: int) -> str:
@@ -192,6 +218,8 @@ def verify_checkpoint(path: Path) -> TrainState:
     """
     try:
         content = json.loads((path / _STATE).read_text(encoding="utf-8"))
+        if content.pop("sha256") != _digest(content):
+            raise ValueError(f"{_STATE} is damaged: its SHA-256 is another")
         if (version := content.pop("format")) != _FORMAT:
             raise ValueError(f"format {version}, this version reads {_FORMAT}")
         files = content.pop("files")
@@ -201,6 +229,8 @@ def verify_checkpoint(path: Path) -> TrainState:
         raise ValueError(f"{_STATE}: {error.strerror}") from None
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
         raise ValueError(f"{_STATE} is damaged") from None
+    if checkpoint_name(state.step) != path.name:
+        raise ValueError(f"it is of step {state.step}")
     if set(expected) != {WEIGHTS, OPTIMIZER, RANDOM}:
         raise ValueError(f"{_STATE} lists other files")
     for name, (num_bytes, sha256) in expected.items():
@@ -303,8 +333,17 @@ def _remove(path: Path) -> None:
         shutil.rmtree(aside)
 
 
+def _move(path: Path, target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    path.rename(target)
+
+
 def _is_full(error: Exception) -> bool:
     return getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _hash(path: Path) -> str:

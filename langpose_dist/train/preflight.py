@@ -21,6 +21,8 @@ from langpose_dist.train.tracker import Tracker
 _SAME_ON_ALL_NODES = ("python", "torch", "deepspeed", "langpose_dist", "webdataset", "numpy", "git_commit")
 _BYTES_PER_PARAMETER = 12
 """Of a checkpoint: weight and two moments in float32."""
+_CHECK_SECONDS = 3600.0
+"""That the checks of the slowest node may take: hashing goes at the speed of its disk."""
 _SHARED_SECONDS = 15.0
 """That a network file system may take to show a new file."""
 
@@ -36,6 +38,7 @@ def check_everything(config: RunConfig, meeting: Meeting, tracker: Tracker) -> N
         PreflightError: On every rank, with all problems of all nodes.
     """
     layout = meeting.layout
+    meeting.gather(None)  # who is missing is known before anybody reads much
     if layout.rank == 0:
         problems = check_here(config, layout.world_size, tracker)
     elif layout.is_first_of_node:
@@ -51,7 +54,7 @@ def check_everything(config: RunConfig, meeting: Meeting, tracker: Tracker) -> N
         "problems": problems,
         "token": _leave_token(config) if layout.rank == 0 and not problems else None,
     }
-    everyone = meeting.gather(facts)
+    everyone = meeting.gather(facts, timeout=_CHECK_SECONDS)
     found = [
         f"rank {rank} on {other['node']}: {problem}" if layout.world_size > 1 else problem
         for rank, other in enumerate(everyone)

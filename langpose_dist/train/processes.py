@@ -91,8 +91,12 @@ class Meeting:
                 "reach that address, is the port free?"
             ) from None
 
-    def gather(self, value: Any) -> list[Any]:
+    def gather(self, value: Any, *, timeout: float | None = None) -> list[Any]:
         """Every rank's value, in rank order; what JSON can hold.
+
+        Args:
+            value: This rank's.
+            timeout: Seconds to wait for the others; default: as for the meeting.
 
         Raises:
             UserError: If a rank does not answer; the message names those.
@@ -101,15 +105,19 @@ class Meeting:
         size = self.layout.world_size
         keys = [f"langpose/{self._round}/{rank}" for rank in range(size)]
         self.store.set(keys[self.layout.rank], json.dumps(value))
-        deadline = time.monotonic() + self._timeout.total_seconds()
-        while missing := [rank for rank, key in enumerate(keys) if not self.store.check([key])]:
-            if time.monotonic() > deadline:
-                raise UserError(
-                    f"ranks {', '.join(map(str, missing))} did not come within "
-                    f"{self._timeout.total_seconds():g} s; look at their own output"
-                )
-            time.sleep(0.05)
-        return [json.loads(self.store.get(key)) for key in keys]
+        seconds = self._timeout.total_seconds() if timeout is None else timeout
+        deadline = time.monotonic() + seconds
+        try:
+            while missing := [rank for rank, key in enumerate(keys) if not self.store.check([key])]:
+                if time.monotonic() > deadline:
+                    raise UserError(
+                        f"ranks {', '.join(map(str, missing))} did not come within {seconds:g} s; "
+                        "look at their own output"
+                    )
+                time.sleep(0.05)
+            return [json.loads(self.store.get(key)) for key in keys]
+        except RuntimeError:
+            raise UserError("rank 0, where the ranks meet, has left; look at its output") from None
 
     def part(self, timeout: float) -> None:
         """Wait until rank 0 comes here too; ranks that leave before it would take it along."""

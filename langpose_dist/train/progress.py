@@ -120,8 +120,10 @@ class Progress:
     def _end(self, limit: float, problem: str) -> None:
         message = f"no progress for {limit:g} s: {problem}; ending the run, go on with --resume"
         say(f"error: {self.layout.name}: {message}")
-        self.on_hang(message)
-        os._exit(1)
+        try:
+            self.on_hang(message)
+        finally:
+            os._exit(1)
 
 
 def _connect() -> Store:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from filelock import FileLock, Timeout
 
 from langpose_dist.analysis.plots import draw_curves
 from langpose_dist.config import RunConfig, UserError, load_config
@@ -19,13 +20,14 @@ from langpose_dist.models.weights import write_weights
 from langpose_dist.tasks.pretrain import LabelTable, PretrainTask
 from langpose_dist.train.checkpoint import (
     TrainState,
+    checkpoint_folders,
     find_checkpoint,
     read_optimizer,
     read_random,
     read_weights,
     saved_step,
 )
-from langpose_dist.train.engine import build_engine, count_steps
+from langpose_dist.train.engine import build_engine, count_steps, micro_batch_size
 from langpose_dist.train.engine_state import full_weights, restore_optimizer, restore_random
 from langpose_dist.train.evaluate import Evaluator, draw_pictures
 from langpose_dist.train.gate import Gate
@@ -34,22 +36,25 @@ from langpose_dist.train.metrics_file import read_metrics
 from langpose_dist.train.preflight import PreflightError, check_everything
 from langpose_dist.train.processes import Layout, Meeting, Processes, join_processes, leave_processes
 from langpose_dist.train.progress import Progress
-from langpose_dist.train.status import write_status
+from langpose_dist.train.status import read_status, write_status
 from langpose_dist.train.stop import Interrupted, StopRequest, say
 from langpose_dist.train.tracker import Status, Tracker
 from langpose_dist.train.trainer import Trainer
 
-# What a resumed run may change: it alters neither the model nor what it learns from.
 _PEER_LOST = re.compile(r"Connection (closed|reset) by peer|Broken pipe|Read error|Connection refused")
 _STATUS: dict[Status, Literal["finished", "interrupted", "failed"]] = {
     "FINISHED": "finished",
     "KILLED": "interrupted",
     "FAILED": "failed",
 }
+_PREFLIGHT_SECONDS = 30.0
+_LOCK_SECONDS = 15.0
+"""That a start waits for the job before it to be gone."""
 _LAST_WORDS_SECONDS = 8.0
 _CLOSING_SECONDS = 1800.0
 """That ranks wait at most for rank 0 to close the run; a launcher ends them all when the first has left."""
 _IN_HEADER = ("data_fingerprint", "config_hash", "commit", "dataset", "fps")
+# What a resumed run may change: it alters neither the model nor what it learns from.
 _FREE = re.compile(
     r"output|(tracking|evaluation)\..*|data\.(path|num_workers|cache_dir|verify)"
     r"|train\.(max_steps|epochs|micro_batch_size|zero_stage|offload|device|num_threads|keep_checkpoints|best_metric"
@@ -98,8 +103,13 @@ def train(
     run_dir = Path(config.output)
     layout = Layout.from_environment()
     meeting = Meeting(layout, config.train.start_timeout)
-    check_everything(config, meeting, tracker)
+    try:
+        check_everything(config, meeting, tracker)
+    except PreflightError:
+        meeting.part(_PREFLIGHT_SECONDS)
+        raise
     processes = join_processes(config.train, meeting)
+    lock = FileLock(run_dir / ".lock", timeout=_LOCK_SECONDS)
     progress = Progress(
         layout,
         config.train.hang_timeout,
@@ -107,7 +117,16 @@ def train(
         start_timeout=config.train.start_timeout,
     )
     try:
+        if processes.is_main:
+            lock.acquire()
         result = _train(config, tracker, Gate(processes, request, progress), resume=resume, strict=strict)
+    except Timeout:
+        raise UserError(
+            f"{run_dir}: another job is training there; stop it first, or choose another output="
+        ) from None
+    except PreflightError:
+        meeting.part(_PREFLIGHT_SECONDS)
+        raise
     except (Interrupted, TrainingError) as end:
         if end.is_agreed:  # else the others are elsewhere, or gone
             meeting.part(_CLOSING_SECONDS)
@@ -116,6 +135,7 @@ def train(
         meeting.part(_CLOSING_SECONDS)
         return result
     finally:
+        lock.release()
         progress.close()
         leave_processes()
 
@@ -172,34 +192,35 @@ def _train(
     checkpoint = _prepare_folder(config, run_dir, corpus, processes, resume=resume, strict=strict)
     path, state = checkpoint or (None, TrainState())
 
-    task = build_task(config, corpus, processes.device)
-    if path is not None:
-        task.model.load_state_dict(read_weights(path))
-    if config.model.compile:
-        task.model.compile()
-        _warm_up(task.to(processes.device), corpus)
-    engine = build_engine(task, config, processes, num_steps, step=state.step)
-    if path is not None:
-        restore_optimizer(engine, read_optimizer(path), state.step)
-    _say_once(corpus, config, processes, num_steps, state)
-
-    environment = describe_environment(
-        devices=processes.gather(processes.describe_device()), world_size=processes.world_size
-    )
-    record = _start_tracking(config, run_dir, corpus, environment, tracker, processes, state)
-    origin = {
-        "seed": config.seed,
-        "dataset": corpus.manifest.dataset,
-        "fps": corpus.manifest.fps,
-        "data_fingerprint": corpus.manifest.fingerprint,
-        "config_hash": config.hash(),
-        "commit": environment["git_commit"],
-        "commit_dirty": environment["git_dirty"],
-        "world_size": processes.world_size,
-    }
-    trainer: Trainer | None = None
+    is_recorded = is_peer_lost = False
     end: tuple[Status, str] = ("FAILED", "an error; see its message")
     try:
+        task = build_task(config, corpus, processes.device)
+        if path is not None:
+            task.model.load_state_dict(read_weights(path))
+        if config.model.compile:
+            task.model.compile()
+            _warm_up(task.to(processes.device), corpus, micro_batch_size(config, processes.world_size))
+        engine = build_engine(task, config, processes, num_steps, step=state.step)
+        if path is not None:
+            restore_optimizer(engine, read_optimizer(path), state.step)
+        _say_once(corpus, config, processes, num_steps, state)
+
+        environment = describe_environment(
+            devices=processes.gather(processes.describe_device()), world_size=processes.world_size
+        )
+        record = _start_tracking(config, run_dir, corpus, environment, tracker, processes, state)
+        is_recorded = True
+        origin = {
+            "seed": config.seed,
+            "dataset": corpus.manifest.dataset,
+            "fps": corpus.manifest.fps,
+            "data_fingerprint": corpus.manifest.fingerprint,
+            "config_hash": config.hash(),
+            "commit": environment["git_commit"],
+            "commit_dirty": environment["git_dirty"],
+            "world_size": processes.world_size,
+        }
         trainer = Trainer(
             config=config,
             run_dir=run_dir,
@@ -239,9 +260,12 @@ def _train(
     except Interrupted as stop:
         end = ("KILLED", str(stop))
         raise
+    except UserError as error:
+        end = ("FAILED", str(error))
+        raise
     except RuntimeError as error:
         # Gloo's words where another rank ended first; that one has said why.
-        is_peer_lost = not isinstance(error, TrainingError) and _PEER_LOST.search(str(error))
+        is_peer_lost = not isinstance(error, TrainingError) and bool(_PEER_LOST.search(str(error)))
         reason = "another rank ended, so this one cannot go on; go on with --resume"
         end = ("FAILED", reason if is_peer_lost else str(error))
         if is_peer_lost:
@@ -253,7 +277,11 @@ def _train(
     finally:
         if processes.is_main:
             _write_end(run_dir, _STATUS[end[0]], redact(end[1]))
-            _close_record(tracker, end[0])
+            if is_recorded:
+                _close_record(tracker, end[0])
+        elif is_peer_lost and read_status(run_dir) == "running":
+            # Rank 0 is the one that is gone.
+            _write_end(run_dir, _STATUS[end[0]], redact(end[1]))
 
 
 def _close_record(tracker: Tracker, status: Status) -> None:
@@ -270,12 +298,10 @@ def _write_end(run_dir: Path, status: Literal["finished", "interrupted", "failed
     write_status(run_dir, status, saved_step(run_dir / "checkpoints"), reason)
 
 
-def _warm_up(task: PretrainTask, corpus: Corpus) -> None:
+def _warm_up(task: PretrainTask, corpus: Corpus, micro_batch_size: int) -> None:
     """Compile in training and in evaluation mode, while nothing is lost if the run is asked to stop."""
-    config = corpus.config
-    micro = config.train.micro_batch_size or config.train.global_batch_size
     print("compiling the model; this takes a minute or more", flush=True)
-    for size, is_training in ((micro, True), (config.evaluation.batch_size, False)):
+    for size, is_training in ((micro_batch_size, True), (corpus.config.evaluation.batch_size, False)):
         windows = corpus.training_set[[(0, 0)] * size]
         if isinstance(windows, UserError):
             raise windows
@@ -310,7 +336,7 @@ def _prepare_folder(
 
 def _fresh(config: RunConfig, run_dir: Path) -> None:
     # A run that ended before its first line of metrics left nothing worth keeping.
-    if (run_dir / "metrics.jsonl").exists():
+    if (run_dir / "metrics.jsonl").exists() or checkpoint_folders(run_dir / "checkpoints"):
         raise UserError(f"{run_dir} already holds a run; go on with --resume or choose another output=")
     _write_config(config, run_dir)
 

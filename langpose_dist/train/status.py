@@ -1,5 +1,6 @@
 """``status.json``: how a run stands, for whoever started it; launchers swallow exit codes."""
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -8,6 +9,14 @@ from typing import Literal
 from langpose_dist.train.stop import EXIT_INTERRUPTED
 
 EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": EXIT_INTERRUPTED}
+
+
+def read_status(run_dir: Path) -> str | None:
+    """How the run stands, as its file says."""
+    try:
+        return json.loads((run_dir / "status.json").read_text(encoding="utf-8"))["status"]
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def write_status(
@@ -31,4 +40,5 @@ def write_status(
         partial.write_text(json.dumps(content) + "\n", encoding="utf-8")
         partial.replace(path)
     except OSError:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()

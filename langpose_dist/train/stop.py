@@ -131,7 +131,9 @@ class StopRequest:
                 self._request(_FILE)
             if not self.code and not all(_holds(link) for link in self._links):
                 self._request(_LAUNCHER)
-            if self.code and not self._is_saving and time.monotonic() > self._since + self.grace:
+            # The handler may have set the code while this thread looked elsewhere: it hears of it next.
+            is_late = self._since and time.monotonic() > self._since + self.grace
+            if self.code and is_late and not self._is_saving:
                 self._end(
                     f"{describe(self.code)}, but no step ended within {self.grace:g} s; left without saving",
                     EXIT_INTERRUPTED,
@@ -149,8 +151,10 @@ class StopRequest:
 
     def _end(self, reason: str, status: int) -> None:
         say(f"{reason}; the last checkpoint is whole, go on with --resume")
-        self.on_forced_exit(reason)
-        os._exit(status)
+        try:
+            self.on_forced_exit(reason)
+        finally:
+            os._exit(status)
 
 
 class Lasting:

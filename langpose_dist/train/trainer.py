@@ -28,7 +28,6 @@ from langpose_dist.train.gate import DataFailure, Gate
 from langpose_dist.train.guard import FiniteGuard, TrainingError
 from langpose_dist.train.metrics_file import MetricsFile
 from langpose_dist.train.processes import Processes
-from langpose_dist.train.status import write_status
 from langpose_dist.train.stop import Interrupted
 from langpose_dist.train.tracker import Tracker
 
@@ -85,7 +84,7 @@ class Trainer:
         self.metrics_file = MetricsFile(run_dir / "metrics.jsonl", self.step) if processes.is_main else None
         self.origin = origin
         self.writer = (
-            CheckpointWriter(run_dir / "checkpoints", keep=config.train.keep_checkpoints)
+            CheckpointWriter(run_dir / "checkpoints", keep=config.train.keep_checkpoints, step=state.step)
             if processes.is_main
             else None
         )
@@ -115,6 +114,7 @@ class Trainer:
             self._run()
             evaluation = self.evaluation or self.evaluate()
         except Interrupted as stop:
+            self._save_again_if_failed()
             self.save()
             self.finish_saving()
             raise Interrupted(
@@ -123,11 +123,14 @@ class Trainer:
                 else f"{stop} before the first step; there was nothing to save"
             ) from None
         except DataFailure as failure:
+            self._save_again_if_failed()
             self.save()
             self.finish_saving()
             raise TrainingError(
                 f"data cannot be read after step {self.step}: {failure}; mend them and go on with --resume"
             ) from None
+        self._save_again_if_failed()
+        self.save()
         self.finish_saving()
         return evaluation
 
@@ -197,9 +200,9 @@ class Trainer:
             metrics = self.evaluation.metrics()
             self._record(metrics)
         if self._is_best(metrics):
-            self.save()
-            if self.writer is not None:
+            if self.step == self._saved_step and self.writer is not None:
                 self.writer.mark_best(self.step)
+            self.save()
         return self.evaluation
 
     def save(self) -> None:
@@ -225,7 +228,6 @@ class Trainer:
             snapshot = capture(self.engine, self.processes)
             if self.writer is not None:
                 self.writer.write(snapshot, state, self.header())
-                write_status(self.run_dir, "running", self.step)
         self._saved_step = self.step
         if self.gate.progress is not None:
             self.gate.progress.tick("the next step")
@@ -234,6 +236,14 @@ class Trainer:
         """Of the weights as they are now."""
         extra = {**self.origin, "step": str(self.step)}
         return weights_header(self.engine.module.model, self.config, extra)
+
+    def _save_again_if_failed(self) -> None:
+        """Forget a checkpoint of this step that could not be written."""
+        if self.writer is not None:
+            self.writer.wait()
+        failed = self.writer.failed_step if self.writer is not None else None
+        if self.processes.broadcast(failed) == self.step:
+            self._saved_step = -1
 
     def finish_saving(self) -> None:
         """Wait until the last checkpoint is published.

@@ -72,6 +72,7 @@ def test_a_killed_worker_is_replaced_and_no_batch_is_lost_or_doubled(
 ) -> None:
     expected = list(islice(load_batches(dataset, stream(dataset), num_workers=0), 40))
     batches: list[WindowBatch] = []
+    before: list[psutil.Process] = []
     iterator = load_batches(dataset, stream(dataset), num_workers=2)
     for batch in islice(iterator, 40):
         batches.append(batch)
@@ -99,14 +100,15 @@ def test_a_signal_of_the_launcher_changes_nothing_for_a_worker(
 ) -> None:
     expected = list(islice(load_batches(dataset, stream(dataset), num_workers=0), 40))
     batches: list[WindowBatch] = []
+    before: list[psutil.Process] = []
     iterator = load_batches(dataset, stream(dataset), num_workers=2)
     for batch in islice(iterator, 40):
         batches.append(batch)
         if len(batches) == 13:
-            before = {worker.pid for worker in workers()}
-            for worker in workers():
+            before = workers()
+            for worker in before:
                 worker.send_signal(sent)
-    after = {worker.pid for worker in workers()}
+    after = workers()
     iterator.close()
     assert_equal(batches, expected)
     assert len(before) == 2

@@ -60,7 +60,6 @@ def test_lines_wait_for_space_on_a_full_disk(disk: Path, capfd: pytest.CaptureFi
     on_disk = read_metrics(path)
     assert on_disk == [{"step": 1, "train/loss": 0.5}, *lines][: len(on_disk)]
     assert len(on_disk) < 5
-    # A run that goes on reads no cut line either.
     (disk / "filler").unlink()
     metrics.append({"train/loss": 0.25}, 12)
     assert read_metrics(path) == [{"step": 1, "train/loss": 0.5}, *lines, {"step": 12, "train/loss": 0.25}]
