@@ -76,16 +76,18 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train; rank 0 reports."""
     config = load_config(arguments.config, arguments.overrides)
-    request = StopRequest(_stop_file(config), grace=config.train.stop_grace)
+    request: StopRequest | None = None
     output, sys.stdout, errors, sys.stderr = sys.stdout, Lasting(sys.stdout), sys.stderr, Lasting(sys.stderr)
     try:
+        request = StopRequest(_stop_file(config), grace=config.train.stop_grace)
         return _run(arguments, config, request)
     except Interrupted as stop:
         if _is_main():
             say(f"interrupted by {stop}")
         return EXIT_INTERRUPTED
     finally:
-        request.close()
+        if request is not None:
+            request.close()
         sys.stdout, sys.stderr = output, errors
 
 

@@ -1,5 +1,6 @@
 """A checkpoint is there whole or not at all, and damage never goes unnoticed."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -7,7 +8,7 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
@@ -30,6 +31,7 @@ from langpose_dist.train.checkpoint import (
     read_optimizer,
     read_random,
     read_weights,
+    saved_step,
     verify_checkpoint,
 )
 
@@ -43,10 +45,11 @@ def snapshot(step: int, size: int = 1000) -> Snapshot:
     )
 
 
-def write(folder: Path, *steps: int, **options: Any) -> None:
-    folder.mkdir(exist_ok=True)
+def write(folder: Path, *steps: int) -> None:
+    writer = CheckpointWriter(folder, keep=99, step=99)
     for step in steps:
-        publish(folder, snapshot(step, **options), TrainState(step=step), {"step": str(step)})
+        writer.write(snapshot(step), TrainState(step=step), {"step": str(step)})
+        assert writer.wait() is None
 
 
 def found_step(folder: Path) -> int:
@@ -86,8 +89,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     )
     written = snapshot(7)
     path = publish(tmp_path, written, state, {"key": "value"})
-    assert (tmp_path / "latest").read_text() == "step-00000007\n"
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["latest", "step-00000007"]
+    assert [file.name for file in tmp_path.iterdir()] == ["step-00000007"]
     assert find_checkpoint(tmp_path) == (path, state)
     assert verify_checkpoint(path) == state
     for read, tensors in (
@@ -113,7 +115,7 @@ def test_a_step_that_is_written_again_replaces_the_first(tmp_path: Path) -> None
 
 
 def _write_and_die(folder: Path, event: int) -> None:
-    """Writes step 2 and prunes step 1, but is killed at the given event of the interpreter."""
+    """Writes step 2 and so prunes step 1, but is killed at the given event of the writing thread."""
     count = 0
 
     def strike(frame: FrameType, kind: str, argument: Any) -> None:
@@ -122,10 +124,10 @@ def _write_and_die(folder: Path, event: int) -> None:
         if count == event:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    sys.setprofile(strike)
-    publish(folder, snapshot(2), TrainState(step=2), {})
-    prune(folder, keep=1, best_step=None)
-    sys.setprofile(None)
+    writer = CheckpointWriter(folder, keep=1, step=1)
+    threading.setprofile(strike)
+    writer.write(snapshot(2), TrainState(step=2, best_step=2), {})
+    assert writer.wait() is None
 
 
 @pytest.mark.dist
@@ -149,10 +151,10 @@ def test_a_kill_at_any_point_of_the_code_leaves_a_whole_checkpoint(tmp_path: Pat
 
 
 def _write_for_ever(folder: Path, step: int) -> None:
+    writer = CheckpointWriter(folder, keep=2, step=step)
     while True:
-        write(folder, step, size=12_500_000)
-        prune(folder, keep=2, best_step=None)
         step += 1
+        writer.write(snapshot(step, size=12_500_000), TrainState(step=step), {})
 
 
 @pytest.mark.dist
@@ -160,7 +162,7 @@ def test_kills_while_a_large_one_is_written_leave_a_whole_checkpoint(tmp_path: P
     rng = random.Random(0)
     newest = 0
     for _ in range(10):
-        process = start(_write_for_ever, tmp_path, newest + 1)
+        process = start(_write_for_ever, tmp_path, newest)
         wanted = tmp_path / f"step-{newest + 1:08d}"
         deadline = time.monotonic() + 60
         while not wanted.exists() and time.monotonic() < deadline:
@@ -170,8 +172,6 @@ def test_kills_while_a_large_one_is_written_leave_a_whole_checkpoint(tmp_path: P
         process.join(10)
         before, newest = newest, found_step(tmp_path)
         assert newest > before
-        for leftover in tmp_path.glob(".unfinished-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def damage(path: Path, how: str) -> None:
@@ -186,15 +186,28 @@ def damage(path: Path, how: str) -> None:
             (path / name).unlink()
         case "emptied", name:
             (path / name).write_bytes(b"")
-        case "renamed", name:
+        case "changed", name:
+            text = (path / name).read_text()
+            assert '"position": 0' in text
+            (path / name).write_text(text.replace('"position": 0', '"position": 1'))
+        case "incomplete", name:
             content = json.loads((path / name).read_text())
-            content["files"]["other"] = content["files"].pop("model.safetensors")
-            (path / name).write_text(json.dumps(content))
+            del content["files"]["model.safetensors"]
+            rewrite(path / name, content)
         case "newer", name:
-            content = json.loads((path / name).read_text())
-            (path / name).write_text(json.dumps({**content, "format": 2}))
+            rewrite(path / name, {**json.loads((path / name).read_text()), "format": 2})
+        case "exchanged", _:
+            shutil.rmtree(path)
+            shutil.copytree(path.with_name("step-00000001"), path)
         case _:
             raise AssertionError(how)
+
+
+def rewrite(path: Path, content: dict[str, Any]) -> None:
+    """Write what another version might have written, with its own right hash."""
+    del content["sha256"]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps({**content, "sha256": digest}))
 
 
 DAMAGES = [
@@ -206,8 +219,10 @@ DAMAGES = [
     ("missing checkpoint.json", r"checkpoint\.json: No such file"),
     ("truncated checkpoint.json", r"checkpoint\.json is damaged"),
     ("emptied checkpoint.json", r"checkpoint\.json is damaged"),
-    ("renamed checkpoint.json", r"checkpoint\.json lists other files"),
+    ("changed checkpoint.json", r"checkpoint\.json is damaged: its SHA-256 is another"),
+    ("incomplete checkpoint.json", r"checkpoint\.json lists other files"),
     ("newer checkpoint.json", r"format 2, this version reads 1"),
+    ("exchanged folder", r"it is of step 1"),
 ]
 
 
@@ -274,25 +289,32 @@ def test_the_newest_and_the_best_are_kept(
     tmp_path: Path, keep: int, best: int | None, left: list[int]
 ) -> None:
     write(tmp_path, 1, 2, 3, 4, 5)
-    prune(tmp_path, keep=keep, best_step=best)
+    if best is not None:
+        (tmp_path / "best").write_text(f"step-{best:08d}\n")
+    prune(tmp_path, keep=keep)
     assert [verify_checkpoint(path).step for path in reversed(checkpoint_folders(tmp_path))] == left
     assert not list(tmp_path.glob(".unfinished-*"))
 
 
-def test_the_writer_prunes_and_names_the_best(tmp_path: Path) -> None:
-    folder = tmp_path / "checkpoints"
-    writer = CheckpointWriter(folder, keep=2)
-    for step in (1, 2, 3, 4):
-        writer.write(snapshot(step), TrainState(step=step, best_step=1), {})
-        if step == 1:
-            writer.mark_best(1)
-    assert writer.wait() is None
-    assert [path.name[-1] for path in checkpoint_folders(folder)] == ["4", "3", "1"]
-    assert (folder / "best").read_text() == "step-00000001\n"
-    assert (folder / "latest").read_text() == "step-00000004\n"
-    assert len(writer.seconds) == 4
+def test_the_writer_prunes_and_keeps_the_best(tmp_path: Path) -> None:
+    writer = CheckpointWriter(tmp_path, keep=2)
+
+    def write_on(*steps: int, best: int) -> list[int]:
+        for step in steps:
+            writer.write(snapshot(step), TrainState(step=step, best_step=best), {})
+        assert writer.wait() is None
+        assert (tmp_path / "latest").read_text() == f"step-{steps[-1]:08d}\n"
+        assert (tmp_path / "best").read_text() == f"step-{best:08d}\n"
+        return [verify_checkpoint(path).step for path in checkpoint_folders(tmp_path)]
+
+    assert write_on(1, best=1) == [1]
+    assert write_on(2, 3, 4, best=1) == [4, 3, 1]
+    writer.mark_best(4)  # the evaluation came after the checkpoint
+    assert write_on(5, 6, 7, best=4) == [7, 6, 4]
     writer.mark_best(9)  # was not written
-    assert (folder / "best").read_text() == "step-00000001\n"
+    assert write_on(8, best=4) == [8, 7, 4]
+    assert write_on(9, best=9) == [9, 8]
+    assert len(writer.seconds) == 9
 
 
 def test_the_writer_removes_what_an_interrupted_write_left(tmp_path: Path) -> None:
@@ -300,8 +322,32 @@ def test_the_writer_removes_what_an_interrupted_write_left(tmp_path: Path) -> No
     for name in (".unfinished-step-00000002-17", ".unfinished-step-00000001-removed"):
         shutil.copytree(tmp_path / "step-00000001", tmp_path / name)
     assert found_step(tmp_path) == 1
-    CheckpointWriter(tmp_path, keep=1)
+    CheckpointWriter(tmp_path, keep=1, step=1)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["latest", "step-00000001"]
+
+
+def test_the_writer_sets_aside_what_was_found_damaged(tmp_path: Path) -> None:
+    write(tmp_path, 1, 2, 3)
+    damage(tmp_path / "step-00000003", "flipped model.safetensors")
+    writer = CheckpointWriter(tmp_path, keep=2, step=2)
+    assert [path.name for path in checkpoint_folders(tmp_path)] == ["step-00000002", "step-00000001"]
+    assert (tmp_path / ".damaged-step-00000003/model.safetensors").exists()
+    # It is no newest one, for which others would have to go.
+    writer.write(snapshot(4), TrainState(step=4), {})
+    assert writer.wait() is None
+    assert [path.name for path in checkpoint_folders(tmp_path)] == ["step-00000004", "step-00000002"]
+
+
+def test_folders_of_other_names_are_no_checkpoints(tmp_path: Path) -> None:
+    write(tmp_path, 7, 11)
+    (tmp_path / "step-of-mine").mkdir()
+    shutil.copytree(tmp_path / "step-00000007", tmp_path / "step-00000007-copy")
+    assert saved_step(tmp_path) == 11
+    assert found_step(tmp_path) == 11
+    prune(tmp_path, keep=1)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"latest", "step-00000011", "step-of-mine", "step-00000007-copy"}
+    assert saved_step(tmp_path / "nowhere") == 0
 
 
 def test_a_write_does_not_hold_up_its_caller(tmp_path: Path) -> None:
@@ -352,6 +398,7 @@ def test_a_full_disk_is_told_loudly_and_costs_no_checkpoint_but_its_own(
     writer.write(snapshot(2, size=250_000), TrainState(step=2), {})
     error = writer.wait()
     assert error is not None
+    assert writer.failed_step == 2
     told = capfd.readouterr().err
     assert "langpose: error: the checkpoint of step 2 was not written: " in told
     assert f"free space in {folder}" in told
@@ -360,5 +407,20 @@ def test_a_full_disk_is_told_loudly_and_costs_no_checkpoint_but_its_own(
     (disk / "filler").unlink()
     writer.write(snapshot(3, size=250_000), TrainState(step=3), {})
     assert writer.wait() is None
+    assert writer.failed_step is None
     assert found_step(folder) == 3
     assert capfd.readouterr().err == ""
+
+
+def test_a_full_disk_does_not_hinder_naming_the_best(disk: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write(disk / "checkpoints", 1, 2)
+    room = os.statvfs(disk)
+    (disk / "filler").write_bytes(bytes(room.f_bavail * room.f_frsize))
+    writer = CheckpointWriter(disk / "checkpoints", keep=2, step=2)
+    writer.mark_best(2)
+    told = capfd.readouterr().err
+    assert f"{disk}/checkpoints/best cannot be written: No space left on device" in told
+    (disk / "filler").unlink()
+    writer.mark_best(2)
+    assert (disk / "checkpoints/best").read_text() == "step-00000002\n"
+    assert found_step(disk / "checkpoints") == 2

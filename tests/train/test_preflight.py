@@ -301,8 +301,9 @@ from langpose_dist.train.processes import Layout, Meeting
 from langpose_dist.train.tracker import NullTracker
 preflight._SHARED_SECONDS = 1.0
 config = load_config(sys.argv[1])
+meeting = Meeting(Layout.from_environment(), 60.0)
 try:
-    preflight.check_everything(config, Meeting(Layout.from_environment(), 60.0), NullTracker())
+    preflight.check_everything(config, meeting, NullTracker())
     print("nothing", flush=True)
 except preflight.PreflightError as error:
     print(error, flush=True)

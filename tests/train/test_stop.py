@@ -179,13 +179,11 @@ def test_a_stop_file_asks_for_a_stop(tmp_path: Path, trained: bool) -> None:
 def test_a_stop_file_of_an_earlier_time_is_removed(tmp_path: Path) -> None:
     place = tmp_path / "stop"
     place.touch()
-    request = StopRequest(place)
-    try:
+    with script(f"wait_for_code(StopRequest(Path({str(place)!r})))") as running:
         assert not place.exists()
         time.sleep(1.2)  # two looks
-        assert request.code == 0
-    finally:
-        request.close()
+        running.send(signal.SIGTERM)
+        assert running.line(2) == "asked by SIGTERM"
 
 
 def test_a_process_that_comes_to_no_step_leaves_after_the_grace() -> None:
