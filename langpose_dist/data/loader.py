@@ -7,6 +7,7 @@ any batch size.
 """
 
 import logging
+import re
 import signal
 import threading
 from collections.abc import Generator, Iterable, Iterator
@@ -158,7 +159,8 @@ def _read(
                     f"{lost}, {losses} times without a batch in between; is there memory enough? "
                     "set data.num_workers=0 to read in the training process"
                 ) from None
-            _logger.warning("%s; its work is given to a new one", lost)
+            # As text: a kept record would keep the old loader, and its other workers, alive.
+            _logger.warning("%s; its work is given to a new one", str(lost))
 
 
 class _WorkerLost(Exception):
@@ -192,9 +194,14 @@ def _worker_batches(
         except StopIteration:
             return
         except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+            if not re.search("DataLoader worker|Pin memory thread exited", str(error)):
                 raise
             raise _WorkerLost(str(error).splitlines()[0]) from None
+        except (ConnectionError, EOFError, FileNotFoundError) as error:
+            if num_workers == 0:
+                raise
+            # What a killed worker had finished lies in its memory, and went with it.
+            raise _WorkerLost(f"a DataLoader worker is gone: {error}") from None
         if isinstance(batch, UserError):
             raise batch
         yield batch

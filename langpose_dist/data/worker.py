@@ -1,5 +1,7 @@
 """How a loader worker behaves as a process: it obeys its parent alone, and ends with it."""
 
+import multiprocessing
+import os
 import signal
 import sys
 
@@ -20,3 +22,6 @@ def belong_to_parent(worker_id: int = 0) -> None:
 
         set_parent_death_signal = 1
         ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, signal.SIGKILL)
+        parent = multiprocessing.parent_process()
+        if parent is not None and os.getppid() != parent.pid:
+            os._exit(1)  # it ended before it could be said

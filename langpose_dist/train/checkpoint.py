@@ -105,6 +105,8 @@ class CheckpointWriter:
         for damaged in checkpoint_folders(folder):
             if _step_of(damaged) > step:
                 _move(damaged, folder / f"{_DAMAGED}{damaged.name}")
+        if step and _read_pointer(folder / "latest") != checkpoint_name(step):
+            _point(folder / "latest", checkpoint_name(step))
 
     def write(self, snapshot: Snapshot, state: TrainState, header: Mapping[str, str]) -> None:
         """Begin to write, when the write before is done; the header makes the weights a model export."""

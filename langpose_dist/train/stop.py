@@ -75,6 +75,7 @@ class StopRequest:
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
         self._before: dict[int, Any] = {}
+        self._wakeup_before: int | None = None
         # Python gives signals to the main thread alone; in another one whoever owns the process stops it.
         if threading.current_thread() is threading.main_thread():
             self._wakeup_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
@@ -106,7 +107,7 @@ class StopRequest:
         if self._closed.is_set():
             return
         self._closed.set()
-        if self._before:
+        if self._wakeup_before is not None:
             signal.set_wakeup_fd(self._wakeup_before)
         for number, handler in self._before.items():
             signal.signal(number, handler)
@@ -237,7 +238,7 @@ def _is_launcher(words: Sequence[str]) -> bool:
 
 
 def _is_remote_shell(process: psutil.Process, words: Sequence[str]) -> bool:
-    return process.name() == "sshd" or (len(words) > 1 and words[1] == "-c")
+    return process.name().startswith("sshd") or (len(words) > 1 and words[1] == "-c")
 
 
 def _holds(link: Link) -> bool:

@@ -30,7 +30,7 @@ def compare(folder: Path, ranks: int, **train: Any) -> dict[str, list[float]]:
     [
         (1, {"micro_batch_size": 4}, 1e-5),
         (2, {"micro_batch_size": 3}, 1e-5),
-        (2, {"precision": "bfloat16"}, 2e-2),
+        pytest.param(2, {"precision": "bfloat16"}, 2e-2, marks=pytest.mark.slow),
     ],
     ids=["accumulation", "two ranks with accumulation", "two ranks in bfloat16"],
 )

@@ -42,7 +42,15 @@ def resumes_exactly(folder: Path, reference: list[Any], *arguments: Any) -> str:
     return output
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1], ids=lambda sent: sent.name)
+@pytest.mark.parametrize(
+    "sent",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(signal.SIGUSR1, marks=pytest.mark.slow),
+    ],
+    ids=["SIGTERM", "SIGINT", "SIGUSR1"],
+)
 def test_a_signal_to_one_rank_stops_all_at_one_step(
     tmp_path: Path, shards: Path, reference: list[Any], sent: signal.Signals
 ) -> None:
@@ -60,8 +68,15 @@ def test_a_signal_to_one_rank_stops_all_at_one_step(
     assert f"going on after step {status['step']}" in resumes_exactly(folder, reference)
 
 
-@pytest.mark.parametrize("launcher", ["torchrun", "deepspeed"])
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL], ids=lambda sent: sent.name)
+@pytest.mark.parametrize(
+    ("launcher", "sent"),
+    [
+        ("deepspeed", signal.SIGTERM),
+        pytest.param("deepspeed", signal.SIGKILL, marks=pytest.mark.slow),
+        pytest.param("torchrun", signal.SIGTERM, marks=pytest.mark.slow),
+        ("torchrun", signal.SIGKILL),
+    ],
+)
 def test_the_launchers_end_stops_the_ranks_and_loses_nothing(
     tmp_path: Path, shards: Path, reference: list[Any], launcher: str, sent: signal.Signals
 ) -> None:
@@ -261,7 +276,9 @@ def one_shard_per_clip(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("fault", ["vanishes", "is cut", "is cut between members"])
+@pytest.mark.parametrize(
+    "fault", ["vanishes", pytest.param("is cut", marks=pytest.mark.slow), "is cut between members"]
+)
 def test_a_shard_that_is_lost_in_mid_run_stops_all_ranks_with_a_checkpoint(
     tmp_path: Path, fault: str
 ) -> None:
