@@ -8,6 +8,7 @@ import argparse
 import difflib
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -69,6 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"langpose: error: {redact(place + (text or type(error).__name__))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        if argv is None:
+            # The process is about to end: an impatient second Ctrl-C changes nothing but the exit status.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         print("langpose: interrupted", file=sys.stderr)
         return 130
 
