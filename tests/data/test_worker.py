@@ -48,13 +48,25 @@ def stream(dataset: WindowDataset) -> TrainingStream:
     )
 
 
+EARLIER: set[int] = set()
+"""Children that were there before the test: loaders of other tests may not be collected yet."""
+
+
+@pytest.fixture(autouse=True)
+def forget_earlier_children() -> None:
+    EARLIER.clear()
+    EARLIER.update(child.pid for child in psutil.Process().children())
+
+
 def workers() -> list[psutil.Process]:
-    """The living children of this process that a loader forked."""
+    """The living children of this process that a loader forked in this test."""
     me = psutil.Process()
     return [
         child
         for child in me.children()
-        if child.status() != psutil.STATUS_ZOMBIE and child.cmdline() == me.cmdline()
+        if child.pid not in EARLIER
+        and child.status() != psutil.STATUS_ZOMBIE
+        and child.cmdline() == me.cmdline()
     ]
 
 
