@@ -59,11 +59,11 @@ def write_weights(path: Path | str, state: Mapping[str, Tensor], header: Mapping
     try:
         save_file(state, partial, metadata=dict(header))
         partial.chmod(0o644)  # a model is for others to read, too
-        _flush(partial)
+        flush(partial)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    _flush(path.parent)
+    flush(path.parent)
 
 
 def save_weights(path: Path | str, model: LangPose, config: RunConfig, extra: Mapping[str, str]) -> None:
@@ -124,7 +124,8 @@ def read_header(path: Path | str) -> dict[str, str]:
     return header
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Push a file, or the names in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

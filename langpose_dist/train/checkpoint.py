@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from langpose_dist.config import UserError
-from langpose_dist.models.weights import write_weights
+from langpose_dist.models.weights import flush, write_weights
 from langpose_dist.train.guard import TrainingError
 from langpose_dist.train.stop import say
 
@@ -170,14 +170,14 @@ def publish(folder: Path, snapshot: Snapshot, state: TrainState, header: Mapping
         for name in (WEIGHTS, OPTIMIZER, RANDOM):
             (aside / name).chmod(0o644)
             files[name] = {"bytes": (aside / name).stat().st_size, "sha256": _hash(aside / name)}
-            _flush(aside / name)
+            flush(aside / name)
         content = {"format": _FORMAT, **asdict(state), "files": files}
         content["sha256"] = _digest(content)
         _write_text(aside / _STATE, json.dumps(content, indent=2))
-        _flush(aside)
+        flush(aside)
         _remove(target)  # an unverified one of the same step
         aside.rename(target)
-        _flush(folder)
+        flush(folder)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
@@ -323,7 +323,7 @@ def _point(path: Path, name: str) -> None:
     partial = path.with_name(f"{_ASIDE}{path.name}")
     _write_text(partial, name + "\n")
     partial.replace(path)
-    _flush(path.parent)
+    flush(path.parent)
 
 
 def _remove(path: Path) -> None:
@@ -355,12 +355,4 @@ def _hash(path: Path) -> str:
 
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
-    _flush(path)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush(path)
