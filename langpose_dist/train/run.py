@@ -41,7 +41,10 @@ from langpose_dist.train.stop import Interrupted, StopRequest, say
 from langpose_dist.train.tracker import Status, Tracker
 from langpose_dist.train.trainer import Trainer
 
-_PEER_LOST = re.compile(r"Connection (closed|reset) by peer|Broken pipe|Read error|Connection refused")
+_PEER_LOST = re.compile(
+    r"Connection (closed|reset) by peer|Broken pipe|Read error|Connection refused"
+    r"|ncclRemoteError|remote process exited"
+)
 _STATUS: dict[Status, Literal["finished", "interrupted", "failed"]] = {
     "FINISHED": "finished",
     "KILLED": "interrupted",
@@ -200,6 +203,8 @@ def _train(
             task.model.load_state_dict(read_weights(path))
         if config.model.compile:
             task.model.compile()
+            if processes.is_main:
+                print("compiling the model; this takes a minute or more", flush=True)
             _warm_up(task.to(processes.device), corpus, micro_batch_size(config, processes.world_size))
         engine = build_engine(task, config, processes, num_steps, step=state.step)
         if path is not None:
@@ -264,7 +269,7 @@ def _train(
         end = ("FAILED", str(error))
         raise
     except RuntimeError as error:
-        # Gloo's words where another rank ended first; that one has said why.
+        # Gloo's and NCCL's words where another rank ended first; that one has said why.
         is_peer_lost = not isinstance(error, TrainingError) and bool(_PEER_LOST.search(str(error)))
         reason = "another rank ended, so this one cannot go on; go on with --resume"
         end = ("FAILED", reason if is_peer_lost else str(error))
@@ -300,7 +305,6 @@ def _write_end(run_dir: Path, status: Literal["finished", "interrupted", "failed
 
 def _warm_up(task: PretrainTask, corpus: Corpus, micro_batch_size: int) -> None:
     """Compile in training and in evaluation mode, while nothing is lost if the run is asked to stop."""
-    print("compiling the model; this takes a minute or more", flush=True)
     for size, is_training in ((micro_batch_size, True), (corpus.config.evaluation.batch_size, False)):
         windows = corpus.training_set[[(0, 0)] * size]
         if isinstance(windows, UserError):

@@ -52,8 +52,9 @@ class StopRequest:
     seconds, or at a second signal, the process ends there and then.
 
     Args:
-        stop_file: Asks for a stop when it appears; ``None`` to watch none. One that is there already is
-            from an earlier time, and removed.
+        stop_file: Asks for a stop when it appears or is touched; ``None`` to watch none. One that is there
+            already is of an earlier time, or meant for the job that still holds the folder: it asks nothing
+            of this one.
         grace: Seconds from the request to the end of a process that does not come to a step's end.
         on_forced_exit: Called with a reason in front of such an end.
     """
@@ -69,9 +70,7 @@ class StopRequest:
         self._since = 0.0
         self._links = launcher_links()
         self._closed = threading.Event()
-        if stop_file is not None:
-            with contextlib.suppress(OSError):  # a folder that cannot be used is reported later
-                stop_file.unlink()
+        self._touched_before = self._touched()
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
         self._before: dict[int, Any] = {}
@@ -128,7 +127,7 @@ class StopRequest:
             for number in os.read(self._reader, 256) if ready else b"":
                 if number in self._before:
                     self._request(number)
-            if not self.code and self.stop_file is not None and self.stop_file.exists():
+            if not self.code and self._touched() not in (None, self._touched_before):
                 self._request(_FILE)
             if not self.code and not all(_holds(link) for link in self._links):
                 self._request(_LAUNCHER)
@@ -139,6 +138,12 @@ class StopRequest:
                     f"{describe(self.code)}, but no step ended within {self.grace:g} s; left without saving",
                     EXIT_INTERRUPTED,
                 )
+
+    def _touched(self) -> int | None:
+        try:
+            return None if self.stop_file is None else self.stop_file.stat().st_mtime_ns
+        except OSError:  # a folder that cannot be used is reported later
+            return None
 
     def _request(self, code: int) -> None:
         now = time.monotonic()
