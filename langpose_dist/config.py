@@ -26,7 +26,7 @@ Count = Annotated[int, Field(ge=1)]
 Range = tuple[float, float]
 
 _CIRCUMSTANCE = re.compile(
-    r"output|tracking\..*|data\.(path|cache_dir|num_workers|verify)"
+    r"output|(tracking|registry)\..*|data\.(path|cache_dir|num_workers|verify|licence)"
     r"|train\.(device|num_threads|keep_checkpoints|best_metric|offload|hang_timeout|start_timeout|stop_grace|\w+_every)"
 )
 _SCIENTIFIC = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
@@ -98,6 +98,8 @@ class DataConfig(_Section):
     """Where shards of a remote path are kept on this node; default: the user's cache folder."""
     verify: bool = True
     """Check every shard against its hash before training starts, once per node."""
+    licence: str | None = None
+    """Licence of the training data, kept with registered models."""
     flip_probability: Fraction = 0.5
     """Share of windows that are mirrored, with left and right exchanged in their labels."""
 
@@ -357,6 +359,24 @@ class TrackingConfig(_Section):
     """Alias that is set on the registered version."""
 
 
+class RegistryConfig(_Section):
+    """The gate that a registered model passes to be promoted."""
+
+    metrics: tuple[str, ...] = ("masked/mpjpe_mm", "clean/mpjpe_mm")
+    """CONDITION/METRIC in which it must be no worse than the model that it replaces."""
+    tolerance: NonNegative = 0.0
+    """Share of the replaced model's value by which it may be worse all the same."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for metric in self.metrics:
+            if not re.fullmatch(r"(clean|noisy|masked)/\w+", metric):
+                raise ValueError(f"metrics: {metric!r} must be CONDITION/METRIC, such as masked/mpjpe_mm")
+        if not self.metrics:
+            raise ValueError("metrics must name at least one, such as masked/mpjpe_mm")
+        return self
+
+
 class RunConfig(_Section):
     """Everything that defines a run."""
 
@@ -376,6 +396,7 @@ class RunConfig(_Section):
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     tracking: TrackingConfig = TrackingConfig()
+    registry: RegistryConfig = RegistryConfig()
 
     @property
     def best_metric(self) -> str | None:
