@@ -1,37 +1,44 @@
-"""The model registry: register exported weights, and look registered versions up."""
+"""The model registry: what is registered, and what each version was made from."""
 
-import importlib.metadata
 import json
 import re
-import tempfile
-import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
 
-import numpy as np
-from mlflow import MlflowClient, pyfunc
-from mlflow.entities import LoggedModelOutput
+from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model, ModelSignature
-from mlflow.types import Schema, TensorSpec
 
-from langpose_dist import __version__
-from langpose_dist.config import RunConfig, UserError
-from langpose_dist.environment import redact
-from langpose_dist.skeleton import H36M17
+from langpose_dist.config import UserError
 from langpose_dist.tracking.client import explained
 
-_MODEL_CODE = Path(__file__).with_name("pyfunc.py")
-_RUNTIME_PACKAGES = ("mlflow", "torch", "numpy", "pydantic", "pyyaml", "jaxtyping", "safetensors")
-_DESCRIPTION = (
-    "LangPose. Input: float32 (clips, frames, 17, 3), 2D keypoints as x, y in half image widths from the "
-    "image centre (y down) and confidence, skeleton h36m17. Output: float32 (clips, frames, 17, 3), camera "
-    "axes (x right, y down, z forward), pelvis near 0, metres."
-)
+CHAMPION = "champion"
+"""The alias that only a promotion gives."""
+NO_LICENCE = "not stated; ask for it before use"
+
+
+class Tag:
+    """Names of the tags of a version.
+
+    MLflow 3 keeps values of up to 100,000 characters; the longest here, the evaluation, has some 4,000.
+    """
+
+    WEIGHTS = "weights_sha256"
+    FILES = "files_sha256"
+    """JSON: path in the stored folder -> SHA-256."""
+    EVALUATION = "evaluation"
+    """JSON: content of ``evaluation.json``, or null."""
+    SETTINGS = "evaluation_settings"
+    """JSON: the configuration that decides what the evaluation's 2D input looks like."""
+    LICENCE = "training_data_licence"
+    PARENTS = "parents"
+    """JSON: runs or versions that the weights started from."""
+    NAME = "registered_name"
+    """On the stored model alone: the name that it is for."""
+    PROMOTION = "promotion."
+    """Prefix; the rest is the time."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +53,36 @@ class RegisteredVersion:
     run_id: str | None
     status: str
     tags: Mapping[str, str]
-    metrics: Mapping[str, float]
-    """The run's latest values when the model was registered."""
+    """What has no field of its own: data fingerprint, configuration hash, commit and the like."""
+    evaluation: Mapping[str, Any]
+    """Content of the run's ``evaluation.json``; empty if it was never evaluated."""
+    settings: Mapping[str, Any]
+    """Configuration that decides what the evaluation's 2D input looks like."""
+    licence: str
+    """Of the training data."""
+    parents: tuple[str, ...]
+    files: Mapping[str, str]
+    """SHA-256 of every stored file; empty for a version that another tool registered."""
+    promotions: tuple[Mapping[str, Any], ...]
+    """Records of the promotions of this version, oldest first."""
+
+    @property
+    def label(self) -> str:
+        """``NAME/VERSION``."""
+        return f"{self.name}/{self.version}"
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The evaluation's numbers, such as ``masked/mpjpe_mm``."""
+        return {
+            f"{condition}/{name}": value
+            for condition, values in self.evaluation.get("conditions", {}).items()
+            for name, value in values.items()
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers for JSON."""
+        return {field.name: getattr(self, field.name) for field in fields(self)} | {"metrics": self.metrics}
 
 
 @dataclass(frozen=True)
@@ -60,105 +95,31 @@ class RegisteredName:
 
 
 def check_name(name: str, alias: str) -> None:
-    """Make sure that ``models:/NAME@ALIAS`` can be addressed.
+    """Make sure that ``models:/NAME@ALIAS`` can be addressed, and that a training may set the alias.
 
     Raises:
-        UserError: If the registry would refuse the name or the alias.
+        UserError: If the registry would refuse the name or the alias, or only a promotion gives the alias.
     """
     if not name.strip() or re.search(r"[/:@'\"]", name):
         raise UserError(f"tracking.register_as={name!r} must not be empty or hold any of / : @ ' \"")
+    check_alias(alias)
+    if alias == CHAMPION:
+        raise UserError(
+            f"tracking.alias={alias}: only langpose registry promote gives this alias; choose another, "
+            "such as candidate"
+        )
+
+
+def check_alias(alias: str) -> None:
+    """Make sure that an alias can be one.
+
+    Raises:
+        UserError: If the registry would refuse it.
+    """
     if not re.fullmatch(r"[\w-]+", alias) or re.fullmatch(r"latest|[vV]\d+", alias):
         raise UserError(
             f"tracking.alias={alias!r} must consist of letters, digits, _ and -, and not be 'latest' or 'v1'"
         )
-
-
-def register_model(
-    client: MlflowClient,
-    *,
-    run_id: str,
-    weights: Path,
-    config: RunConfig,
-    name: str,
-    alias: str,
-    metrics: Mapping[str, float],
-    tags: Mapping[str, str],
-) -> str:
-    """Store a model with a run, register it as a new version and point the alias at it.
-
-    The model holds its code as text, the weights as safetensors, and ``config.yaml`` and ``metrics.json``
-    beside them; it is loaded by ``mlflow.pyfunc.load_model("models:/NAME@ALIAS")`` without pickle.
-
-    Args:
-        client: From ``connect``.
-        run_id: Run that the weights come from.
-        weights: Exported safetensors.
-        config: The run's configuration.
-        name: Name in the registry; created where it is new.
-        alias: Moves to the new version.
-        metrics: Recorded with the version.
-        tags: Set on the version, such as data fingerprint, configuration hash and commit.
-
-    Returns:
-        ``"NAME/VERSION"``.
-
-    Raises:
-        UserError: If there are no such weights, or the name or alias is none.
-    """
-    check_name(name, alias)
-    if not weights.is_file():
-        raise UserError(f"there are no weights {weights}; export them first")
-    tags = {**tags, "metrics": json.dumps(dict(sorted(metrics.items())))}
-    experiment_id = client.get_run(run_id).info.experiment_id
-    model = client.create_logged_model(
-        experiment_id, name="model", source_run_id=run_id, tags=tags, model_type="pose lifting"
-    )
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        (folder / "config.yaml").write_text(redact(config.to_yaml()), encoding="utf-8")
-        (folder / "metrics.json").write_text(json.dumps(dict(metrics), indent=2), encoding="utf-8")
-        with warnings.catch_warnings():
-            # MLflow warns of its own type hints when its module is imported, and wants an example of the
-            # input although a signature is given.
-            warnings.filterwarnings("ignore", ".*(type hint|input example)", UserWarning)
-            pyfunc.save_model(
-                folder / "model",
-                python_model=_MODEL_CODE,
-                artifacts={
-                    "weights": str(weights),
-                    "config": str(folder / "config.yaml"),
-                    "metrics": str(folder / "metrics.json"),
-                },
-                signature=_signature(),
-                pip_requirements=_requirements(),
-                mlflow_model=Model(
-                    artifact_path=model.artifact_location,
-                    model_uuid=model.model_id,
-                    run_id=run_id,
-                    model_id=model.model_id,
-                ),
-            )
-        client.log_model_artifacts(model.model_id, str(folder / "model"))
-    client.finalize_logged_model(model.model_id, "READY")
-    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    # A database resolves models:/ID through MLflow's global address instead of the client's own; a server
-    # takes nothing else.
-    is_server = urlsplit(client.tracking_uri).scheme in ("http", "https")
-    version = client.create_model_version(
-        name,
-        source=f"models:/{model.model_id}" if is_server else model.artifact_location,
-        run_id=run_id,
-        tags=tags,
-        description=_DESCRIPTION,
-        model_id=model.model_id,
-    ).version
-    client.set_registered_model_alias(name, alias, str(version))
-    return f"{name}/{version}"
 
 
 def list_models(client: MlflowClient) -> list[RegisteredName]:
@@ -187,7 +148,7 @@ def find_versions(client: MlflowClient, name: str, alias: str | None = None) -> 
         UserError: If the registry has no such name or alias; the message names those it has.
     """
     with explained("the registry cannot be read"):
-        model = _find_model(client, name)
+        model = find_model(client, name)
         aliases = {alias: int(version) for alias, version in model.aliases.items()}
         if alias is not None and alias not in aliases:
             raise UserError(
@@ -200,7 +161,19 @@ def find_versions(client: MlflowClient, name: str, alias: str | None = None) -> 
         ]
 
 
-def _find_model(client: MlflowClient, name: str) -> RegisteredModel:
+def find_versions_of_run(client: MlflowClient, run_id: str) -> list[RegisteredVersion]:
+    """The versions that a run registered, by name and newest first."""
+    with explained("the registry cannot be read"):
+        names = sorted({version.name for version in search_versions(client, f"run_id='{run_id}'")})
+    return [version for name in names for version in find_versions(client, name) if version.run_id == run_id]
+
+
+def find_model(client: MlflowClient, name: str) -> RegisteredModel:
+    """A registered model.
+
+    Raises:
+        UserError: If the registry has no such name; the message names those it has.
+    """
     try:
         return client.get_registered_model(name)
     except MlflowException as error:
@@ -210,21 +183,31 @@ def _find_model(client: MlflowClient, name: str) -> RegisteredModel:
     raise UserError(f"the registry has no model {name!r}; it has {names or 'none'}")
 
 
-def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
+def find_promotions(model: RegisteredModel | ModelVersion) -> tuple[Mapping[str, Any], ...]:
+    """Records of the promotions of a model or of one version, oldest first."""
+    records = {key: value for key, value in model.tags.items() if key.startswith(Tag.PROMOTION)}
+    return tuple(json.loads(records[key]) for key in sorted(records))
+
+
+def search_versions(client: MlflowClient, wanted: str) -> list[ModelVersion]:
+    """Every version that an MLflow filter selects, newest first."""
     versions: list[ModelVersion] = []
     token: str | None = None
-    quote = '"' if "'" in name else "'"
     while token is None or token:
-        page = client.search_model_versions(f"name={quote}{name}{quote}", page_token=token)
+        page = client.search_model_versions(wanted, page_token=token)
         versions += page
         token = page.token or ""
     return sorted(versions, key=lambda version: -int(version.version))
 
 
+def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
+    quote = '"' if "'" in name else "'"
+    return search_versions(client, f"name={quote}{name}{quote}")
+
+
 def _describe(version: ModelVersion, aliases: Mapping[str, int]) -> RegisteredVersion:
     number = int(version.version)
-    tags = dict(version.tags)
-    metrics = json.loads(tags.pop("metrics", "{}"))
+    tags = {key: value for key, value in version.tags.items() if not key.startswith(Tag.PROMOTION)}
     return RegisteredVersion(
         name=version.name,
         version=number,
@@ -232,18 +215,11 @@ def _describe(version: ModelVersion, aliases: Mapping[str, int]) -> RegisteredVe
         created=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC).isoformat(timespec="seconds"),
         run_id=version.run_id or None,
         status=version.status,
+        evaluation=json.loads(tags.pop(Tag.EVALUATION, "{}")) or {},
+        settings=json.loads(tags.pop(Tag.SETTINGS, "{}")),
+        licence=tags.pop(Tag.LICENCE, NO_LICENCE),
+        parents=tuple(json.loads(tags.pop(Tag.PARENTS, "[]"))),
+        files=json.loads(tags.pop(Tag.FILES, "{}")),
+        promotions=find_promotions(version),
         tags=tags,
-        metrics=metrics,
     )
-
-
-def _signature() -> ModelSignature:
-    clips = Schema([TensorSpec(np.dtype(np.float32), (-1, -1, H36M17.num_joints, 3))])
-    return ModelSignature(inputs=clips, outputs=clips)
-
-
-def _requirements() -> list[str]:
-    # Said outright, or MLflow runs the model for minutes to find out. A local label such as +cpu is no
-    # version that an index has.
-    installed = {name: importlib.metadata.version(name).partition("+")[0] for name in _RUNTIME_PACKAGES}
-    return [f"langpose-dist=={__version__}", *(f"{name}=={version}" for name, version in installed.items())]
