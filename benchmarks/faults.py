@@ -63,6 +63,8 @@ def kill_a_worker(running: Job, rng: random.Random) -> None:
 
 
 def cut_the_newest_checkpoint(running: Job, rng: random.Random) -> None:
+    # With one alone nothing would be left to go on from.
+    running.wait_for(lambda: len(list((running.folder / "run/checkpoints").glob("step-*"))) > 1)
     kill_a_rank(running, rng)
     running.wait_until_gone(60)
     found = sorted((running.folder / "run/checkpoints").glob("step-*"))
