@@ -6,7 +6,7 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 venv=.venv-test
-bash launch/environment.sh "$venv" offline-text,test </dev/null || exit
+bash launch/environment.sh "$venv" offline-text,server,test </dev/null || exit
 
 # One thread per process: two test workers share the cores.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
