@@ -1,6 +1,7 @@
 """``launch/start.py`` as its users call it: what it prints, what it refuses, what it becomes."""
 
 import base64
+import importlib.metadata
 import json
 import os
 import re
@@ -418,6 +419,29 @@ def test_a_port_in_use_is_found_before_the_ranks_wait_for_it(start: Run) -> None
 
 def test_another_launchers_variables_do_not_go_into_one(start: Run) -> None:
     assert "WORLD_SIZE=2 in the environment" in refusal(start("one", "--dry-run", WORLD_SIZE="2"))
+
+
+@pytest.mark.parametrize("options", [[], ["-P"]])
+def test_it_finds_its_own_modules_from_any_folder(tmp_path: Path, options: list[str]) -> None:
+    """Also with Python's -P, or PYTHONSAFEPATH, which keeps a script's folder off the path."""
+    command = [sys.executable, *options, str(ROOT / "launch/start.py"), "one", "--dry-run", "--"]
+    done = subprocess.run(
+        [*command, "train.device=cpu"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert printed(done)[-2:] == [TRAIN, "train.device=cpu"]
+
+
+def test_a_python_without_the_package_is_told_so(tmp_path: Path) -> None:
+    command = [sys.executable, "-S", "-E", str(ROOT / "launch/start.py"), "node", "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert f"{sys.executable} does not have langpose_dist; activate its environment" in refusal(done)
+
+
+def test_no_module_beside_it_hides_another_package() -> None:
+    """The scripts' folder comes first on the path, in ``train.py`` as well."""
+    names = {file.stem for file in (ROOT / "launch").glob("*.py")}
+    assert "start" in names
+    assert not names & (sys.stdlib_module_names | set(importlib.metadata.packages_distributions()))
 
 
 def test_it_answers_without_loading_torch() -> None:
