@@ -1,29 +1,44 @@
-"""``langpose registry``: look registered models up."""
+"""``langpose registry``: register, look up, compare, promote and fetch models."""
 
 import argparse
 import dataclasses
 import json
-from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from langpose_dist.config import TrackingConfig
+from langpose_dist.cli.registry_tables import (
+    comparison_table,
+    describe_promotion,
+    describe_version,
+    name_table,
+)
+from langpose_dist.config import TrackingConfig, UserError, load_config
 
 if TYPE_CHECKING:
-    from langpose_dist.tracking.registry import RegisteredName, RegisteredVersion
+    from mlflow import MlflowClient
+
+    from langpose_dist.tracking.promotion import Promotion
 
 _EXAMPLES = """examples:
   langpose registry list
   langpose registry show langpose-small
   langpose registry show langpose-small@candidate --json
+  langpose registry register runs/small --name langpose-small
+  langpose registry compare langpose-small@champion langpose-small@candidate
+  langpose registry promote langpose-small@candidate
+  langpose registry pull langpose-small@champion models/champion
+
+A model is named by NAME@ALIAS, NAME/VERSION, models:/ before either, or the run that made it.
 """
+_REFERENCE = "NAME@ALIAS, NAME/VERSION, models:/..., or a run's id"
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "registry",
-        help="look registered models up",
-        description="Look models up in the MLflow registry.",
+        help="register, look up, compare, promote and fetch models",
+        description="The models in the MLflow registry.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=_EXAMPLES,
     )
@@ -33,10 +48,49 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     _add_common_arguments(listing)
     listing.set_defaults(handler=_list)
 
-    show = commands.add_parser("show", help="versions of a model: aliases, run, tags and metrics")
-    show.add_argument("model", metavar="NAME[@ALIAS]", help="a registered name, or one alias of it")
+    show = commands.add_parser("show", help="what versions were made from, their numbers and promotions")
+    show.add_argument("model", metavar="MODEL", help=f"NAME for all its versions, {_REFERENCE}")
+    show.add_argument("--hashes", action="store_true", help="also the SHA-256 of every file")
     _add_common_arguments(show)
     show.set_defaults(handler=_show)
+
+    register = commands.add_parser("register", help="register the weights of a finished run")
+    register.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="folder of the run")
+    register.add_argument("--name", required=True, help="name in the registry; created where it is new")
+    register.add_argument("--alias", default="candidate", help="set on the version; default: candidate")
+    register.add_argument(
+        "--licence", metavar="TEXT", help="licence of the training data; default: data.licence of the run"
+    )
+    _add_common_arguments(register)
+    register.set_defaults(handler=_register)
+
+    compare = commands.add_parser("compare", help="the numbers of versions side by side")
+    compare.add_argument("models", metavar="MODEL", nargs="+", help=_REFERENCE)
+    _add_common_arguments(compare)
+    compare.set_defaults(handler=_compare)
+
+    promote = commands.add_parser(
+        "promote",
+        help="give a version an alias, if it is no worse than the one that has it",
+        description="Compares the metrics of registry.metrics; refuses a model that is worse by more than "
+        "registry.tolerance, or whose numbers measure something else.",
+    )
+    promote.add_argument("model", metavar="MODEL", help=_REFERENCE)
+    promote.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="override, such as registry.tolerance=0.01"
+    )
+    promote.add_argument("--alias", default="champion", help="alias to give; default: champion")
+    promote.add_argument("--config", metavar="FILE", type=Path, help="configuration with a section registry")
+    promote.add_argument("--force", action="store_true", help="promote whatever the gate says")
+    promote.add_argument("--reason", metavar="TEXT", help="why it is forced; recorded")
+    _add_common_arguments(promote)
+    promote.set_defaults(handler=_promote)
+
+    pull = commands.add_parser("pull", help="fetch a version into a folder and verify every hash")
+    pull.add_argument("model", metavar="MODEL", help=_REFERENCE)
+    pull.add_argument("folder", metavar="FOLDER", type=Path, help="new folder for its files")
+    _add_common_arguments(pull)
+    pull.set_defaults(handler=_pull)
 
 
 def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,56 +102,111 @@ def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="report as JSON")
 
 
-def _list(arguments: argparse.Namespace) -> int:
+def _connect(arguments: argparse.Namespace, *, create: bool = False) -> "MlflowClient":
     from langpose_dist.tracking.client import connect, resolve_uri
+
+    return connect(resolve_uri(arguments.tracking_uri), create=create)
+
+
+def _list(arguments: argparse.Namespace) -> int:
     from langpose_dist.tracking.registry import list_models
 
-    models = list_models(connect(resolve_uri(arguments.tracking_uri), create=False))
+    models = list_models(_connect(arguments))
     if arguments.json:
         print(json.dumps([dataclasses.asdict(model) for model in models], indent=2))
     else:
-        print(_table(models))
+        print(name_table(models))
     return 0
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from langpose_dist.tracking.client import connect, resolve_uri
-    from langpose_dist.tracking.registry import find_versions
+    from langpose_dist.tracking.promotion import list_promotions
+    from langpose_dist.tracking.references import find_referenced, parse_reference
 
-    name, _, alias = arguments.model.partition("@")
-    client = connect(resolve_uri(arguments.tracking_uri), create=False)
-    versions = find_versions(client, name, alias or None)
+    client = _connect(arguments)
+    versions = find_referenced(client, arguments.model)
+    reference = parse_reference(arguments.model)
+    is_whole = reference.name and reference.alias is None and reference.version is None
+    history = list_promotions(client, reference.name) if is_whole else ()
     if arguments.json:
-        print(json.dumps([dataclasses.asdict(version) for version in versions], indent=2))
-    else:
-        print("\n\n".join(_describe(version) for version in versions) or f"{name} has no versions")
+        content = [version.to_dict() for version in versions]
+        print(json.dumps(content, indent=2))
+        return 0
+    texts = [describe_version(version, with_hashes=arguments.hashes) for version in versions]
+    if history:
+        texts.append("\n".join(["promotions:", *(f"  {describe_promotion(record)}" for record in history)]))
+    print("\n\n".join(texts) or f"{arguments.model} has no versions")
     return 0
 
 
-def _table(models: "Sequence[RegisteredName]") -> str:
-    if not models:
-        return "no models are registered"
-    rows = [("name", "versions", "aliases")]
-    for model in models:
-        aliases = ", ".join(f"{alias}={version}" for alias, version in model.aliases.items())
-        rows.append((model.name, ", ".join(map(str, model.versions)), aliases))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+def _register(arguments: argparse.Namespace) -> int:
+    from langpose_dist.tracking.finished import register_run_folder
+
+    registered = register_run_folder(
+        _connect(arguments, create=True),
+        arguments.run_dir,
+        name=arguments.name,
+        alias=arguments.alias,
+        licence=arguments.licence,
     )
+    if arguments.json:
+        print(json.dumps({"registered": registered, "alias": arguments.alias}))
+    else:
+        print(f"registered: {registered}")
+    return 0
 
 
-def _describe(version: "RegisteredVersion") -> str:
-    lines = [
-        f"{version.name}/{version.version}",
-        f"  aliases: {', '.join(version.aliases) or 'none'}",
-        f"  created: {version.created}",
-        f"  run: {version.run_id or 'none'}",
-        f"  status: {version.status}",
-        *(f"  {key}: {value}" for key, value in sorted(version.tags.items())),
-    ]
-    if version.metrics:
-        width = max(map(len, version.metrics))
-        lines.append("  metrics:")
-        lines += [f"    {name.ljust(width)}  {value:.6g}" for name, value in sorted(version.metrics.items())]
-    return "\n".join(lines)
+def _compare(arguments: argparse.Namespace) -> int:
+    from langpose_dist.tracking.comparison import compare
+    from langpose_dist.tracking.references import resolve
+
+    client = _connect(arguments)
+    comparison = compare([resolve(client, model) for model in arguments.models])
+    if arguments.json:
+        print(json.dumps(dataclasses.asdict(comparison), indent=2))
+    else:
+        print(comparison_table(comparison))
+    return 0
+
+
+def _promote(arguments: argparse.Namespace) -> int:
+    from langpose_dist.tracking.promotion import promote
+
+    if arguments.force != (arguments.reason is not None):
+        raise UserError("--force and --reason TEXT go together: a forced promotion records why")
+    gate = load_config(arguments.config, arguments.overrides).registry
+    promotion = promote(
+        _connect(arguments),
+        arguments.model,
+        arguments.alias,
+        metrics=gate.metrics,
+        tolerance=gate.tolerance,
+        force_reason=arguments.reason,
+    )
+    if arguments.json:
+        print(json.dumps(dataclasses.asdict(promotion), indent=2))
+    else:
+        print(_say_promotion(promotion))
+    return 0
+
+
+def _say_promotion(promotion: "Promotion") -> str:
+    label, place = f"{promotion.name}/{promotion.to_version}", f"{promotion.name}@{promotion.alias}"
+    if not promotion.is_new:
+        return f"{label} is {place} already"
+    before = f", which was version {promotion.from_version}" if promotion.from_version else ""
+    forced = f"; forced against: {'; '.join(promotion.objections)}" if promotion.reason else ""
+    return f"{label} is {place} now{before}{forced}"
+
+
+def _pull(arguments: argparse.Namespace) -> int:
+    from langpose_dist.tracking.pull import pull
+
+    pulled = pull(_connect(arguments), arguments.model, arguments.folder)
+    if arguments.json:
+        content = {"version": pulled.version.label, "weights": str(pulled.weights), "is_new": pulled.is_new}
+        print(json.dumps(content))
+    else:
+        print(f"{pulled.version.label}: {'' if pulled.is_new else 'already there, '}verified")
+        print(pulled.weights)
+    return 0

@@ -2,10 +2,10 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
@@ -41,6 +41,10 @@ class Tag:
     """Prefix; the rest is the time."""
 
 
+_FIELDS = (Tag.EVALUATION, Tag.SETTINGS, Tag.LICENCE, Tag.PARENTS, Tag.FILES)
+_Container = TypeVar("_Container", dict[str, Any], list[Any])
+
+
 @dataclass(frozen=True)
 class RegisteredVersion:
     """One version of a registered model."""
@@ -74,10 +78,12 @@ class RegisteredVersion:
     @property
     def metrics(self) -> dict[str, float]:
         """The evaluation's numbers, such as ``masked/mpjpe_mm``."""
+        conditions = self.evaluation.get("conditions")
         return {
-            f"{condition}/{name}": value
-            for condition, values in self.evaluation.get("conditions", {}).items()
-            for name, value in values.items()
+            f"{condition}/{name}": float(value)
+            for condition, values in (conditions.items() if isinstance(conditions, dict) else ())
+            for name, value in (values.items() if isinstance(values, dict) else ())
+            if isinstance(value, int | float)
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -155,7 +161,7 @@ def find_versions(client: MlflowClient, name: str, alias: str | None = None) -> 
                 f"model {name!r} has no alias {alias!r}; it has {', '.join(sorted(aliases)) or 'none'}"
             )
         return [
-            _describe(version, aliases)
+            _describe(version, aliases, find_promotions(model))
             for version in _versions(client, name)
             if alias is None or int(version.version) == aliases[alias]
         ]
@@ -186,7 +192,7 @@ def find_model(client: MlflowClient, name: str) -> RegisteredModel:
 def find_promotions(model: RegisteredModel | ModelVersion) -> tuple[Mapping[str, Any], ...]:
     """Records of the promotions of a model or of one version, oldest first."""
     records = {key: value for key, value in model.tags.items() if key.startswith(Tag.PROMOTION)}
-    return tuple(json.loads(records[key]) for key in sorted(records))
+    return tuple(_read(records, key, {}) | {"key": key} for key in sorted(records))
 
 
 def search_versions(client: MlflowClient, wanted: str) -> list[ModelVersion]:
@@ -205,8 +211,13 @@ def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
     return search_versions(client, f"name={quote}{name}{quote}")
 
 
-def _describe(version: ModelVersion, aliases: Mapping[str, int]) -> RegisteredVersion:
+def _describe(
+    version: ModelVersion, aliases: Mapping[str, int], promotions: Iterable[Mapping[str, Any]]
+) -> RegisteredVersion:
     number = int(version.version)
+    # The model has those too that never ended; the version's own are still there after a copy of it.
+    own = {record["key"]: record for record in find_promotions(version)}
+    own |= {record["key"]: record for record in promotions if record.get("to_version") == number}
     tags = {key: value for key, value in version.tags.items() if not key.startswith(Tag.PROMOTION)}
     return RegisteredVersion(
         name=version.name,
@@ -215,11 +226,20 @@ def _describe(version: ModelVersion, aliases: Mapping[str, int]) -> RegisteredVe
         created=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC).isoformat(timespec="seconds"),
         run_id=version.run_id or None,
         status=version.status,
-        evaluation=json.loads(tags.pop(Tag.EVALUATION, "{}")) or {},
-        settings=json.loads(tags.pop(Tag.SETTINGS, "{}")),
-        licence=tags.pop(Tag.LICENCE, NO_LICENCE),
-        parents=tuple(json.loads(tags.pop(Tag.PARENTS, "[]"))),
-        files=json.loads(tags.pop(Tag.FILES, "{}")),
-        promotions=find_promotions(version),
-        tags=tags,
+        evaluation=_read(tags, Tag.EVALUATION, {}),
+        settings=_read(tags, Tag.SETTINGS, {}),
+        licence=tags.get(Tag.LICENCE, NO_LICENCE),
+        parents=tuple(map(str, _read(tags, Tag.PARENTS, []))),
+        files={name: str(digest) for name, digest in _read(tags, Tag.FILES, {}).items()},
+        promotions=tuple(own[key] for key in sorted(own)),
+        tags={key: value for key, value in tags.items() if key not in _FIELDS},
     )
+
+
+def _read(tags: Mapping[str, str], key: str, empty: _Container) -> _Container:
+    """A tag's JSON; empty where there is none, or where somebody wrote something else there."""
+    try:
+        content = json.loads(tags.get(key, "null"))
+    except ValueError:
+        return empty
+    return content if isinstance(content, type(empty)) else empty

@@ -1,0 +1,127 @@
+"""Registering a finished run from what its folder holds, long after it ended."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from langpose_dist.config import UserError, load_config
+from langpose_dist.models.weights import read_header
+from langpose_dist.tracking.client import explained
+from langpose_dist.tracking.registration import hash_file, register_model
+from langpose_dist.tracking.runs import RUN_UID, create_run
+
+_FROM_FOLDER = "langpose.registered_from_folder"
+_RUN_WEIGHTS = "langpose.weights_sha256"
+_UNKNOWN = "unknown"
+
+
+def register_run_folder(
+    client: MlflowClient, run_dir: Path, *, name: str, alias: str, licence: str | None = None
+) -> str:
+    """Register the weights of a finished run; calling it again makes no second version.
+
+    A run that this store has no record of gets a small one, named after the folder and tagged as such.
+
+    Args:
+        client: From ``connect``.
+        run_dir: The run's folder.
+        name: Name in the registry; created where it is new.
+        alias: Moves to the version.
+        licence: Of the training data; default: what the run's configuration says.
+
+    Returns:
+        ``"NAME/VERSION"``.
+
+    Raises:
+        UserError: If the folder holds no finished run, or the store does not answer.
+    """
+    weights = run_dir / "model.safetensors"
+    if not weights.is_file():
+        raise UserError(f"{run_dir} holds no finished run: {weights} does not exist")
+    config = load_config(run_dir / "config.yaml")
+    header = read_header(weights)
+    evaluation = _read_json(run_dir / "evaluation.json")
+    record = _read_json(run_dir / "run.json") or {}
+    environment = record.get("environment")
+    environment = environment if isinstance(environment, dict) else {}
+    tags = {
+        "config_hash": header.get("config_hash", config.hash()),
+        "data_fingerprint": header.get("data_fingerprint", _UNKNOWN),
+        "git_commit": header.get("commit", _UNKNOWN),
+        "git_dirty": str((evaluation or {}).get("commit_dirty", environment.get("git_dirty", _UNKNOWN))),
+        "langpose_version": header.get("langpose_dist", _UNKNOWN),
+    }
+    with explained(f"{run_dir} cannot be registered"):
+        run_id = _find_run_id(client, record, hash_file(weights))
+        if run_id is None:
+            run = create_run(
+                client,
+                experiment=config.tracking.experiment,
+                name=run_dir.resolve().name,
+                tags={**tags, _FROM_FOLDER: "true", _RUN_WEIGHTS: hash_file(weights), **_uid(record)},
+                time=time.time_ns() // 1_000_000,
+            )
+            run_id = run.info.run_id
+            client.set_terminated(run_id)
+        return register_model(
+            client,
+            run_id=run_id,
+            weights=weights,
+            config=config,
+            name=name,
+            alias=alias,
+            evaluation=evaluation,
+            tags=tags,
+            licence=licence or config.data.licence,
+            parents=_parents(config.model.initial_weights),
+        )
+
+
+def _find_run_id(client: MlflowClient, record: Mapping[str, Any], digest: str) -> str | None:
+    """The run's record in this store, wherever it was first recorded."""
+    if isinstance(run_id := record.get("run_id"), str):
+        try:
+            run = client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+        else:
+            if run.info.lifecycle_stage == "active":
+                return run_id
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    for key, value in {**_uid(record), _RUN_WEIGHTS: digest}.items():
+        if runs := client.search_runs(experiments, f"tags.`{key}` = '{value}'", max_results=1):
+            return runs[0].info.run_id
+    return None
+
+
+def _uid(record: Mapping[str, Any]) -> dict[str, str]:
+    uid = record.get("run_uid")
+    return {RUN_UID: uid} if isinstance(uid, str) and uid.isalnum() else {}
+
+
+def _parents(initial_weights: str | None) -> list[str]:
+    """The run that the weights started from, where its file is still there to say so."""
+    if initial_weights is None:
+        return []
+    try:
+        return [read_header(initial_weights)["run_uid"]]
+    except (UserError, KeyError):
+        return []
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold a JSON object")
+    return content
