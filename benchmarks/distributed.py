@@ -76,7 +76,6 @@ def _in_turns(config: RunConfig, corpus: Corpus, processes: Processes) -> tuple[
         engine=build_engine(build_task(config, corpus, processes.device), config, processes, 1000),
         evaluator=Evaluator(corpus, config, processes),
         tracker=NullTracker(),
-        run_id=None,
         gate=Gate(processes),
         num_steps=1000,
         state=TrainState(),

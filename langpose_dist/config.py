@@ -357,6 +357,10 @@ class TrackingConfig(_Section):
     """Register the final model under this name."""
     alias: str = "candidate"
     """Alias that is set on the registered version."""
+    required: bool = False
+    """Refuse to start while the store does not answer; otherwise the run is sent when it does."""
+    parent_run_id: str | None = None
+    """MLflow run that this one belongs under, such as a sweep's."""
 
 
 class RegistryConfig(_Section):

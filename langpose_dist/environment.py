@@ -24,13 +24,16 @@ _USER_INFO = re.compile(
 _QUERY_VALUE = re.compile(r"(?P<name>[?&;][^=&;#\s]+=)(?P<value>[^&;#\s]+)")
 
 
-def describe_environment(*, devices: Sequence[str] = (), world_size: int = 1) -> dict[str, str]:
+def describe_environment(
+    *, devices: Sequence[str] = (), nodes: Sequence[str] = (), world_size: int = 1
+) -> dict[str, str]:
     """Versions, machine and commit, for the record of a run.
 
     Nothing heavy is imported and no environment variable is read.
 
     Args:
         devices: Names of the training devices; the caller knows them. Default: the processor.
+        nodes: Name of each rank's node; default: this one's.
         world_size: Processes that train together.
 
     Returns:
@@ -43,11 +46,21 @@ def describe_environment(*, devices: Sequence[str] = (), world_size: int = 1) ->
         **{name: _version(name) for name in _PACKAGES},
         "platform": platform.platform(),
         "devices": ", ".join(devices) or _processor(),
+        "nodes": ", ".join(nodes) or platform.node(),
         "cpu_count": str(os.cpu_count() or "unknown"),
         "world_size": str(world_size),
         "git_commit": commit,
         "git_dirty": dirty,
     }
+
+
+def installed_packages() -> str:
+    """Exact versions of all that is installed here, as constraints for pip."""
+    found = {
+        (distribution.metadata["Name"] or "").lower().replace("_", "-"): distribution.version
+        for distribution in importlib.metadata.distributions()
+    }
+    return "".join(f"{name}=={version}\n" for name, version in sorted(found.items()) if name)
 
 
 def redact(text: str) -> str:

@@ -114,7 +114,8 @@ def _run(arguments: argparse.Namespace, config: RunConfig, request: StopRequest)
         print(f"weights: {result.weights}")
         print(f"evaluation: {result.run_dir / 'evaluation.json'}")
         if result.record:
-            print("MLflow run: {run_id} at {tracking_uri}".format(**result.record))
+            run_id = result.record.get("run_id", "not there yet")
+            print(f"MLflow run: {run_id} at {result.record['tracking_uri']}")
         if result.registered is not None:
             print(
                 f"registered: {result.registered}, "
@@ -138,7 +139,7 @@ def build_tracker(config: RunConfig):
 
     if not config.tracking.enabled:
         return NullTracker()
-    from langpose_dist.tracking.runs import MLflowTracker
+    from langpose_dist.tracking.tracker import MLflowTracker
 
     return MLflowTracker(config.tracking)
 

@@ -3,13 +3,17 @@
 import contextlib
 import logging
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import requests
 import sqlalchemy
+import sqlalchemy.exc
 from filelock import FileLock
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from langpose_dist.config import TrackingConfig, UserError
 from langpose_dist.environment import redact
@@ -17,7 +21,23 @@ from langpose_dist.environment import redact
 DEFAULT_URI: str = TrackingConfig().uri
 _SQLITE = "sqlite:///"
 _SERVERS = ("http", "https")
+_PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+}
+"""MLflow's own settings would wait for minutes; the environment may say otherwise."""
+_AWAY_CODES = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED")
+_UNUSABLE = re.compile(
+    r"unable to open database file|not a database|authentication failed|no password supplied|does not exist"
+    r"|permission denied|readonly database|Can't locate revision|out-of-date database schema"
+)
+"""In what MLflow and the databases say, that which time does not mend."""
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+
+
+class StoreAway(UserError):
+    """A tracking store that does not answer now, and may later."""
 
 
 def resolve_uri(uri: str | None) -> str:
@@ -58,13 +78,17 @@ def connect(uri: str, *, create: bool) -> MlflowClient:
         create: Create the SQLite file where there is none, which takes seconds.
 
     Raises:
-        UserError: If there is no such store or it does not answer.
+        StoreAway: If it does not answer.
+        UserError: If there is no such store, or it refuses.
     """
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
     path = database_path(uri)
     if path is not None and not create and not path.is_file():
         raise UserError(f"there is no tracking database {path}; name the right one with --tracking-uri")
     if "MLFLOW_LOGGING_LEVEL" not in os.environ:  # or it tells how it builds its tables
         logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # or it tells of every repetition
     with explained(f"tracking.uri={redact(uri)!r} cannot be used"), _only_creator(path if create else None):
         if urlsplit(uri).scheme not in _SERVERS:
             _probe_database(uri)
@@ -82,13 +106,52 @@ def explained(problem: str) -> Iterator[None]:
         raise
     # Plugins and database drivers bring their own exceptions.
     except Exception as error:
-        raise UserError(f"{problem}: {one_line(error)}") from error
+        kind = StoreAway if is_away(error) else UserError
+        raise kind(f"{problem}: {one_line(error)}") from error
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether an error says that the store cannot be reached, is starting or has broken down.
+
+    What it says of the request itself, such as a wrong password, is no reason to wait for another answer.
+    """
+    if isinstance(error, MlflowException) and error.error_code in _AWAY_CODES:
+        return not _UNUSABLE.search(str(error))
+    if isinstance(error, StoreAway):
+        return True
+    if isinstance(error, sqlalchemy.exc.OperationalError):
+        return not _UNUSABLE.search(str(error))
+    return isinstance(error, requests.RequestException) and not isinstance(
+        error, requests.exceptions.InvalidURL
+    )
 
 
 def one_line(error: BaseException) -> str:
-    """An exception's message on one line, without credentials, at most 300 characters."""
+    """An exception's message on one line, without credentials, at most 300 characters.
+
+    Of a request that did not get through, what stopped it: the rest is how often it was tried.
+    """
+    cause = _lost_connection(error)
+    if cause is not None:
+        return f"the server does not answer ({redact(cause)})"
     text = redact(" ".join(str(error).split())) or type(error).__name__
     return text if len(text) <= 300 else text[:297] + "..."
+
+
+def _lost_connection(error: BaseException) -> str | None:
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    if not any(isinstance(link, requests.RequestException) for link in chain):
+        return None
+    for link in reversed(chain):
+        if isinstance(link, OSError) and link.strerror:
+            return link.strerror
+        if isinstance(link, requests.Timeout | TimeoutError):
+            return "timed out"
+    return type(chain[-1]).__name__
 
 
 @contextlib.contextmanager

@@ -1,8 +1,9 @@
 """A whole run: build, train, evaluate, export, register."""
 
 import json
+import platform
 import re
-import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,10 +14,10 @@ from filelock import FileLock, Timeout
 from langpose_dist.analysis.plots import draw_curves
 from langpose_dist.config import RunConfig, UserError, load_config
 from langpose_dist.data.corpus import Corpus
-from langpose_dist.environment import describe_environment, redact
+from langpose_dist.environment import describe_environment, installed_packages, redact
 from langpose_dist.models.langpose import LangPose
 from langpose_dist.models.text import load_text_encoder
-from langpose_dist.models.weights import write_weights
+from langpose_dist.models.weights import read_header, write_weights
 from langpose_dist.tasks.pretrain import LabelTable, PretrainTask
 from langpose_dist.train.checkpoint import (
     TrainState,
@@ -37,7 +38,7 @@ from langpose_dist.train.preflight import PreflightError, check_everything
 from langpose_dist.train.processes import Layout, Meeting, Processes, join_processes, leave_processes
 from langpose_dist.train.progress import Progress
 from langpose_dist.train.status import read_status, write_status
-from langpose_dist.train.stop import Interrupted, StopRequest, say
+from langpose_dist.train.stop import Interrupted, StopRequest
 from langpose_dist.train.tracker import Status, Tracker
 from langpose_dist.train.trainer import Trainer
 
@@ -53,13 +54,12 @@ _STATUS: dict[Status, Literal["finished", "interrupted", "failed"]] = {
 _PREFLIGHT_SECONDS = 30.0
 _LOCK_SECONDS = 15.0
 """That a start waits for the job before it to be gone."""
-_LAST_WORDS_SECONDS = 8.0
 _CLOSING_SECONDS = 1800.0
 """That ranks wait at most for rank 0 to close the run; a launcher ends them all when the first has left."""
 _IN_HEADER = ("data_fingerprint", "config_hash", "commit", "dataset", "fps")
 # What a resumed run may change: it alters neither the model nor what it learns from.
 _FREE = re.compile(
-    r"output|(tracking|evaluation)\..*|data\.(path|num_workers|cache_dir|verify)"
+    r"output|(tracking|evaluation|registry)\..*|data\.(path|num_workers|cache_dir|verify|licence)"
     r"|train\.(max_steps|epochs|micro_batch_size|zero_stage|offload|device|num_threads|keep_checkpoints|best_metric"
     r"|\w+_timeout|stop_grace|\w+_every)"
 )
@@ -116,7 +116,7 @@ def train(
     progress = Progress(
         layout,
         config.train.hang_timeout,
-        lambda reason: _write_end(run_dir, "failed", reason),
+        lambda reason: _leave(run_dir, tracker, "FAILED", reason, is_main=processes.is_main),
         start_timeout=config.train.start_timeout,
     )
     try:
@@ -192,12 +192,42 @@ def _train(
     run_dir = Path(config.output)
     corpus = Corpus.open(config)
     num_steps = count_steps(config, len(corpus.training_set))
-    checkpoint = _prepare_folder(config, run_dir, corpus, processes, resume=resume, strict=strict)
+    is_resumed = resume == "yes" or (resume == "if started" and (run_dir / "config.yaml").exists())
+    checkpoint = _prepare_folder(config, run_dir, corpus, processes, is_resumed=is_resumed, strict=strict)
     path, state = checkpoint or (None, TrainState())
 
-    is_recorded = is_peer_lost = False
+    is_peer_lost = False
     end: tuple[Status, str] = ("FAILED", "an error; see its message")
+    environment = describe_environment(
+        devices=processes.gather(processes.describe_device()),
+        nodes=processes.gather(platform.node()),
+        world_size=processes.world_size,
+    )
+    origin = {
+        "seed": config.seed,
+        "dataset": corpus.manifest.dataset,
+        "fps": corpus.manifest.fps,
+        "data_fingerprint": corpus.manifest.fingerprint,
+        "config_hash": config.hash(),
+        "commit": environment["git_commit"],
+        "commit_dirty": environment["git_dirty"],
+        "world_size": processes.world_size,
+    }
     try:
+        if processes.is_main:
+            # Early, so that the store answers while the model is built.
+            tracker.start(
+                config=config,
+                run_dir=run_dir,
+                dataset=corpus.manifest.dataset,
+                data_fingerprint=corpus.manifest.fingerprint,
+                environment=environment,
+                packages=installed_packages(),
+                origin=_origin(config.model.initial_weights),
+                resumed=is_resumed,
+                step=state.step,
+                run_id=state.run_id,
+            )
         task = build_task(config, corpus, processes.device)
         if path is not None:
             task.model.load_state_dict(read_weights(path))
@@ -211,21 +241,7 @@ def _train(
             restore_optimizer(engine, read_optimizer(path), state.step)
         _say_once(corpus, config, processes, num_steps, state)
 
-        environment = describe_environment(
-            devices=processes.gather(processes.describe_device()), world_size=processes.world_size
-        )
-        record = _start_tracking(config, run_dir, corpus, environment, tracker, processes, state)
-        is_recorded = True
-        origin = {
-            "seed": config.seed,
-            "dataset": corpus.manifest.dataset,
-            "fps": corpus.manifest.fps,
-            "data_fingerprint": corpus.manifest.fingerprint,
-            "config_hash": config.hash(),
-            "commit": environment["git_commit"],
-            "commit_dirty": environment["git_dirty"],
-            "world_size": processes.world_size,
-        }
+        record = _finish_start(run_dir, environment, tracker, processes)
         trainer = Trainer(
             config=config,
             run_dir=run_dir,
@@ -234,16 +250,17 @@ def _train(
             engine=engine,
             evaluator=Evaluator(corpus, config, processes),
             tracker=tracker,
-            run_id=record.get("run_id"),
             gate=gate,
             num_steps=num_steps,
             state=state,
-            origin={name: str(origin[name]) for name in _IN_HEADER},
+            origin={name: str(origin[name]) for name in _IN_HEADER} | record,
         )
         if path is not None:
             restore_random(processes, read_random(path))
         if gate.request is not None:
-            gate.request.on_forced_exit = lambda reason: _write_end(run_dir, "interrupted", reason)
+            gate.request.on_forced_exit = lambda reason: _leave(
+                run_dir, tracker, "KILLED", reason, is_main=processes.is_main
+            )
             gate.request.run_on()
         evaluation = trainer.run()
         report = evaluation.report(step=trainer.step, **origin)
@@ -258,8 +275,10 @@ def _train(
                 tracker.log_artifact(file)
             for file in draw_pictures(evaluation.pictures, run_dir / "pictures"):
                 tracker.log_artifact(file, "pictures")
-            registered = tracker.register(exported)
+            registered = tracker.register(exported, report)
             end = ("FINISHED", "")
+            record = tracker.record
+            _write_json(run_dir / "run.json", {**record, "environment": environment})
             return TrainingResult(run_dir, exported, report, record, registered)
         return None
     except Interrupted as stop:
@@ -282,25 +301,21 @@ def _train(
     finally:
         if processes.is_main:
             _write_end(run_dir, _STATUS[end[0]], redact(end[1]))
-            if is_recorded:
-                _close_record(tracker, end[0])
+            tracker.finish(end[0], redact(end[1]))
         elif is_peer_lost and read_status(run_dir) == "running":
             # Rank 0 is the one that is gone.
             _write_end(run_dir, _STATUS[end[0]], redact(end[1]))
 
 
-def _close_record(tracker: Tracker, status: Status) -> None:
-    """A run that was asked to stop has no time for a tracking server that does not answer."""
-    closing = threading.Thread(target=tracker.finish, args=(status,), name="tracking", daemon=True)
-    closing.start()
-    closing.join(_LAST_WORDS_SECONDS if status == "KILLED" else None)
-    if closing.is_alive():
-        seconds = f"{_LAST_WORDS_SECONDS:g} s"
-        say(f"the tracking store did not answer in {seconds}; its run stays open until --resume")
-
-
 def _write_end(run_dir: Path, status: Literal["finished", "interrupted", "failed"], reason: str) -> None:
     write_status(run_dir, status, saved_step(run_dir / "checkpoints"), reason)
+
+
+def _leave(run_dir: Path, tracker: Tracker, status: Status, reason: str, *, is_main: bool) -> None:
+    """Last words of a process that ends at once."""
+    _write_end(run_dir, _STATUS[status], reason)
+    if is_main:
+        tracker.finish(status, redact(reason), wait=False)
 
 
 def _warm_up(task: PretrainTask, corpus: Corpus, micro_batch_size: int) -> None:
@@ -318,13 +333,13 @@ def _warm_up(task: PretrainTask, corpus: Corpus, micro_batch_size: int) -> None:
 
 
 def _prepare_folder(
-    config: RunConfig, run_dir: Path, corpus: Corpus, processes: Processes, *, resume: str, strict: bool
+    config: RunConfig, run_dir: Path, corpus: Corpus, processes: Processes, *, is_resumed: bool, strict: bool
 ) -> tuple[Path, TrainState] | None:
     """Make or check the run's folder on rank 0; every rank gets the checkpoint, or the error."""
     outcome: tuple[str, dict[str, Any]] | UserError | None = None
     if processes.is_main:
         try:
-            if resume == "yes" or (resume == "if started" and (run_dir / "config.yaml").exists()):
+            if is_resumed:
                 found = _resumable(config, run_dir, corpus, strict=strict)
                 outcome = found and (str(found[0]), vars(found[1]))
             else:
@@ -410,36 +425,35 @@ def _say_once(
         print(f"going on after step {state.step}", flush=True)
 
 
-def _start_tracking(
-    config: RunConfig,
-    run_dir: Path,
-    corpus: Corpus,
-    environment: dict[str, str],
-    tracker: Tracker,
-    processes: Processes,
-    state: TrainState,
+def _finish_start(
+    run_dir: Path, environment: Mapping[str, str], tracker: Tracker, processes: Processes
 ) -> dict[str, str]:
-    record: dict[str, str] = {}
+    """Wait until the tracking store has the run; returns what the exported weights say of it."""
     error: UserError | None = None
+    record: dict[str, str] = {}
     if processes.is_main:
-        # A run without a checkpoint may have a record all the same.
-        known = read_record(run_dir).get("run_id") if (run_dir / "metrics.jsonl").exists() else None
         try:
-            record = tracker.start(
-                config=config,
-                run_dir=run_dir,
-                data_fingerprint=corpus.manifest.fingerprint,
-                environment=environment,
-                run_id=state.run_id or known,
-            )
+            tracker.opened()
         except UserError as problem:
             error = problem
         else:
+            record = tracker.record
             _write_json(run_dir / "run.json", {**record, "environment": environment})
     record, error = processes.broadcast((record, error))
     if error is not None:
         raise PreflightError(str(error))
-    return record
+    return {name: record[name] for name in ("run_uid",) if name in record}
+
+
+def _origin(initial_weights: str | None) -> dict[str, str]:
+    """What the initial weights say of the run that they come from; empty for another project's."""
+    if initial_weights is None or not initial_weights.endswith(".safetensors"):
+        return {}
+    try:
+        header = read_header(initial_weights)
+    except UserError:  # building the model says it
+        return {}
+    return {name: header[name] for name in ("run_uid", *_IN_HEADER) if name in header}
 
 
 def read_record(run_dir: Path) -> dict[str, Any]:

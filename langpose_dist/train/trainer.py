@@ -30,6 +30,7 @@ from langpose_dist.train.metrics_file import MetricsFile
 from langpose_dist.train.processes import Processes
 from langpose_dist.train.stop import Interrupted
 from langpose_dist.train.tracker import Tracker
+from langpose_dist.train.usage import DeviceUsage
 
 
 class Trainer:
@@ -43,7 +44,6 @@ class Trainer:
         engine: The DeepSpeed engine around a ``PretrainTask``.
         evaluator: Evaluates between steps.
         tracker: Records metrics; used on rank 0.
-        run_id: Of the run in its tracking store.
         gate: Where ranks agree to go on.
         num_steps: Updates in the whole run.
         state: Where to start.
@@ -60,7 +60,6 @@ class Trainer:
         engine: Any,
         evaluator: Evaluator,
         tracker: Tracker,
-        run_id: str | None,
         gate: Gate,
         num_steps: int,
         state: TrainState,
@@ -73,7 +72,6 @@ class Trainer:
         self.engine = engine
         self.evaluator = evaluator
         self.tracker = tracker
-        self.run_id = run_id
         self.gate = gate
         self.num_steps = num_steps
         self.step = state.step
@@ -81,6 +79,7 @@ class Trainer:
         self.micro_batch_size = micro_batch_size(config, processes.world_size)
         self.micro_steps = config.train.global_batch_size // (self.micro_batch_size * processes.world_size)
         self.guard = FiniteGuard(processes)
+        self.usage = DeviceUsage(processes.rank, processes.device)
         self.metrics_file = MetricsFile(run_dir / "metrics.jsonl", self.step) if processes.is_main else None
         self.origin = origin
         self.writer = (
@@ -215,7 +214,7 @@ class Trainer:
             step=self.step,
             position=self.position,
             data_fingerprint=self.corpus.manifest.fingerprint,
-            run_id=self.run_id,
+            run_id=self.tracker.record.get("run_id") if self.processes.is_main else None,
             evaluated_step=self._evaluated_step,
             best_step=best_step,
             best_value=best_value,
@@ -356,6 +355,11 @@ class Trainer:
                 "train/epoch": self.position / len(self.corpus.training_set),
             }
         )
+        usage = self.processes.gather(self.usage.look())
+        if self.processes.is_main:
+            self.tracker.log_metrics(
+                {name: value for rank in usage for name, value in rank.items()}, self.step
+            )
 
     def _record(self, metrics: dict[str, float]) -> None:
         if self.metrics_file is not None:

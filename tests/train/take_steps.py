@@ -53,7 +53,6 @@ def main(config_file: str, output: str, steps: int) -> None:
         engine=engine,
         evaluator=evaluator,
         tracker=NullTracker(),
-        run_id=None,
         gate=Gate(processes),
         num_steps=100,
         state=TrainState(),

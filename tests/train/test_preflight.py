@@ -14,7 +14,7 @@ import pytest
 from langpose_dist.config import RunConfig, UserError
 from langpose_dist.data.shards import read_tar, tar_members
 from langpose_dist.models.langpose import LangPose
-from langpose_dist.tracking.runs import MLflowTracker
+from langpose_dist.tracking.tracker import MLflowTracker
 from langpose_dist.train.preflight import (
     PreflightError,
     check_data,
@@ -173,7 +173,7 @@ def test_all_problems_come_in_one_report(shards: Path, tmp_path: Path) -> None:
         tmp_path / "file/run",
         train={"micro_batch_size": 5},
         optimizer={"warmup_steps": 9},
-        tracking={"enabled": True, "uri": "http://127.0.0.1:9"},
+        tracking={"enabled": True, "uri": "http://127.0.0.1:9", "required": True},
     )
     with pytest.raises(PreflightError) as caught:
         check_everything(config, Meeting(ALONE, 5.0), MLflowTracker(config.tracking))

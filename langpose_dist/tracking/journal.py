@@ -1,0 +1,156 @@
+"""What a run has to tell its tracking store, kept in the run's folder until the store has it.
+
+``tracking/journal.jsonl`` holds one record per line, in order, and is only ever appended to; the training
+process writes it and never waits. ``tracking/state.json`` says how much of it the store has; whoever sends
+writes it.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+FOLDER = "tracking"
+Kind = Literal["open", "metrics", "artifact", "register", "close"]
+
+_logger = logging.getLogger(__name__)
+_MAX_UNWRITTEN = 100_000
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of the journal."""
+
+    kind: Kind
+    content: Mapping[str, Any]
+    end: int
+    """Offset of the byte behind it."""
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a journal has been sent, and where to."""
+
+    sent: int = 0
+    """Bytes of the journal that the store has."""
+    tracking_uri: str = ""
+    """Of that store, without credentials."""
+    run_id: str | None = None
+    """That the store gave the run."""
+    registered: str | None = None
+    """``NAME/VERSION`` of the last registration."""
+    refused: int = 0
+    """Records that the store will never take; ``refused.jsonl`` holds them with its reason."""
+    problem: str | None = None
+    """Why nothing can be sent at the moment."""
+    is_refused: bool = False
+    """Whether that is because the store does not want it, rather than being away."""
+
+
+@dataclass
+class Journal:
+    """Appends to the journal of a run. What a full disk refuses is kept in memory and written later.
+
+    Args:
+        run_dir: The run's folder.
+    """
+
+    run_dir: Path
+    _unwritten: list[bytes] = field(default_factory=list)
+    _has_warned: bool = False
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.run_dir / FOLDER / "journal.jsonl"
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def append(self, kind: Kind, **content: Any) -> None:
+        """Add a record; never raises for the disk's sake.
+
+        The kernel has it when this returns: no process's death loses it, a machine's may.
+        """
+        line = json.dumps({"kind": kind, **content}, separators=(",", ":"))
+        self._unwritten.append(line.encode() + b"\n")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab", buffering=0) as file:
+                if file.tell() and not self._ends_in_newline():
+                    _write(file.fileno(), b"\n")  # what was cut off there stays a line of its own
+                while self._unwritten:
+                    _write(file.fileno(), self._unwritten[0])
+                    del self._unwritten[0]
+        except OSError as error:
+            del self._unwritten[:-_MAX_UNWRITTEN]
+            if not self._has_warned:
+                self._has_warned = True
+                _logger.warning(
+                    "%s cannot be written (%s); what it should hold is kept in memory for now",
+                    self.path,
+                    error.strerror or error,
+                )
+        else:
+            self._has_warned = False
+
+    def _ends_in_newline(self) -> bool:
+        with self.path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) == b"\n"
+
+
+def read_journal(run_dir: Path, start: int = 0) -> Iterator[Record]:
+    """The records from an offset on. A line without its end is left for later, a broken one left out."""
+    try:
+        with (run_dir / FOLDER / "journal.jsonl").open("rb") as file:
+            file.seek(start)
+            end = start
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                end += len(line)
+                try:
+                    content = json.loads(line)
+                    kind = content.pop("kind")
+                except (ValueError, KeyError, AttributeError):
+                    if line.strip():
+                        _logger.warning("a record that was cut off is left out, at byte %d", end - len(line))
+                    continue
+                yield Record(kind, content, end)
+    except FileNotFoundError:
+        return
+
+
+def read_state(run_dir: Path) -> State:
+    """How far the journal has been sent; from its start where nothing usable says so."""
+    try:
+        content = json.loads((run_dir / FOLDER / "state.json").read_text(encoding="utf-8"))
+        return State(**{key: value for key, value in content.items() if key in State.__annotations__})
+    except (OSError, ValueError, AttributeError):
+        return State()
+
+
+def write_state(run_dir: Path, state: State, **changes: Any) -> State:
+    """Keep a state with some changes; returns it. A disk that refuses it costs a repetition later on."""
+    state = replace(state, **changes)
+    path = run_dir / FOLDER / "state.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name("state.json.partial")
+    try:
+        partial.write_text(json.dumps(asdict(state), indent=2), encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        _logger.warning("%s cannot be written: %s", path, error.strerror or error)
+    return state
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    """All of it, or an error."""
+    while data:
+        data = data[os.write(descriptor, data) :]

@@ -1,0 +1,322 @@
+"""Sends a run's journal to MLflow, in order, as often as it takes, with nothing twice.
+
+Sending is repeatable: a run is found by the uid that it gave itself, a value that MLflow has already (name,
+step, time stamp, number) is not stored again, files and tags replace themselves, and a registration finds
+its own version. So after a lost answer or a crash the last records are simply sent once more.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy.exc
+from filelock import FileLock, Timeout
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Run
+from mlflow.exceptions import MlflowException
+
+from langpose_dist.config import UserError, load_config
+from langpose_dist.environment import redact
+from langpose_dist.tracking.client import is_away, one_line
+from langpose_dist.tracking.journal import FOLDER, Record, State, read_journal, read_state, write_state
+from langpose_dist.tracking.runs import (
+    MAX_METRICS_PER_BATCH,
+    RUN_UID,
+    create_run,
+    find_run,
+    find_run_by_uid,
+    log_dataset,
+    log_metrics,
+    log_params,
+    log_tags,
+    metric_name,
+)
+
+_logger = logging.getLogger(__name__)
+
+_REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST", "INVALID_STATE")
+"""Of MLflow's error codes, those that asking again does not change."""
+LOST = "the process ended without a word"
+
+
+class _RunGone(Exception):
+    """The run was deleted from the store."""
+
+
+class Replay:
+    """Sends one journal; at most one at a time per run.
+
+    Args:
+        client: From ``connect``.
+        run_dir: The run's folder.
+
+    Raises:
+        UserError: If another process is sending it.
+    """
+
+    def __init__(self, client: MlflowClient, run_dir: Path) -> None:
+        self._client = client
+        self._run_dir = run_dir
+        self._run: Run | None = None
+        self._attempt = 0
+        self._is_open = False
+        uri = redact(client.tracking_uri)
+        state = read_state(run_dir)
+        # Another store knows nothing of this run, and one that moved repeats itself harmlessly.
+        self.state = state if state.tracking_uri == uri else State(tracking_uri=uri, refused=state.refused)
+
+    @property
+    def run_id(self) -> str | None:
+        """That the store gave the run."""
+        return self.state.run_id
+
+    @property
+    def lost_attempt(self) -> int | None:
+        """The attempt at the run that was opened last and not closed, among what has been sent."""
+        return self._attempt if self._is_open else None
+
+    def send(self) -> int:
+        """Send what the journal holds and the store has not; returns the number of records.
+
+        Raises:
+            Exception: Whatever MLflow raises where asking again may help; what was sent is remembered.
+        """
+        self._find_again()
+        try:
+            count = self._send()
+        except _RunGone:  # deleted in the meantime: all of it again, as a new run
+            _logger.warning("run %s was deleted from MLflow; it is sent anew", self.state.run_id)
+            self._run = None
+            self._remember(sent=0, run_id=None)
+            count = self._send()
+        if self.state.problem is not None:
+            self._remember(problem=None, is_refused=False)
+        return count
+
+    def _send(self) -> int:
+        count = 0
+        for batch in _batches(read_journal(self._run_dir, self.state.sent)):
+            self._deliver(batch)
+            self._remember(sent=batch[-1].end)
+            count += len(batch)
+        return count
+
+    def close_lost(self, reason: str = LOST) -> None:
+        """End a run whose process is gone and could not say so."""
+        if self._is_open and self._run is not None:
+            now = datetime.now(UTC)
+            self._close({"status": "FAILED", "reason": reason, "time": int(now.timestamp() * 1000)})
+
+    def cannot(self, error: Exception) -> None:
+        """Remember why nothing can be sent, for those who look."""
+        self._remember(problem=one_line(error), is_refused=not is_away(error))
+
+    def _find_again(self) -> None:
+        """The run as it stands in the store, and which attempt it is at."""
+        if self._run is not None or not self.state.sent:
+            return
+        run = find_run(self._client, self.state.run_id) if self.state.run_id else None
+        if run is None:
+            _logger.warning("MLflow does not know run %s any more; it is sent anew", self.state.run_id)
+            self._remember(sent=0, run_id=None)
+            return
+        self._run = run
+        for record in read_journal(self._run_dir):
+            if record.end > self.state.sent:
+                break
+            self._follow(record)
+
+    def _follow(self, record: Record) -> None:
+        if record.kind == "open":
+            self._attempt, self._is_open = record.content["attempt"], True
+        elif record.kind == "close":
+            self._is_open = False
+
+    def _deliver(self, batch: Sequence[Record]) -> None:
+        try:
+            self._apply(batch)
+        except (MlflowException, UserError) as error:
+            if batch[0].kind == "open" or self._run is None or not _is_refusal(error):
+                raise
+            if find_run(self._client, self._run.info.run_id) is None:
+                raise _RunGone from None
+            if len(batch) > 1:  # one bad value among good ones
+                for record in batch:
+                    self._deliver([record])
+                return
+            self._refuse(batch[0], error)
+        self._follow(batch[-1])
+
+    def _apply(self, batch: Sequence[Record]) -> None:
+        record = batch[0]
+        content = record.content
+        if record.kind == "open":
+            self._open(content)
+            return
+        if self._run is None:
+            raise UserError("the journal says nothing of the run that this belongs to")
+        run_id = self._run.info.run_id
+        if record.kind == "metrics":
+            log_metrics(self._client, run_id, [metric for part in batch for metric in _metrics(part.content)])
+        elif record.kind == "artifact":
+            self._send_artifact(run_id, content)
+        elif record.kind == "register":
+            self._register(run_id, content)
+        elif record.kind == "close":
+            self._close(content)
+
+    def _open(self, content: Any) -> None:
+        uid, tags = content["uid"], dict(content["tags"])
+        run = find_run_by_uid(self._client, uid)
+        if run is None and content.get("run_id"):
+            run = find_run(self._client, content["run_id"])
+        if run is None:
+            first = {
+                **tags,
+                RUN_UID: uid,
+                "mlflow.user": content["user"],
+                "mlflow.source.name": "langpose train",
+            }
+            run = create_run(
+                self._client,
+                experiment=content["experiment"],
+                name=content["run_name"],
+                tags=first,
+                time=content["time"],
+            )
+        self._run = run
+        run_id = run.info.run_id
+        self._remember(run_id=run_id)
+        if self._is_open:  # the attempt before this one never said that it ended
+            self._close({"status": "FAILED", "reason": LOST, "time": content["time"]})
+        self._client.update_run(run_id, status="RUNNING")
+        log_params(self._client, run, content["params"])
+        tags |= self._links(content)
+        tags |= {"attempts": str(content["attempt"]), RUN_UID: uid}
+        tags[f"attempt.{content['attempt']}"] = json.dumps({"status": "RUNNING", **content["about"]})
+        log_tags(self._client, run_id, tags)
+        log_dataset(self._client, run_id, **content["dataset"])
+        for name, text in content["texts"].items():
+            self._client.log_text(run_id, text, name)
+
+    def _links(self, content: Any) -> dict[str, str]:
+        """Tags that lead to the runs that this one came from."""
+        links: dict[str, str] = {}
+        if parent := content.get("parent_run_id"):
+            links["mlflow.parentRunId"] = parent
+        if uid := content.get("initial_weights", {}).get("run_uid"):
+            source = find_run_by_uid(self._client, uid)
+            links["initial_weights.run_uid"] = uid
+            links["initial_weights.run_id"] = (
+                source.info.run_id if source is not None else "not in this store"
+            )
+        return links
+
+    def _send_artifact(self, run_id: str, content: Any) -> None:
+        path = self._run_dir / content["path"]
+        if not path.exists():
+            raise UserError(f"{path} is gone")
+        log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
+        log(run_id, str(path), content["folder"] or None)
+
+    def _register(self, run_id: str, content: Any) -> None:
+        # With torch: most of a sender's life needs none of it.
+        from langpose_dist.tracking.registration import register_model
+
+        registered = register_model(
+            self._client,
+            run_id=run_id,
+            weights=self._run_dir / content["weights"],
+            config=load_config(self._run_dir / "config.yaml"),
+            name=content["name"],
+            alias=content["alias"],
+            evaluation=content["evaluation"],
+            tags=content["tags"],
+            licence=content["licence"],
+            parents=content["parents"],
+        )
+        self._remember(registered=registered)
+
+    def _close(self, content: Any) -> None:
+        assert self._run is not None
+        run_id, key = self._run.info.run_id, f"attempt.{self._attempt}"
+        before = self._client.get_run(run_id).data.tags.get(key, "{}")
+        ended = datetime.fromtimestamp(content["time"] / 1000, UTC).isoformat(timespec="seconds")
+        end = {"status": content["status"], "ended": ended, "reason": content["reason"]}
+        log_tags(self._client, run_id, {key: json.dumps({**json.loads(before), **end})})
+        self._client.set_terminated(run_id, content["status"], content["time"])
+
+    def _refuse(self, record: Record, error: Exception) -> None:
+        _logger.warning("MLflow will not take a record of kind %s: %s", record.kind, one_line(error))
+        place = self._run_dir / FOLDER / "refused.jsonl"
+        line = json.dumps({"reason": one_line(error), "kind": record.kind, **record.content})
+        with place.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        self._remember(refused=self.state.refused + 1)
+
+    def _remember(self, **changes: Any) -> None:
+        self.state = write_state(self._run_dir, self.state, **changes)
+
+
+def sender_lock(run_dir: Path) -> FileLock:
+    """Held by whoever sends the journal of a run; the system frees it when that process ends."""
+    return FileLock(run_dir / FOLDER / ".lock")
+
+
+def replay(client: MlflowClient, run_dir: Path) -> tuple[int, State]:
+    """Send all that a finished or broken-off run left unsent, and close it.
+
+    Returns:
+        How many records were sent, and the state after that.
+
+    Raises:
+        UserError: If the folder holds no recorded run, its training is still recording it, or the store does
+            not take it now.
+    """
+    if not (run_dir / FOLDER / "journal.jsonl").exists():
+        raise UserError(f"{run_dir} holds no journal of a run; name the output= folder of a training")
+    try:
+        with sender_lock(run_dir).acquire(timeout=0):
+            sending = Replay(client, run_dir)
+            try:
+                count = sending.send()
+                sending.close_lost()
+            except (MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
+                sending.cannot(error)
+                raise UserError(
+                    f"{run_dir}: the store does not take the rest now: {one_line(error)}; nothing is lost, "
+                    "send it again later"
+                ) from None
+            return count, sending.state
+    except Timeout:
+        raise UserError(f"{run_dir}: its training is running and sends what it records itself") from None
+
+
+def _is_refusal(error: Exception) -> bool:
+    return not isinstance(error, MlflowException) or error.error_code in _REFUSALS
+
+
+def _metrics(content: Any) -> Iterator[Metric]:
+    for name, value in content["values"].items():
+        yield Metric(metric_name(name), value, content["time"], content["step"])
+
+
+def _batches(records: Iterator[Record]) -> Iterator[list[Record]]:
+    """Neighbouring records of metrics together, up to MLflow's limit; every other by itself."""
+    batch: list[Record] = []
+    size = 0
+    for record in records:
+        count = len(record.content["values"]) if record.kind == "metrics" else MAX_METRICS_PER_BATCH
+        if batch and (record.kind != "metrics" or size + count > MAX_METRICS_PER_BATCH):
+            yield batch
+            batch, size = [], 0
+        if record.kind != "metrics":
+            yield [record]
+            continue
+        batch.append(record)
+        size += count
+    if batch:
+        yield batch

@@ -1,0 +1,188 @@
+"""A process beside a training that sends its journal to MLflow.
+
+It is a process of its own so that neither MLflow's work nor a server that hangs holds a step up, and so that
+a run whose process was killed is closed all the same.
+"""
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from filelock import Timeout
+
+from langpose_dist.config import UserError
+from langpose_dist.tracking.journal import FOLDER, read_state, write_state
+
+_SEND_SECONDS = 5.0
+"""Between two looks at the journal that nobody asked for."""
+_POLL_SECONDS = 0.5
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+_ORPHAN_SECONDS = 10.0
+"""That a sender lives on at most when its training is gone."""
+_RESTART_SECONDS = 60.0
+
+_logger = logging.getLogger(__name__)
+
+
+class Sender:
+    """Starts the sending process of a run, wakes it, and starts it again if it was killed.
+
+    Args:
+        run_dir: The run's folder, which holds the journal.
+        uri: Where to send it; resolved, may hold credentials.
+        attempt: Number of this attempt at the run.
+    """
+
+    def __init__(self, run_dir: Path, uri: str, attempt: int) -> None:
+        self._run_dir = run_dir
+        self._uri = uri
+        self._attempt = attempt
+        self._started_at = 0.0
+        self._process = self._start()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is there."""
+        return self._process.poll() is None
+
+    def wake(self) -> None:
+        """Have what is in the journal sent now."""
+        self.keep_running()
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.write(b"\n")
+
+    def close(self) -> None:
+        """Nothing more will come: the process ends when all is sent, or a few seconds from now."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        threading.Thread(target=self._process.wait, name="sender", daemon=True).start()
+
+    def keep_running(self) -> None:
+        """Start the process again if something ended it; not more than once a minute."""
+        if not self.is_running and time.monotonic() > self._started_at + _RESTART_SECONDS:
+            _logger.warning("the process that sends metrics to MLflow was ended; it is started again")
+            self.close()
+            self._process = self._start()
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        self._started_at = time.monotonic()
+        # The address may hold a password, so it goes where only this user can read it.
+        environment = os.environ | {
+            "MLFLOW_TRACKING_URI": self._uri,
+            "CUDA_VISIBLE_DEVICES": "",
+            "OMP_NUM_THREADS": "1",
+        }
+        words = [str(self._run_dir.absolute()), str(self._attempt), str(os.getpid())]
+        with (self._run_dir / FOLDER / "sender.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "langpose_dist.tracking.sender", *words],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                bufsize=0,
+                env=environment,
+                start_new_session=True,  # a terminal's Ctrl-C is for the training
+            )
+
+
+def main(run_dir: Path, attempt: int, parent: int) -> int:
+    """Send until the journal says that this attempt has ended, or its process is gone."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)  # launchers send them to all processes below a rank
+    os.nice(5)
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
+    training = _Training(parent)
+
+    from langpose_dist.tracking.client import StoreAway
+    from langpose_dist.tracking.replay import Replay, sender_lock
+
+    lock = sender_lock(run_dir)
+    while True:
+        try:
+            lock.acquire(timeout=_POLL_SECONDS)
+            break
+        except Timeout:  # the attempt before this one is still being closed
+            if training.is_over():
+                return 1
+    sending: Replay | None = None
+    pause = 0.0
+    while True:
+        try:
+            if sending is None:
+                sending = _connect(run_dir)
+            sending.send()
+            pause = 0.0
+        except Exception as error:  # MLflow's, its drivers', the disk's: all of them may pass
+            pause = min(_LONGEST_PAUSE, 2 * pause or _FIRST_PAUSE)
+            _logger.warning("%s: %s", type(error).__name__, error)
+            if sending is not None:
+                sending.cannot(error)
+            else:
+                refused = not isinstance(error, StoreAway)
+                write_state(run_dir, read_state(run_dir), problem=str(error), is_refused=refused)
+            if training.is_over():
+                return 1
+        else:
+            if sending.lost_attempt != attempt:
+                return 0
+            if training.is_gone():
+                sending.close_lost()
+                return 0
+        training.wait(pause or _SEND_SECONDS)
+
+
+def _connect(run_dir: Path):
+    from langpose_dist.tracking.client import connect, resolve_uri
+    from langpose_dist.tracking.replay import Replay
+
+    # One request, one answer: who sends a journal repeats what failed itself, and better.
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+    return Replay(connect(resolve_uri(None), create=True), run_dir)
+
+
+class _Training:
+    """The process that this one sends for: wakes it by a line on standard input, its end ends it."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._has_input = True
+        self._gone_since: float | None = None
+
+    def is_gone(self) -> bool:
+        """Whether it has ended, or has nothing more to say."""
+        if self._gone_since is None and not (self._has_input and os.getppid() == self._pid):
+            self._gone_since = time.monotonic()
+        return self._gone_since is not None
+
+    def is_over(self) -> bool:
+        """Whether it ended so long ago that nothing more is tried."""
+        return self.is_gone() and time.monotonic() > (self._gone_since or 0.0) + _ORPHAN_SECONDS
+
+    def wait(self, seconds: float) -> None:
+        """Until it wakes this process, ends, or the time is over."""
+        deadline = time.monotonic() + seconds
+        was_gone = self.is_gone()
+        while (left := deadline - time.monotonic()) > 0:
+            ready, _, _ = select.select([0] if self._has_input else [], [], [], min(left, _POLL_SECONDS))
+            if ready:
+                self._has_input = bool(os.read(0, 4096))
+                if self._has_input:
+                    return
+            if self.is_gone() and (not was_gone or self.is_over()):
+                return
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+    except UserError as problem:
+        sys.exit(str(problem))

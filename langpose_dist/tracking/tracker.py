@@ -1,0 +1,361 @@
+"""What a training calls to have its run recorded: a journal in the run's folder, sent to MLflow beside it."""
+
+import getpass
+import json
+import logging
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, final
+
+from langpose_dist import __version__
+from langpose_dist.config import RunConfig, TrackingConfig, UserError
+from langpose_dist.environment import redact, redact_values
+from langpose_dist.tracking.journal import FOLDER, Journal, State, read_journal, read_state, write_state
+from langpose_dist.tracking.sender import Sender
+
+_logger = logging.getLogger(__name__)
+
+_OPENING_SECONDS = 20.0
+"""That a start waits to hear from the store."""
+_AWAY_SECONDS = 10.0
+"""That an end waits for a store that does not answer."""
+_SENDING_SECONDS = 1800.0
+"""That an end waits for a store that does answer, be the model large and the way slow."""
+_REFUSED_SECONDS = 1.0
+"""That an end waits for a store that does not want the run."""
+_POLL_SECONDS = 0.1
+_LOOK_SECONDS = 5.0
+
+
+@final
+class MLflowTracker:
+    """Records one run in MLflow.
+
+    All that is recorded goes into the run's folder first. After ``opened`` nothing raises, and nothing but
+    ``register`` and ``finish`` waits; those two wait for a while, then leave the rest to ``langpose registry
+    replay``.
+
+    Args:
+        config: Where to record it, and under which names.
+    """
+
+    def __init__(self, config: TrackingConfig) -> None:
+        self._config = config
+        self._open: _Open | None = None
+
+    def check(self) -> None:
+        """See that the run can be recorded, now or later.
+
+        Raises:
+            UserError: If the store refuses it, or does not answer and ``tracking.required`` is set.
+        """
+        from langpose_dist.tracking.client import StoreAway, connect, resolve_uri
+        from langpose_dist.tracking.registry import check_name
+        from langpose_dist.tracking.runs import check_experiment
+
+        if self._config.register_as is not None:
+            check_name(self._config.register_as, self._config.alias)
+        try:
+            check_experiment(connect(resolve_uri(self._config.uri), create=True), self._config.experiment)
+        except StoreAway as error:
+            if self._config.required:
+                raise UserError(f"{error}; tracking.required is set") from None
+            _logger.warning("%s; the run is recorded in its folder and sent when the store is back", error)
+
+    def start(
+        self,
+        *,
+        config: RunConfig,
+        run_dir: Path,
+        dataset: str,
+        data_fingerprint: str,
+        environment: Mapping[str, str],
+        packages: str,
+        origin: Mapping[str, str],
+        resumed: bool,
+        step: int,
+        run_id: str | None = None,
+    ) -> None:
+        """Begin to record a run, or go on with it; returns at once.
+
+        Args:
+            config: The resolved configuration.
+            run_dir: The run's folder; its name is the run's name where none is configured.
+            dataset: Name of the training data.
+            data_fingerprint: Of the training data.
+            environment: From ``describe_environment``.
+            packages: Exact versions of all installed packages, as pip's constraints.
+            origin: What the initial weights say of themselves; empty without any.
+            resumed: Whether the run that the folder holds goes on.
+            step: From which it goes on.
+            run_id: Run to continue where the folder's journal is missing.
+        """
+        from langpose_dist.tracking.client import resolve_uri
+
+        uri = resolve_uri(self._config.uri)
+        journal = Journal(run_dir)
+        if not resumed:  # what an attempt left that never came to a step
+            shutil.rmtree(run_dir / FOLDER, ignore_errors=True)
+        earlier = _Earlier.read(run_dir)
+        uid = earlier.uid or uuid.uuid4().hex
+        attempt = earlier.attempts + 1
+        environment = redact_values(environment)
+        tags = {
+            "config_hash": config.hash(),
+            "data_fingerprint": data_fingerprint,
+            "git_commit": environment.get("git_commit", "unknown"),
+            "git_dirty": environment.get("git_dirty", "unknown"),
+            "langpose_version": __version__,
+        }
+        start = journal.size
+        write_state(run_dir, read_state(run_dir), problem=None)
+        journal.append(
+            "open",
+            uid=uid,
+            attempt=attempt,
+            run_id=run_id,
+            time=_now(),
+            user=_user(),
+            experiment=self._config.experiment,
+            run_name=self._config.run_name or run_dir.resolve().name,
+            parent_run_id=self._config.parent_run_id,
+            # MLflow's pages show the commit under this name.
+            tags={**tags, "mlflow.source.git.commit": tags["git_commit"]},
+            params={key: _text(value) for key, value in config.to_flat().items()},
+            initial_weights=dict(origin),
+            dataset={"name": dataset, "fingerprint": data_fingerprint, "source": redact(config.data.path)},
+            about={
+                "started": datetime.now(UTC).isoformat(timespec="seconds"),
+                "from_step": step,
+                "nodes": environment.get("nodes", "unknown"),
+                "world_size": environment.get("world_size", "unknown"),
+                "commit": tags["git_commit"],
+            },
+            texts={
+                "config.yaml": redact(config.to_yaml()),
+                "environment.json": _text(environment),
+                "constraints.txt": packages,
+            },
+        )
+        self._open = _Open(
+            run_dir=run_dir,
+            config=config,
+            journal=journal,
+            start=start,
+            uid=uid,
+            uri=redact(uri),
+            tags=tags,
+            parents=[origin["run_uid"]] if origin.get("run_uid") else [],
+            logged=earlier.logged,
+            sender=Sender(run_dir, uri, attempt),
+        )
+
+    def opened(self) -> None:
+        """Wait until the store knows the run, or has shown that it is away.
+
+        Raises:
+            UserError: If the store refuses the run.
+        """
+        run = self._active()
+        state = run.wait(lambda state: state.sent > run.start or bool(state.problem), _OPENING_SECONDS, 0.0)
+        if state.problem is not None and state.is_refused:
+            raise UserError(f"the run cannot be recorded at {run.uri}: {state.problem}")
+        run.say_problem(state)
+
+    @property
+    def record(self) -> dict[str, str]:
+        """``run_uid``, ``tracking_uri`` without credentials, and ``run_id`` once the store has given one.
+
+        Empty before ``start``.
+        """
+        if self._open is None:
+            return {}
+        run = self._open
+        run_id = read_state(run.run_dir).run_id
+        known = {"run_id": run_id} if run_id is not None else {}
+        return {**known, "run_uid": run.uid, "tracking_uri": run.uri}
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Record values of one step. One that an earlier attempt recorded for this step is left as it is."""
+        run = self._active()
+        values = {name: float(value) for name, value in metrics.items() if step > run.logged.get(name, -1)}
+        if values:
+            run.journal.append("metrics", step=step, time=_now(), values=values)
+        run.look()
+
+    def log_artifact(self, path: Path, folder: str = "") -> None:
+        """Store a file of the run's folder, or what a folder in it holds, under ``folder`` of its artifacts.
+
+        Raises:
+            ValueError: If either leads elsewhere.
+        """
+        run = self._active()
+        inside = path.resolve().relative_to(run.run_dir.resolve())
+        if Path(folder).is_absolute() or ".." in Path(folder).parts or "\\" in folder:
+            raise ValueError(f"artifact folder {folder!r} leads out of the run")
+        run.journal.append("artifact", path=inside.as_posix(), folder=folder)
+        run.sender.wake()
+
+    def register(self, weights: Path, evaluation: Mapping[str, Any]) -> str | None:
+        """Register exported weights under the configured name and alias.
+
+        Args:
+            weights: A file of the run's folder.
+            evaluation: Its numbers with all that they need to be understood.
+
+        Returns:
+            ``"NAME/VERSION"``; ``None`` if no name is configured or it could not be done now, which is said.
+        """
+        run = self._active()
+        name = self._config.register_as
+        if name is None:
+            return None
+        run.journal.append(
+            "register",
+            weights=weights.resolve().relative_to(run.run_dir.resolve()).as_posix(),
+            name=name,
+            alias=self._config.alias,
+            evaluation=evaluation,
+            tags=run.tags,
+            licence=run.config.data.licence,
+            parents=run.parents,
+        )
+        end = run.journal.size
+        before = read_state(run.run_dir).refused
+        state = run.wait(lambda state: state.sent >= end, _SENDING_SECONDS, _AWAY_SECONDS)
+        if state.sent >= end and state.refused == before:
+            return state.registered
+        if state.sent >= end:
+            _logger.error("the model was not registered; %s says why", run.run_dir / FOLDER / "refused.jsonl")
+        return None
+
+    def finish(
+        self, status: Literal["FINISHED", "FAILED", "KILLED"], reason: str = "", *, wait: bool = True
+    ) -> None:
+        """Close the run, if one was started.
+
+        Args:
+            status: How it ended.
+            reason: For a person.
+            wait: Until the store has all of it, or has shown that it is away.
+        """
+        if self._open is None or self._open.is_closed:
+            return
+        run = self._open
+        run.is_closed = True
+        run.journal.append("close", status=status, reason=reason, time=_now())
+        if not wait:
+            return
+        end = run.journal.size
+        seconds = _SENDING_SECONDS if status == "FINISHED" else _AWAY_SECONDS
+        state = run.wait(lambda state: state.sent >= end, seconds, _AWAY_SECONDS)
+        if state.refused:
+            _logger.warning("MLflow took all but %d records; see %s", state.refused, run.run_dir / FOLDER)
+        if state.sent < end:
+            _logger.warning(
+                "MLflow does not have all of the run yet (%s); nothing is lost, send it with: "
+                "langpose registry replay %s",
+                state.problem or "sending takes long",
+                run.run_dir,
+            )
+        run.sender.close()
+
+    def _active(self) -> "_Open":
+        assert self._open is not None, "start() comes first"
+        return self._open
+
+
+@dataclass
+class _Open:
+    """A run that is being recorded."""
+
+    run_dir: Path
+    config: RunConfig
+    journal: Journal
+    start: int
+    """Size of the journal before this attempt."""
+    uid: str
+    uri: str
+    tags: dict[str, str]
+    parents: list[str]
+    logged: Mapping[str, int]
+    """Last step of each metric that earlier attempts recorded."""
+    sender: Sender
+    is_closed: bool = False
+    _problem: str | None = None
+    _looked_at: float = 0.0
+
+    def wait(self, is_done: Callable[[State], bool], seconds: float, away: float) -> State:
+        """Until it is done, or the store has not answered for ``away`` of the ``seconds``."""
+        self.sender.wake()
+        begin = time.monotonic()
+        while True:
+            state = read_state(self.run_dir)
+            limit = (
+                seconds
+                if state.problem is None
+                else min(seconds, _REFUSED_SECONDS if state.is_refused else away)
+            )
+            if is_done(state) or time.monotonic() > begin + limit:
+                return state
+            self.sender.keep_running()
+            time.sleep(_POLL_SECONDS)
+
+    def look(self) -> None:
+        """Now and then, see how the sending goes."""
+        if time.monotonic() > self._looked_at + _LOOK_SECONDS:
+            self._looked_at = time.monotonic()
+            self.sender.keep_running()
+            self.say_problem(read_state(self.run_dir))
+
+    def say_problem(self, state: State) -> None:
+        """Tell when the store stops answering, and when it answers again."""
+        if state.problem is not None and self._problem is None:
+            _logger.warning("MLflow does not take metrics, training goes on without it: %s", state.problem)
+        elif state.problem is None and self._problem is not None:
+            _logger.warning("MLflow answers again; what waited has been sent")
+        self._problem = state.problem
+
+
+@dataclass
+class _Earlier:
+    """What the journal holds of earlier attempts."""
+
+    uid: str | None = None
+    attempts: int = 0
+    logged: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, run_dir: Path) -> "_Earlier":
+        earlier = cls()
+        for record in read_journal(run_dir):
+            if record.kind == "open":
+                earlier.uid = record.content["uid"]
+                earlier.attempts = record.content["attempt"]
+            elif record.kind == "metrics":
+                step = record.content["step"]
+                for name in record.content["values"]:
+                    earlier.logged[name] = max(step, earlier.logged.get(name, -1))
+        return earlier
+
+
+def _now() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        return "unknown"
+
+
+def _text(value: Any) -> str:
+    """Text as it is, all else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)

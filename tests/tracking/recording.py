@@ -1,0 +1,61 @@
+"""Runs recorded for tests, in this process or one that can be killed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+
+from langpose_dist.config import RunConfig, build_config
+from langpose_dist.tracking.tracker import MLflowTracker
+
+ENVIRONMENT = {
+    "python": "3.11.7",
+    "git_commit": "abc123",
+    "git_dirty": "true",
+    "nodes": "node-a, node-b",
+    "world_size": "2",
+    "HF_TOKEN": "hf_secret",
+}
+
+
+def make_config(uri: str, **content: Any) -> RunConfig:
+    """A configuration whose run goes to this store."""
+    tracking = {"uri": uri, "experiment": "an experiment", **content.pop("tracking", {})}
+    return build_config({"tracking": tracking, **content})
+
+
+def start(
+    config: RunConfig,
+    run_dir: Path,
+    *,
+    resumed: bool = False,
+    step: int = 0,
+    run_id: str | None = None,
+    origin: Mapping[str, str] | None = None,
+) -> MLflowTracker:
+    """A tracker that records a run, once the store has it or has shown that it is away."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    if not resumed:
+        (run_dir / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    tracker = MLflowTracker(config.tracking)
+    tracker.check()
+    tracker.start(
+        config=config,
+        run_dir=run_dir,
+        dataset="walks",
+        data_fingerprint="d" * 64,
+        environment=ENVIRONMENT,
+        packages="numpy==2.4.6\n",
+        origin=origin or {},
+        resumed=resumed,
+        step=step,
+        run_id=run_id,
+    )
+    tracker.opened()
+    return tracker
+
+
+def history(client: MlflowClient, run_id: str, name: str) -> list[tuple[int, float]]:
+    """Steps and values of a metric, in order of the steps."""
+    return sorted((metric.step, metric.value) for metric in client.get_metric_history(run_id, name))
