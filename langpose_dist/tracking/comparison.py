@@ -96,4 +96,4 @@ def _differences(title: str, one: object, other: object) -> list[str]:
 
 def _short(value: object) -> str:
     text = str(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    return text if len(text) <= 64 else f"{text[:61]}..."
