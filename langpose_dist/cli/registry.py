@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from langpose_dist.cli import registry_replay
 from langpose_dist.cli.registry_tables import (
     comparison_table,
     describe_promotion,
@@ -43,6 +44,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         epilog=_EXAMPLES,
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    registry_replay.add_parser(commands)
 
     listing = commands.add_parser("list", help="every registered model with its versions and aliases")
     _add_common_arguments(listing)

@@ -136,6 +136,12 @@ def read_state(run_dir: Path) -> State:
         return State()
 
 
+def state_for(run_dir: Path, tracking_uri: str) -> State:
+    """The state towards a store: another one than before knows nothing of the run."""
+    state = read_state(run_dir)
+    return state if state.tracking_uri == tracking_uri else State(tracking_uri=tracking_uri)
+
+
 def write_state(run_dir: Path, state: State, **changes: Any) -> State:
     """Keep a state with some changes; returns it. A disk that refuses it costs a repetition later on."""
     state = replace(state, **changes)

@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from langpose_dist.config import UserError, load_config
 from langpose_dist.environment import redact
 from langpose_dist.tracking.client import is_away, one_line
-from langpose_dist.tracking.journal import FOLDER, Record, State, read_journal, read_state, write_state
+from langpose_dist.tracking.journal import FOLDER, Record, State, read_journal, state_for, write_state
 from langpose_dist.tracking.runs import (
     MAX_METRICS_PER_BATCH,
     RUN_UID,
@@ -39,6 +39,8 @@ _logger = logging.getLogger(__name__)
 
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST", "INVALID_STATE")
 """Of MLflow's error codes, those that asking again does not change."""
+_LOCK_SECONDS = 12.0
+"""Longer than the sender of a training that has ended lives on."""
 LOST = "the process ended without a word"
 
 
@@ -63,10 +65,7 @@ class Replay:
         self._run: Run | None = None
         self._attempt = 0
         self._is_open = False
-        uri = redact(client.tracking_uri)
-        state = read_state(run_dir)
-        # Another store knows nothing of this run, and one that moved repeats itself harmlessly.
-        self.state = state if state.tracking_uri == uri else State(tracking_uri=uri, refused=state.refused)
+        self.state = state_for(run_dir, redact(client.tracking_uri))
 
     @property
     def run_id(self) -> str | None:
@@ -279,7 +278,7 @@ def replay(client: MlflowClient, run_dir: Path) -> tuple[int, State]:
     if not (run_dir / FOLDER / "journal.jsonl").exists():
         raise UserError(f"{run_dir} holds no journal of a run; name the output= folder of a training")
     try:
-        with sender_lock(run_dir).acquire(timeout=0):
+        with sender_lock(run_dir).acquire(timeout=_LOCK_SECONDS):
             sending = Replay(client, run_dir)
             try:
                 count = sending.send()

@@ -15,7 +15,15 @@ from typing import Any, Literal, final
 from langpose_dist import __version__
 from langpose_dist.config import RunConfig, TrackingConfig, UserError
 from langpose_dist.environment import redact, redact_values
-from langpose_dist.tracking.journal import FOLDER, Journal, State, read_journal, read_state, write_state
+from langpose_dist.tracking.journal import (
+    FOLDER,
+    Journal,
+    State,
+    read_journal,
+    read_state,
+    state_for,
+    write_state,
+)
 from langpose_dist.tracking.sender import Sender
 
 _logger = logging.getLogger(__name__)
@@ -113,7 +121,7 @@ class MLflowTracker:
             "langpose_version": __version__,
         }
         start = journal.size
-        write_state(run_dir, read_state(run_dir), problem=None)
+        write_state(run_dir, state_for(run_dir, redact(uri)), problem=None, is_refused=False)
         journal.append(
             "open",
             uid=uid,

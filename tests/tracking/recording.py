@@ -6,7 +6,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from langpose_dist.config import RunConfig, build_config
+from langpose_dist.config import RunConfig, UserError, build_config
 from langpose_dist.tracking.tracker import MLflowTracker
 
 ENVIRONMENT = {
@@ -52,7 +52,11 @@ def start(
         step=step,
         run_id=run_id,
     )
-    tracker.opened()
+    try:
+        tracker.opened()
+    except UserError as error:
+        tracker.finish("FAILED", str(error))
+        raise
     return tracker
 
 
