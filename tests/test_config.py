@@ -138,7 +138,9 @@ def test_a_missing_file_suggests_its_neighbour(tmp_path: Path) -> None:
 def test_the_hash_follows_what_is_computed_and_not_where_it_is_kept() -> None:
     base = RunConfig()
     assert len(base.hash()) == 16
-    elsewhere = load_config(None, ["output=elsewhere", "tracking.enabled=false"])
+    elsewhere = load_config(
+        None, ["output=elsewhere", "tracking.enabled=false", "data.licence=CC0", "registry.tolerance=0.1"]
+    )
     assert elsewhere.hash() == base.hash()
     assert load_config(None, ["seed=1"]).hash() != base.hash()
     assert load_config(None, ["model.depth=4"]).hash() != base.hash()
@@ -255,3 +257,12 @@ def test_waiting_times_and_kept_checkpoints_are_above_0(key: str) -> None:
     with pytest.raises(ConfigError, match=rf"train\.{key}=0: input should be greater than"):
         load_config(None, [f"train.{key}=0"])
     assert load_config(None, [f"train.{key}=7"]).hash() == RunConfig().hash()
+
+
+def test_the_gate_of_the_registry_names_metrics_of_a_condition() -> None:
+    assert load_config(None, ["registry.metrics=[noisy/p_mpjpe_mm]"]).registry.metrics == (
+        "noisy/p_mpjpe_mm",
+    )
+    for value, message in (("[mpjpe_mm]", "must be CONDITION/METRIC"), ("[]", "must name at least one")):
+        with pytest.raises(ConfigError, match=message):
+            load_config(None, [f"registry.metrics={value}"])

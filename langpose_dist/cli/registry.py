@@ -57,7 +57,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     _add_common_arguments(show)
     show.set_defaults(handler=_show)
 
-    register = commands.add_parser("register", help="register the weights of a finished run")
+    register = commands.add_parser(
+        "register",
+        help="register the weights of a finished run",
+        description="Register the weights of a finished run, by default where the run was recorded. Doing it "
+        "again makes no second version.",
+    )
     register.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="folder of the run")
     register.add_argument("--name", required=True, help="name in the registry; created where it is new")
     register.add_argument("--alias", default="candidate", help="set on the version; default: candidate")
@@ -143,8 +148,10 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _register(arguments: argparse.Namespace) -> int:
-    from langpose_dist.tracking.finished import register_run_folder
+    from langpose_dist.tracking.finished import recorded_uri, register_run_folder
 
+    if arguments.tracking_uri is None:
+        arguments.tracking_uri = recorded_uri(arguments.run_dir)
     registered = register_run_folder(
         _connect(arguments, create=True),
         arguments.run_dir,

@@ -10,8 +10,9 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from langpose_dist.config import UserError, load_config
+from langpose_dist.environment import redact
 from langpose_dist.models.weights import read_header
-from langpose_dist.tracking.client import explained
+from langpose_dist.tracking.client import database_path, explained
 from langpose_dist.tracking.registration import hash_file, register_model
 from langpose_dist.tracking.runs import RUN_UID, create_run
 
@@ -80,6 +81,16 @@ def register_run_folder(
             licence=licence or config.data.licence,
             parents=_parents(config.model.initial_weights),
         )
+
+
+def recorded_uri(run_dir: Path) -> str | None:
+    """Where ``run.json`` says that a run was recorded; ``None`` if that cannot be used here."""
+    uri = (_read_json(run_dir / "run.json") or {}).get("tracking_uri")
+    # An address that had a password was written down without it; an SQLite file may be another machine's.
+    if not isinstance(uri, str) or redact(uri) != uri or "REDACTED@" in uri:
+        return None
+    path = database_path(uri)
+    return uri if path is None or path.is_file() else None
 
 
 def _find_run_id(client: MlflowClient, record: Mapping[str, Any], digest: str) -> str | None:

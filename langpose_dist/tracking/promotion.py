@@ -31,7 +31,7 @@ from langpose_dist.tracking.registry import (
 )
 
 MAX_REASON_LENGTH = 500
-_MAX_OBJECTIONS, _MAX_OBJECTION_LENGTH = 10, 200
+_MAX_OBJECTIONS, _MAX_OBJECTION_LENGTH = 8, 160
 """Of the record: a registered model's tag holds 5,000 characters in PostgreSQL."""
 _TIME_TO_PROMOTE = timedelta(minutes=2)
 """After which a pending record is of a promotion that ended before its time."""
@@ -208,7 +208,9 @@ def _complete_pending(client: MlflowClient, version: RegisteredVersion, alias: s
     for record in records[-1:]:
         if record.get("state") == "pending" and record.get("to_version") == version.version:
             content = {name: value for name, value in record.items() if name != "key"} | {"state": "done"}
-            _complete(client, version.name, version.version, record["key"], json.dumps(content))
+            _complete(
+                client, version.name, version.version, record["key"], json.dumps(content, ensure_ascii=False)
+            )
 
 
 def _complete(client: MlflowClient, name: str, version: int, key: str, record: str) -> None:
@@ -220,7 +222,7 @@ def _record(promotion: Promotion, state: str) -> str:
     content: dict[str, Any] = {
         name: value for name, value in asdict(promotion).items() if name not in ("name", "is_new")
     }
-    return json.dumps({"state": state, **content})
+    return json.dumps({"state": state, **content}, ensure_ascii=False)
 
 
 def _user() -> str:

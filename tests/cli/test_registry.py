@@ -7,6 +7,9 @@ from mlflow import MlflowClient
 
 from langpose_dist.cli.registry import add_parser
 from langpose_dist.config import UserError
+from langpose_dist.models.langpose import LangPose
+from langpose_dist.models.weights import save_weights
+from tests.tracking.registering import Store, evaluation, make_store, tiny_config
 
 # MLflow's tables use a loading strategy that SQLAlchemy 2.1 deprecates.
 pytestmark = pytest.mark.filterwarnings(
@@ -24,20 +27,26 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A registry with ``small`` in two versions and ``empty`` without any."""
-    folder = tmp_path_factory.mktemp("registry")
-    uri = f"sqlite:///{folder}/mlflow.db"
-    client = MlflowClient(uri)
-    client.create_registered_model("small")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """``small`` in three versions, of which the last is of other data, and ``empty`` without any."""
+    store = make_store(tmp_path_factory.mktemp("cli"))
+    client = store.client
     client.create_registered_model("empty")
-    run = client.create_run(client.create_experiment("e", artifact_location=folder.as_uri()))
-    for mpjpe in (80.5, 70.25):
-        tags = {"config_hash": "c0ffee", "metrics": json.dumps({"mpjpe_mm": mpjpe})}
-        client.create_model_version("small", folder.as_uri(), run_id=run.info.run_id, tags=tags)
-    client.set_registered_model_alias("small", "candidate", "2")
+    store.register("small", evaluation(80.0, 70.0), licence="CC BY 4.0", parents=("a" * 32,))
+    store.register("small", evaluation(78.5, 71.0))
+    store.register("small", evaluation(60.0, 50.0, data_fingerprint="e" * 64), alias="other")
     client.set_registered_model_alias("small", "best", "1")
-    return uri
+    return store
+
+
+@pytest.fixture
+def client(store: Store) -> MlflowClient:
+    return store.client
+
+
+@pytest.fixture
+def uri(store: Store) -> str:
+    return store.uri
 
 
 def run(*arguments: str) -> int:
@@ -49,48 +58,79 @@ def run(*arguments: str) -> int:
 
 def test_list_as_text(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("list", "--tracking-uri", uri) == 0
-    assert [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()] == [
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert lines[:3] == [
         ["name", "versions  aliases"],
         ["empty"],
-        ["small", "2, 1      best=1, candidate=2"],
+        ["small", "3, 2, 1   best=1, candidate=2, other=3"],
     ]
 
 
 def test_list_as_json(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("list", "--json", "--tracking-uri", uri) == 0
-    assert json.loads(capsys.readouterr().out) == [
+    assert json.loads(capsys.readouterr().out)[:2] == [
         {"name": "empty", "versions": [], "aliases": {}},
-        {"name": "small", "versions": [2, 1], "aliases": {"best": 1, "candidate": 2}},
+        {"name": "small", "versions": [3, 2, 1], "aliases": {"best": 1, "candidate": 2, "other": 3}},
     ]
 
 
 def test_show_an_alias_as_json(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("show", "small@best", "--json", "--tracking-uri", uri) == 0
     (version,) = json.loads(capsys.readouterr().out)
-    assert len(version.pop("run_id")) == 32
-    assert version.pop("created").endswith("+00:00")
-    assert version == {
-        "name": "small",
-        "version": 1,
-        "aliases": ["best"],
-        "status": "READY",
-        "tags": {"config_hash": "c0ffee"},
-        "metrics": {"mpjpe_mm": 80.5},
-    }
+    assert (version["name"], version["version"], version["aliases"]) == ("small", 1, ["best"])
+    assert version["metrics"]["masked/mpjpe_mm"] == 80.0
+    assert version["evaluation"] == evaluation(80.0, 70.0)
+    assert (version["licence"], version["parents"]) == ("CC BY 4.0", ["a" * 32])
+    assert len(version["files"]["artifacts/model.safetensors"]) == 64
 
 
 def test_show_a_name_as_text(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("show", "small", "--tracking-uri", uri) == 0
+    newest, middle, oldest = capsys.readouterr().out.split("\n\n")
+    assert newest.startswith("small/3\n  aliases: other\n")
+    assert middle.startswith("small/2\n  aliases: candidate\n")
+    for line in (
+        "small/1",
+        "  aliases: best",
+        "  config_hash: c0ffee",
+        "  data_fingerprint: data-1",
+        "  git_commit: abc",
+        "  git_dirty: false",
+        "  licence of the training data: CC BY 4.0",
+        f"  weights started from: {'a' * 32}",
+        f"    data: toy, split validation, fingerprint {'f' * 64}",
+        "    2D source: synthetic: ground-truth 3D through a virtual camera",
+        "    12 windows, 108 frames, at step 7",
+        "    masked/mpjpe_mm  80",
+        "    protocol of mpjpe_mm: mean per-joint position error",
+    ):
+        assert line in oldest.splitlines(), line
+    assert "licence of the training data: not stated; ask for it before use" in middle
+    assert "SHA-256" not in oldest
+
+
+def test_show_the_hashes_on_demand(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("show", "models:/small/1", "--hashes", "--tracking-uri", uri) == 0
     text = capsys.readouterr().out
-    newest, oldest = text.split("\n\n")
-    assert newest.startswith("small/2\n  aliases: candidate\n")
-    assert "  config_hash: c0ffee\n  metrics:\n    mpjpe_mm  70.25" in newest
-    assert oldest.startswith("small/1\n  aliases: best\n")
+    assert "  files, SHA-256:\n" in text
+    assert "  artifacts/model.safetensors\n" in text
 
 
 def test_show_a_name_without_versions(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("show", "empty", "--tracking-uri", uri) == 0
     assert capsys.readouterr().out == "empty has no versions\n"
+
+
+def test_show_what_another_tool_registered(
+    store: Store, client: MlflowClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client.create_registered_model("foreign")
+    client.create_model_version("foreign", store.folder.as_uri())
+    assert run("show", "foreign", "--hashes", "--tracking-uri", store.uri) == 0
+    text = capsys.readouterr().out
+    assert "  run: none\n" in text
+    assert "  evaluation: none\n" in text
+    assert "  files, SHA-256: none recorded\n" in text
 
 
 def test_the_environment_names_the_registry(
@@ -104,20 +144,141 @@ def test_the_environment_names_the_registry(
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("big", "the registry has no model 'big'; it has empty, small"),
-        ("small@gone", "model 'small' has no alias 'gone'; it has best, candidate"),
-        ("it's", 'the registry has no model "it\'s"; it has empty, small'),
+        ("small@gone", "model 'small' has no alias 'gone'; it has best, candidate, other"),
+        ("small/7", "model 'small' has no version 7; it has 3, 2, 1"),
+        ("f" * 32, f"the tracking store has no run {'f' * 32}"),
     ],
 )
-def test_a_missing_name_or_alias_is_one_line(uri: str, model: str, message: str) -> None:
-    with pytest.raises(UserError) as caught:
-        run("show", model, "--tracking-uri", uri)
-    assert str(caught.value) == message
+def test_what_there_is_not_is_one_line(uri: str, model: str, message: str) -> None:
+    for command in (
+        ("show", model),
+        ("pull", model, "new"),
+        ("promote", model),
+        ("compare", model, "small/1"),
+    ):
+        with pytest.raises(UserError) as caught:
+            run(*command, "--tracking-uri", uri)
+        assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("command", [("list",), ("show", "small@candidate")])
-def test_a_lookup_leaves_no_database_behind(empty_folder: Path, command: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("list",),
+        ("show", "small@candidate"),
+        ("compare", "small/1", "small/2"),
+        ("promote", "small/1"),
+        ("pull", "small/1", "new"),
+    ],
+)
+def test_a_lookup_leaves_nothing_behind(empty_folder: Path, command: tuple[str, ...]) -> None:
     with pytest.raises(UserError, match="there is no tracking database") as caught:
         run(*command)
     assert str(empty_folder / "mlflow.db") in str(caught.value)
     assert not list(empty_folder.iterdir())
+
+
+def test_compare_as_text(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("compare", "small@best", "small@candidate", "--tracking-uri", uri) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "metric           small/1  small/2",
+        "clean/mpjpe_mm   70.0000  71.0000 (+1.0000)",
+        "clean/r_at_1     0.5000   0.5000 (+0.0000)",
+        "masked/mpjpe_mm  80.0000  78.5000 (-1.5000)",
+        "masked/r_at_1    0.2500   0.2500 (+0.0000)",
+        "comparable: same protocol, split, 2D source and evaluation data",
+    ]
+
+
+def test_compare_what_cannot_be_compared(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    models = ("small/1", "small/2", "small@other")
+    assert run("compare", *models, "--tracking-uri", uri) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "small/3 is not comparable with small/1: other evaluation data (fingerprint): "
+        f"{'e' * 64} against {'f' * 64}"
+    )
+    assert run("compare", *models, "--json", "--tracking-uri", uri) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["versions"] == ["small/1", "small/2", "small/3"]
+    assert content["metrics"]["masked/mpjpe_mm"] == [80.0, 78.5, 60.0]
+    assert list(content["reasons"]) == ["small/3"]
+
+
+def test_promote_and_show_its_history(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for masked in (80.0, 79.0, 85.0):
+        store.register("gate", evaluation(masked))
+    at = ("--tracking-uri", store.uri)
+    assert run("promote", "gate/1", *at) == 0
+    assert run("promote", "gate/2", *at) == 0
+    assert run("promote", "gate/2", *at) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "gate/1 is gate@champion now",
+        "gate/2 is gate@champion now, which was version 1",
+        "gate/2 is gate@champion already",
+    ]
+    refusal = (
+        r"^gate/3 is not promoted to gate@champion \(gate/2\): worse masked/mpjpe_mm: 85 against 79; --force"
+    )
+    with pytest.raises(UserError, match=refusal):
+        run("promote", "gate@candidate", *at)
+    # The gate of another configuration.
+    (tmp_path / "gate.yaml").write_text("registry: {metrics: [clean/mpjpe_mm]}")
+    for options in (("--config", str(tmp_path / "gate.yaml")), ("registry.tolerance=0.1",)):
+        assert run("promote", "gate/3", *options, *at) == 0
+        assert run("promote", "gate/2", *at) == 0
+    capsys.readouterr()
+    assert run("promote", "gate/3", "--force", "--reason", "a demo", "--json", *at) == 0
+    promotion = json.loads(capsys.readouterr().out)
+    assert (promotion["reason"], promotion["from_version"], promotion["to_version"]) == ("a demo", 2, 3)
+    assert run("show", "gate", *at) == 0
+    history = capsys.readouterr().out.split("\n\npromotions:\n")[1].splitlines()
+    moves = [line.partition("Z  ")[2].partition(", by ")[0] for line in history]
+    assert moves == [
+        "champion: version none -> 1",
+        "champion: version 1 -> 2",
+        *("champion: version 2 -> 3", "champion: version 3 -> 2") * 2,
+        "champion: version 2 -> 3",
+    ]
+    assert history[-1].endswith("; forced: a demo (against: worse masked/mpjpe_mm: 85 against 79)")
+
+
+@pytest.mark.parametrize("options", [("--force",), ("--reason", "why"), ("--force", "--reason", " ")])
+def test_force_and_reason_go_together(uri: str, options: tuple[str, ...]) -> None:
+    with pytest.raises(UserError, match="reason"):
+        run("promote", "small/1", *options, "--tracking-uri", uri)
+
+
+def test_pull_names_the_weights(uri: str, empty_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = empty_folder / "model" / "artifacts" / "model.safetensors"
+    assert run("pull", "small@candidate", "model", "--tracking-uri", uri) == 0
+    assert capsys.readouterr().out.splitlines() == ["small/2: verified", str(weights)]
+    assert weights.is_file()
+    assert run("pull", "small/2", "model", "--tracking-uri", uri) == 0
+    assert capsys.readouterr().out.splitlines() == ["small/2: already there, verified", str(weights)]
+    assert run("pull", "small/2", "model", "--json", "--tracking-uri", uri) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "version": "small/2",
+        "weights": str(weights),
+        "is_new": False,
+    }
+
+
+def test_register_a_finished_run(uri: str, empty_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tiny_config()
+    (empty_folder / "run").mkdir()
+    (empty_folder / "run" / "config.yaml").write_text(config.to_yaml())
+    (empty_folder / "run" / "evaluation.json").write_text(json.dumps(evaluation()))
+    save_weights("run/model.safetensors", LangPose(config, text_dim=12), config, {"data_fingerprint": "d"})
+    options = ("register", "run", "--name", "by hand", "--tracking-uri", uri)
+    assert run(*options, "--licence", "CC0") == 0
+    assert run(*options, "--json") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "registered: by hand/1",
+        '{"registered": "by hand/1", "alias": "candidate"}',
+    ]
+    assert run("show", "by hand@candidate", "--tracking-uri", uri) == 0
+    assert "licence of the training data: CC0\n" in capsys.readouterr().out
+    with pytest.raises(UserError, match="only langpose registry promote gives this alias"):
+        run(*options, "--alias", "champion")

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mlflow import MlflowClient
 
 from langpose_dist.config import RunConfig, build_config
 from langpose_dist.models.langpose import LangPose
-from langpose_dist.models.weights import save_weights
+from langpose_dist.models.lifting import lift
+from langpose_dist.models.weights import load_langpose, save_weights
 from langpose_dist.tracking.client import connect, resolve_uri
 from langpose_dist.tracking.registration import register_model
 
@@ -140,3 +142,33 @@ def run_python(code: str, *arguments: str, folder: Path, **environment: str) -> 
     )
     assert process.returncode == 0, process.stderr
     return process.stdout
+
+
+def check_loading(store: Store, uri: str, folder: Path, **environment: str) -> None:
+    """Lift clips in a fresh process and here."""
+    code = """
+        import numpy as np, mlflow, sys
+        model = mlflow.pyfunc.load_model(sys.argv[1])
+        for path in sys.argv[2:]:
+            np.save(path + ".out.npy", model.predict(np.load(path)))
+        for wrong in (np.zeros((1, 9, 17, 3)), np.zeros((1, 9, 16, 3), np.float32)):
+            try:
+                model.predict(wrong)
+            except mlflow.exceptions.MlflowException as error:
+                print("refused", wrong.dtype, wrong.shape)
+        """
+    generator = np.random.default_rng(0)
+    lengths = (1, NUM_FRAMES, 2 * NUM_FRAMES + 4)
+    clips = [generator.normal(size=(2, length, 17, 3)).astype(np.float32) for length in lengths]
+    paths = [str(folder / f"{length}.npy") for length in lengths]
+    for path, clip in zip(paths, clips, strict=True):
+        np.save(path, clip)
+    output = run_python(code, uri, *paths, folder=folder, **environment)
+    assert output.splitlines() == ["refused float64 (1, 9, 17, 3)", "refused float32 (1, 9, 16, 3)"]
+    model, _ = load_langpose(store.weights())
+    for path, clip in zip(paths, clips, strict=True):
+        poses = np.load(path + ".out.npy")
+        assert poses.dtype == np.float32
+        assert poses.shape == clip.shape
+        expected = lift(model, torch.from_numpy(clip), NUM_FRAMES).numpy()
+        np.testing.assert_allclose(poses, expected, rtol=1e-5, atol=1e-6)

@@ -15,12 +15,10 @@ from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
 from langpose_dist.config import UserError
-from langpose_dist.models.lifting import lift
-from langpose_dist.models.weights import load_langpose
 from langpose_dist.tracking.client import resolve_uri
 from langpose_dist.tracking.registration import hash_file
 from langpose_dist.tracking.registry import RegisteredVersion, find_versions, list_models
-from tests.tracking.registering import NUM_FRAMES, Store, evaluation, make_store, run_python, tiny_config
+from tests.tracking.registering import NUM_FRAMES, Store, check_loading, evaluation, make_store, tiny_config
 
 # MLflow's tables use a loading strategy that SQLAlchemy 2.1 deprecates.
 pytestmark = pytest.mark.filterwarnings(
@@ -148,36 +146,6 @@ def test_the_metrics_are_on_the_model_s_page_with_their_data(store: Store) -> No
 def test_a_fresh_process_loads_it_by_alias_without_pickle(store: Store, tmp_path: Path) -> None:
     store.register("loaded", evaluation())
     check_loading(store, "models:/loaded@candidate", tmp_path, MLFLOW_TRACKING_URI=store.uri)
-
-
-def check_loading(store: Store, uri: str, folder: Path, **environment: str) -> None:
-    """Lift clips in a fresh process and here."""
-    code = """
-        import numpy as np, mlflow, sys
-        model = mlflow.pyfunc.load_model(sys.argv[1])
-        for path in sys.argv[2:]:
-            np.save(path + ".out.npy", model.predict(np.load(path)))
-        for wrong in (np.zeros((1, 9, 17, 3)), np.zeros((1, 9, 16, 3), np.float32)):
-            try:
-                model.predict(wrong)
-            except mlflow.exceptions.MlflowException as error:
-                print("refused", wrong.dtype, wrong.shape)
-        """
-    generator = np.random.default_rng(0)
-    lengths = (1, NUM_FRAMES, 2 * NUM_FRAMES + 4)
-    clips = [generator.normal(size=(2, length, 17, 3)).astype(np.float32) for length in lengths]
-    paths = [str(folder / f"{length}.npy") for length in lengths]
-    for path, clip in zip(paths, clips, strict=True):
-        np.save(path, clip)
-    output = run_python(code, uri, *paths, folder=folder, **environment)
-    assert output.splitlines() == ["refused float64 (1, 9, 17, 3)", "refused float32 (1, 9, 16, 3)"]
-    model, _ = load_langpose(store.weights())
-    for path, clip in zip(paths, clips, strict=True):
-        poses = np.load(path + ".out.npy")
-        assert poses.dtype == np.float32
-        assert poses.shape == clip.shape
-        expected = lift(model, torch.from_numpy(clip), NUM_FRAMES).numpy()
-        np.testing.assert_allclose(poses, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_same_registration_twice_is_one_version(store: Store) -> None:

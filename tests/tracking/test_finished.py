@@ -1,0 +1,120 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from langpose_dist.config import RunConfig, UserError
+from langpose_dist.models.langpose import LangPose
+from langpose_dist.models.weights import save_weights
+from langpose_dist.tracking.finished import recorded_uri, register_run_folder
+from langpose_dist.tracking.references import resolve
+from langpose_dist.tracking.runs import RUN_UID
+from tests.tracking.registering import Store, evaluation, make_store, tiny_config
+
+# MLflow's tables use a loading strategy that SQLAlchemy 2.1 deprecates.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The ``noload`` loader strategy:sqlalchemy.exc.SADeprecationWarning"
+)
+
+HEADER = {"config_hash": "c0ffee", "data_fingerprint": "data-1", "commit": "abc", "run_uid": "1" * 32}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return make_store(tmp_path_factory.mktemp("finished"))
+
+
+def make_run(folder: Path, record: dict[str, object], config: RunConfig | None = None) -> Path:
+    """What a finished run leaves that matters here."""
+    config = config or tiny_config()
+    folder.mkdir()
+    (folder / "config.yaml").write_text(config.to_yaml())
+    (folder / "evaluation.json").write_text(json.dumps(evaluation(commit_dirty="true")))
+    (folder / "run.json").write_text(json.dumps(record))
+    save_weights(folder / "model.safetensors", LangPose(config, text_dim=12), config, HEADER)
+    return folder
+
+
+def test_a_recorded_run_keeps_its_record(store: Store, tmp_path: Path) -> None:
+    run_id = store.start_run()
+    config = tiny_config(data={"licence": "CC BY 4.0"})
+    run_dir = make_run(tmp_path / "run", {"run_id": run_id}, config)
+    assert register_run_folder(store.client, run_dir, name="kept", alias="candidate") == "kept/1"
+    version = resolve(store.client, "kept@candidate")
+    assert version.run_id == run_id
+    assert version.evaluation == evaluation(commit_dirty="true")
+    assert version.licence == "CC BY 4.0"
+    assert {
+        key: version.tags[key] for key in ("config_hash", "data_fingerprint", "git_commit", "git_dirty")
+    } == {
+        "config_hash": "c0ffee",
+        "data_fingerprint": "data-1",
+        "git_commit": "abc",
+        "git_dirty": "true",
+    }
+    assert register_run_folder(store.client, run_dir, name="kept", alias="candidate") == "kept/1"
+
+
+@pytest.mark.parametrize(
+    "record", [{"run_id": "f" * 32, "run_uid": "2" * 32}, {}, {"run_id": 3, "run_uid": "' OR"}]
+)
+def test_a_run_without_a_record_gets_one(store: Store, tmp_path: Path, record: dict[str, object]) -> None:
+    name = f"made-{len(str(record))}"
+    run_dir = make_run(tmp_path / "my run", record)
+    assert register_run_folder(store.client, run_dir, name=name, alias="candidate") == f"{name}/1"
+    version = resolve(store.client, f"{name}/1")
+    run = store.client.get_run(str(version.run_id))
+    assert (run.info.run_name, run.info.status) == ("my run", "FINISHED")
+    assert run.data.tags["langpose.registered_from_folder"] == "true"
+    assert run.data.tags.get(RUN_UID) == (
+        record.get("run_uid") if record.get("run_uid") == "2" * 32 else None
+    )
+    # The same folder again is the same run.
+    assert register_run_folder(store.client, run_dir, name=name, alias="candidate") == f"{name}/1"
+
+
+def test_the_weights_that_a_run_started_from_are_its_parent(store: Store, tmp_path: Path) -> None:
+    first = make_run(tmp_path / "first", {})
+    config = tiny_config(
+        model={**tiny_config().model.model_dump(), "initial_weights": str(first / "model.safetensors")}
+    )
+    run_dir = make_run(tmp_path / "second", {}, config)
+    register_run_folder(store.client, run_dir, name="child", alias="candidate")
+    assert resolve(store.client, "child/1").parents == ("1" * 32,)
+
+
+def test_a_folder_without_a_finished_run_is_one_line(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no finished run"):
+        register_run_folder(store.client, tmp_path, name="none", alias="candidate")
+    run_dir = make_run(tmp_path / "run", {})
+    for content in ("{", "[]"):
+        (run_dir / "evaluation.json").write_text(content)
+        with pytest.raises(UserError, match=r"evaluation\.json (cannot be read|must hold a JSON object)"):
+            register_run_folder(store.client, run_dir, name="none", alias="candidate")
+    (run_dir / "config.yaml").unlink()
+    with pytest.raises(UserError, match=r"config\.yaml does not exist"):
+        register_run_folder(store.client, run_dir, name="none", alias="candidate")
+    shutil.copy(store.weights(), run_dir / "config.yaml")
+    with pytest.raises(UserError, match=r"config\.yaml cannot be read"):
+        register_run_folder(store.client, run_dir, name="none", alias="candidate")
+    with pytest.raises(UserError, match="the registry has no model 'none'"):
+        resolve(store.client, "none/1")
+
+
+@pytest.mark.parametrize(
+    ("recorded", "is_usable"),
+    [
+        ("http://tracking:5000", True),
+        ("https://REDACTED@tracking", False),
+        ("https://user:word@tracking", False),
+        ("sqlite:////nowhere/mlflow.db", False),
+        (None, False),
+    ],
+)
+def test_a_run_is_registered_where_it_was_recorded(
+    tmp_path: Path, recorded: str | None, is_usable: bool
+) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"tracking_uri": recorded}))
+    assert recorded_uri(tmp_path) == (recorded if is_usable else None)
+    assert recorded_uri(tmp_path / "missing") is None
