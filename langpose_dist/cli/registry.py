@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langpose_dist.cli import registry_replay
 from langpose_dist.cli.registry_tables import (
@@ -16,8 +16,6 @@ from langpose_dist.cli.registry_tables import (
 from langpose_dist.config import TrackingConfig, UserError, load_config
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
     from langpose_dist.tracking.promotion import Promotion
 
 _EXAMPLES = """examples:
@@ -110,7 +108,8 @@ def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="report as JSON")
 
 
-def _connect(arguments: argparse.Namespace, *, create: bool = False) -> "MlflowClient":
+def _connect(arguments: argparse.Namespace, *, create: bool = False) -> Any:
+    """MLflow's client."""
     from langpose_dist.tracking.client import connect, resolve_uri
 
     return connect(resolve_uri(arguments.tracking_uri), create=create)

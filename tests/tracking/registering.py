@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModel, Metric
 
 from langpose_dist.config import RunConfig, build_config
 from langpose_dist.models.langpose import LangPose
@@ -91,6 +92,14 @@ class Store:
         location = (self.folder / "mlartifacts").as_uri() if is_file else None
         number = experiment.experiment_id if experiment else client.create_experiment("toys", location)
         return client.create_run(number).info.run_id
+
+    def stored_model(self, run_id: str) -> tuple[LoggedModel, list[Metric]]:
+        """The one model that a run stored, and the metrics on its page."""
+        outputs = self.client.get_run(run_id).outputs
+        assert outputs is not None
+        (output,) = outputs.model_outputs
+        model = self.client.get_logged_model(output.model_id)
+        return model, model.metrics or []
 
     def register(
         self,

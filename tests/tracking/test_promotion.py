@@ -1,6 +1,7 @@
 import getpass
 import itertools
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -236,14 +237,14 @@ def test_other_aliases_have_gates_of_their_own(store: Store, name: str) -> None:
 class Client(MlflowClient):
     """Does something in the middle of a promotion, once."""
 
-    def __init__(self, store: Store, before: str, action: Any) -> None:
+    def __init__(self, store: Store, before: str, action: Callable[[], None]) -> None:
         uri = resolve_uri(store.uri)
         super().__init__(uri, registry_uri=uri)
         self._pause = (before, action)
 
     def __getattribute__(self, name: str) -> Any:
         if not name.startswith("_") and self._pause[0] == name:
-            action, self._pause = self._pause[1], ("", None)
+            action, self._pause = self._pause[1], ("", lambda: None)
             action()
         return super().__getattribute__(name)
 
@@ -309,7 +310,7 @@ def test_an_alias_that_something_else_moves_meanwhile_is_noticed(store: Store, n
     with pytest.raises(
         UserError, match=rf"another promotion came in between: {name}@champion is version 1 now"
     ):
-        move(Overtaken(store, "", None), f"{name}/2")
+        move(Overtaken(store, "", lambda: None), f"{name}/2")
     assert [record["state"] for record in list_promotions(client, name)] == ["overtaken"]
 
 

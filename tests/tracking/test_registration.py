@@ -125,17 +125,14 @@ def test_the_metrics_are_on_the_model_s_page_with_their_data(store: Store) -> No
     content = evaluation()
     content["conditions"]["clean"]["p_mpjpe_mm"] = float("nan")
     store.register("page", content, run_id=run_id)
-    client = store.client
-    run = client.get_run(run_id)
-    (output,) = run.outputs.model_outputs
-    model = client.get_logged_model(output.model_id)
-    assert {metric.key: metric.value for metric in model.metrics} == {
+    model, metrics = store.stored_model(run_id)
+    assert {metric.key: metric.value for metric in metrics} == {
         "validation/clean/mpjpe_mm": 70.0,
         "validation/clean/r_at_1": 0.5,
         "validation/masked/mpjpe_mm": 80.0,
         "validation/masked/r_at_1": 0.25,
     }
-    assert {(metric.dataset_name, metric.dataset_digest, metric.step) for metric in model.metrics} == {
+    assert {(metric.dataset_name, metric.dataset_digest, metric.step) for metric in metrics} == {
         ("toy", "f" * 36, 7)
     }
     assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": "page", "version": 1}]
@@ -242,13 +239,12 @@ def test_a_registration_that_fails_at_any_call_is_finished_by_the_next(
             for path in folder.rglob("*")
             if path.is_file()
         }
-        (output,) = client.get_run(run_id).outputs.model_outputs
-        model = client.get_logged_model(output.model_id)
-        assert len(model.metrics) == 4
+        model, metrics = store.stored_model(run_id)
+        assert len(metrics) == 4
         assert model.status == "READY"
         assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": name, "version": 1}]
         models = client.search_logged_models([model.experiment_id], f"source_run_id = '{run_id}'")
-        assert [found.model_id for found in models] == [output.model_id]
+        assert [found.model_id for found in models] == [model.model_id]
     assert {"create_logged_model", "log_model_artifacts", "create_model_version", "log_batch"} <= set(
         failures
     )

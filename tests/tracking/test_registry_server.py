@@ -78,8 +78,7 @@ def test_the_longest_record_fits(store: Store) -> None:
 def test_the_metrics_are_on_the_model_s_page(store: Store) -> None:
     run_id = store.start_run()
     store.register("page", evaluation(), run_id=run_id)
-    (output,) = store.client.get_run(run_id).outputs.model_outputs
-    metrics = store.client.get_logged_model(output.model_id).metrics
+    _, metrics = store.stored_model(run_id)
     assert {metric.key for metric in metrics} >= {"validation/clean/mpjpe_mm", "validation/masked/mpjpe_mm"}
     assert {(metric.dataset_name, metric.dataset_digest) for metric in metrics} == {("toy", "f" * 36)}
 
