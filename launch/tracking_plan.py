@@ -16,7 +16,7 @@ from tracking_folder import ADMIN, ServerFolder, write_private
 from tracking_postgres import check_postgres, postgres_uri
 
 SECONDS_TO_STOP = 10
-_PACKAGES = ("mlflow", "flask_wtf", "psycopg", "boto3")
+_PACKAGES = ("langpose_dist", "mlflow", "flask_wtf", "psycopg", "boto3")
 _HERE = ("localhost", "localhost:*", "127.0.0.1", "127.0.0.1:*", "[::1]", "[[]::1]:*")
 """Host headers of this machine's own requests."""
 _DROPPED = ("MLFLOW_TRACKING_", "MLFLOW_REGISTRY_", "MLFLOW_WORKSPACE", "MLFLOW_AUTH_")
@@ -29,7 +29,10 @@ admin_username = {admin}
 # workspaces, it takes a grant to create an experiment or a model.
 default_permission = READ
 grant_default_workspace_access = true
-authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+# Checking a password takes a tenth of a second, twice or more per request; each process remembers that it was
+# right for this many seconds, so that a changed or removed one may go on that long.
+auth_cache_ttl_seconds = 60
+authorization_function = langpose_dist.tracking.server_auth:authenticate
 """
 
 
@@ -68,6 +71,14 @@ class Plan:
             words += ["--cors-allowed-origins", ",".join(origins)]
         return words
 
+    def upgrade_command(self) -> list[str]:
+        """``mlflow db upgrade``, with the database's URI, which may hold a password, from the environment."""
+        return [
+            *(sys.executable, "-c"),
+            "import os; from mlflow.cli import cli; "
+            "cli(['db', 'upgrade', os.environ['MLFLOW_BACKEND_STORE_URI']])",
+        ]
+
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         """The variables of MLflow's process, which hold its secrets; writes its file of settings."""
         uri, users_uri = self._database_uris()
@@ -79,7 +90,9 @@ class Plan:
             "MLFLOW_AUTH_CONFIG_PATH": str(self.folder.auth_config_file),
             "MLFLOW_AUTH_ADMIN_PASSWORD": self.folder.secret("admin-password"),
             "MLFLOW_FLASK_SERVER_SECRET_KEY": self.folder.secret("server-key"),
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # evaluations by language models
+            # What has to do with language models: jobs, and requests to whatever address a user names.
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_ENABLE_AI_GATEWAY": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "PYTHONWARNINGS": "ignore",
         }
@@ -88,8 +101,13 @@ class Plan:
         """The commands, for ``--dry-run``."""
         return [*filter(None, [self.postgres_command]), shlex.join(self.command())]
 
-    def greeting(self) -> list[str]:
-        """What to say when the server answers."""
+    def greeting(self, *, knows_password: bool) -> list[str]:
+        """What to say when the server answers.
+
+        Args:
+            knows_password: Whether the folder has the administrator's password. It has not where the
+                database is older than the folder.
+        """
         password_file = shlex.quote(str(self.folder.admin_password_file))
         lines = [
             f"tracking server: {self.address}, data in {self.folder.path}",
@@ -99,6 +117,10 @@ class Plan:
             "  python launch/tracking_server.py users add NAME --permission READ|EDIT|MANAGE "
             f"--folder {shlex.quote(str(self.folder.path))}",
         ]
+        if not knows_password:
+            lines.append(
+                f"warning: the administrator's password is another than in {password_file}; put it there"
+            )
         if not is_loopback(self.host):
             lines.append(
                 "warning: http shows passwords to the network; "
@@ -125,11 +147,10 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
     """
     folder = ServerFolder(arguments.folder)
     store = folder.settle("store", "file" if arguments.database_uri_file else arguments.store, "sqlite")
-    if store == "file":
-        read_database_uri(arguments.database_uri_file)
+    uri = read_database_uri(arguments.database_uri_file) if store == "file" else ""
     artifacts = folder.settle("artifacts", arguments.artifacts, str(folder.artifacts))
-    needed = {"mlflow", "flask_wtf"}
-    needed |= {"psycopg"} if store == "postgresql" else set()
+    needed = {"langpose_dist", "mlflow", "flask_wtf"}
+    needed |= {"psycopg"} if store == "postgresql" or "+psycopg:" in uri else set()
     needed |= {"boto3"} if artifacts.startswith("s3://") else set()
     check_packages(needed)
     names = tuple(filter(None, (arguments.names or "").split(",")))

@@ -6,6 +6,7 @@ and is no superuser; the superuser is whoever owns the folder.
 
 import contextlib
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -47,7 +48,7 @@ def check_postgres(folder: Path) -> str:
             f"{folder / _SOCKET} has {len(str(folder / _SOCKET))} characters, and a socket's path at most "
             f"{_LONGEST_SOCKET_PATH}; choose a shorter --folder"
         )
-    if _owner() is not None and not _is_user(_owner()):
+    if _owner() not in (None, *(entry.pw_name for entry in pwd.getpwall())):
         raise StartError(
             "PostgreSQL does not run as root, and there is no user postgres to run it as; "
             "start this as another user"
@@ -61,13 +62,15 @@ def postgres_uri(folder: Path, password: str) -> str:
 
 
 @contextlib.contextmanager
-def running_postgres(folder: Path, password: str, *, stop: threading.Event, keep_open: int) -> Iterator[None]:
-    """A PostgreSQL that accepts connections until the block ends.
+def running_postgres(
+    folder: Path, password: str, *, stop: threading.Event, keep_open: int
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A PostgreSQL that accepts connections, until the block ends or ``stop`` is set while it starts.
 
     Args:
         folder: Where it keeps everything; made where there is none.
         password: Of MLflow's role.
-        stop: Set when the wait for it is to end.
+        stop: Ends the wait for it.
         keep_open: A file descriptor that it inherits.
 
     Raises:
@@ -83,7 +86,7 @@ def running_postgres(folder: Path, password: str, *, stop: threading.Event, keep
         running(
             _command(programs, folder),
             env=_ENVIRONMENT,
-            stop_signal=signal.SIGINT,  # ends sessions, keeps the data in order
+            stop_signal=signal.SIGINT,  # ends sessions, and leaves the data in order
             patience=_SECONDS_TO_STOP,
             user=_owner(),
             output=output,
@@ -91,15 +94,13 @@ def running_postgres(folder: Path, password: str, *, stop: threading.Event, keep
         ) as postgres,
     ):
         for _ in range(10 * _SECONDS_TO_START):
-            if _succeeds([programs / "pg_isready", "-q", "-h", folder]):
+            if _run([programs / "pg_isready", "-q", "-h", folder]).returncode == 0 or stop.wait(0.1):
                 break
-            if postgres.poll() is not None or stop.wait(0.1):
-                break
-        if postgres.poll() is not None:
-            raise StartError(
-                f"PostgreSQL did not start: {_last_line(log.read_text(errors='replace'))}; see {log}"
-            )
-        yield
+            if postgres.poll() is not None:
+                raise StartError(f"PostgreSQL did not start: {_last_line(log.read_text())}; see {log}")
+        else:
+            raise StartError(f"PostgreSQL accepts no connection after {_SECONDS_TO_START} s; see {log}")
+        yield postgres
 
 
 def _find_programs(folder: Path) -> Path:
@@ -126,9 +127,7 @@ def _find_programs(folder: Path) -> Path:
 
 
 def _version_of(programs: Path) -> int | None:
-    command = [programs / "postgres", "--version"]
-    text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    number = re.search(r"\d+", text)
+    number = re.search(r"\d+", _run([programs / "postgres", "--version"]).stdout)
     return int(number[0]) if number else None
 
 
@@ -142,14 +141,8 @@ def _command(programs: Path, folder: Path) -> list[str]:
 
 
 def _owner() -> str | None:
-    """Whom PostgreSQL runs as, where that is not this process's user."""
+    """Whom PostgreSQL runs as, where that is not this process's user: it refuses to run as root."""
     return "postgres" if os.geteuid() == 0 else None
-
-
-def _is_user(name: str | None) -> bool:
-    import pwd
-
-    return name in {entry.pw_name for entry in pwd.getpwall()}
 
 
 def _make_folder(folder: Path) -> None:
@@ -161,7 +154,7 @@ def _make_folder(folder: Path) -> None:
     # The other user may pass through the folder above, not read it.
     shutil.chown(folder.parent, group=owner)
     folder.parent.chmod(0o710)
-    if not _succeeds(["test", "-w", folder], user=owner):
+    if _run(["test", "-w", folder], user=owner).returncode != 0:
         raise StartError(
             f"PostgreSQL runs as user {owner}, who cannot reach {folder}; choose a --folder whose parents "
             "everyone may pass through (chmod o+x), or start this as another user than root"
@@ -172,55 +165,38 @@ def _make_cluster(programs: Path, folder: Path, password: str) -> None:
     # Under another name until it is whole: an interrupted start begins anew.
     draft = folder / "data.new"
     shutil.rmtree(draft, ignore_errors=True)
-    # Whoever owns the folder is the superuser, without a password; nobody else is known by then.
-    _run(
-        [programs / "initdb", "-D", draft, "--auth=peer", "--encoding=UTF8", "--locale=C", "--data-checksums"]
-    )
-    (draft / "pg_hba.conf").write_text(
-        f"local {_NAME} {_NAME} scram-sha-256\nlocal all {_user_name()} peer\n"
-    )
-    _run(
-        [programs / "postgres", "--single", "-D", draft, "postgres"],
-        text=f"CREATE ROLE {_NAME} LOGIN PASSWORD '{password}';\nCREATE DATABASE {_NAME} OWNER {_NAME};\n",
-    )
+    superuser = _owner() or pwd.getpwuid(os.geteuid()).pw_name
+    settings = ["--auth=peer", "--encoding=UTF8", "--locale=C", "--data-checksums"]
+    _check(_run([programs / "initdb", "-D", draft, *settings], user=_owner()))
+    # Nobody else is let in.
+    rules = f"local {_NAME} {_NAME} scram-sha-256\nlocal all {superuser} peer\n"
+    (draft / "pg_hba.conf").write_text(rules, encoding="utf-8")
+    statements = f"CREATE ROLE {_NAME} LOGIN PASSWORD '{password}';\nCREATE DATABASE {_NAME} OWNER {_NAME};\n"
+    _check(_run([programs / "postgres", "--single", "-D", draft, "postgres"], user=_owner(), text=statements))
     draft.rename(folder / "data")
 
 
-def _user_name() -> str:
-    import pwd
-
-    return _owner() or pwd.getpwuid(os.geteuid()).pw_name
-
-
-def _run(command: list[str | Path], *, text: str = "") -> None:
-    done = subprocess.run(
+def _run(
+    command: list[str | Path], *, user: str | None = None, text: str = ""
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         command,
         input=text,
         capture_output=True,
         text=True,
         check=False,
         env=_ENVIRONMENT,
-        user=_owner(),
-        group=_owner(),
-        extra_groups=() if _owner() else None,
-        cwd="/",
-    )
-    # The single-user server goes on after a mistake; what it says of one begins with ERROR or FATAL.
-    if done.returncode != 0 or re.search(r"^.*(ERROR|FATAL): ", done.stderr, re.MULTILINE):
-        raise StartError(f"{Path(command[0]).name} failed: {_last_line(done.stderr)}")
-
-
-def _succeeds(command: list[str | Path], *, user: str | None = None) -> bool:
-    done = subprocess.run(
-        command,
+        cwd="/",  # the other user may not see this process's folder
         user=user,
         group=user,
         extra_groups=None if user is None else (),
-        env=_ENVIRONMENT,
-        check=False,
-        capture_output=True,
     )
-    return done.returncode == 0
+
+
+def _check(done: subprocess.CompletedProcess[str]) -> None:
+    # The server for one user goes on after a mistake, and tells of it only in its output.
+    if done.returncode != 0 or re.search(r"\b(ERROR|FATAL|PANIC):", done.stderr):
+        raise StartError(f"{Path(done.args[0]).name} failed: {_last_line(done.stderr)}")
 
 
 def _last_line(text: str) -> str:

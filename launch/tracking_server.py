@@ -21,7 +21,7 @@ from errors import StartError
 from tracking_plan import SECONDS_TO_STOP, Plan, artifacts_place, check_port, make_plan
 from tracking_postgres import running_postgres
 from tracking_processes import running
-from tracking_users import PERMISSIONS, manage_users
+from tracking_users import PERMISSIONS, Server, manage_users
 
 DEFAULT_PORT = 5000
 _SECONDS_TO_START = 120
@@ -39,14 +39,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.dry_run:
             print("\n".join(plan.describe()))
             return 0
-        return serve(plan)
+        return serve(plan, upgrade=arguments.upgrade)
     except StartError as error:
         print(f"tracking_server: error: {error}", file=sys.stderr)
         return 2
 
 
-def serve(plan: Plan) -> int:
+def serve(plan: Plan, *, upgrade: bool) -> int:
     """Run the server in the foreground.
+
+    Args:
+        plan: What to start.
+        upgrade: Bring the database up to date before.
 
     Returns:
         The exit status: 0 if it was told to stop.
@@ -62,28 +66,34 @@ def serve(plan: Plan) -> int:
     with contextlib.ExitStack() as stack:
         held = stack.enter_context(plan.folder.held())
         check_port(plan.host, plan.port)
+        children: dict[str, subprocess.Popen[bytes]] = {}
         if plan.store == "postgresql":
             password = plan.folder.secret("database-password")
             postgres = running_postgres(plan.folder.postgres, password, stop=stop, keep_open=held)
-            stack.enter_context(postgres)
+            children["PostgreSQL"] = stack.enter_context(postgres)
         if stop.is_set():
             return 0
+        environment = plan.environment(os.environ)
+        if upgrade and subprocess.run(plan.upgrade_command(), env=environment, check=False).returncode != 0:
+            raise StartError("the database was not brought up to date; the last lines say why")
         mlflow = running(
             plan.command(),
-            env=plan.environment(os.environ),
+            env=environment,
             stop_signal=signal.SIGTERM,
             patience=SECONDS_TO_STOP + 5,
             keep_open=held,
         )
-        server = stack.enter_context(mlflow)
-        wait_until_it_answers(plan.address, server, stop)
-        if server.poll() is None and not stop.is_set():
+        children["MLflow"] = stack.enter_context(mlflow)
+        wait_until_it_answers(plan.address, children["MLflow"], stop)
+        if children["MLflow"].poll() is None and not stop.is_set():
             plan.folder.remember(store=plan.store, artifacts=plan.artifacts, address=plan.address)
-            print("\n".join(plan.greeting()), flush=True)
+            administrator = Server(plan.address, plan.folder.read_admin_password())
+            print("\n".join(plan.greeting(knows_password=administrator.has_this_password())), flush=True)
         while not stop.wait(0.2):
-            if server.poll() is not None:
-                print("tracking_server: MLflow ended; its last lines say why", file=sys.stderr)
-                return 1
+            for name, child in children.items():
+                if child.poll() is not None:
+                    print(f"tracking_server: {name} ended; its last lines say why", file=sys.stderr)
+                    return 1
     return 0
 
 
@@ -160,6 +170,11 @@ def build_parser() -> argparse.ArgumentParser:
         default=2,
         metavar="N",
         help="processes that answer (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--upgrade",
+        action="store_true",
+        help="first change the database for a newer MLflow; make a backup before",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the commands and do nothing")
     return parser

@@ -66,9 +66,18 @@ class Server:
 
     def __init__(self, address: str, password: str) -> None:
         self._address = address
+        self._password = password
         self._login = base64.b64encode(f"{ADMIN}:{password}".encode()).decode()
         # Not through a proxy that the environment names: the server is on this machine.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def has_this_password(self) -> bool:
+        """Whether the administrator's password is the one given."""
+        try:
+            self._ask("GET", "2.0/mlflow/users/current")
+        except StartError:
+            return False
+        return True
 
     def list_users(self) -> list[tuple[str, str]]:
         """(name, permission) of all."""
@@ -89,8 +98,9 @@ class Server:
             self._ask("POST", "3.0/mlflow/roles/assign", username=name, role_id=self._role(wanted, grants))
 
     def set_password(self, name: str, password: str) -> None:
-        """Change a password; the old one ends at once."""
-        self._ask("PATCH", "2.0/mlflow/users/update-password", username=name, password=password)
+        """Change a password; the old one ends within a minute."""
+        own = {"current_password": self._password} if name == ADMIN else {}
+        self._ask("PATCH", "2.0/mlflow/users/update-password", username=name, password=password, **own)
 
     def remove_user(self, name: str) -> None:
         """Remove a user; their runs and models stay."""

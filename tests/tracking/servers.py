@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import os
 import shutil
 import signal
@@ -29,7 +30,7 @@ class TrackingServer:
     Args:
         folder: Of the server. A PostgreSQL's is a new one in the system's temporary folder instead: user
             postgres cannot reach pytest's, and a socket needs a short path.
-        store: sqlite or postgresql.
+        store: sqlite, postgresql, or ``None`` if the options say.
         artifacts: A folder or s3://BUCKET/PATH; by default inside the server's folder.
         variables: For the server's environment, such as those of S3.
         options: More words for the command line.
@@ -38,7 +39,7 @@ class TrackingServer:
     def __init__(
         self,
         folder: Path,
-        store: str = "sqlite",
+        store: str | None = "sqlite",
         artifacts: str | None = None,
         variables: dict[str, str] | None = None,
         options: tuple[str, ...] = (),
@@ -52,7 +53,8 @@ class TrackingServer:
         self.uri = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
         self._variables = variables or {}
-        self._command = [sys.executable, str(SCRIPT), "--folder", str(self.folder), "--store", store]
+        self._command = [sys.executable, str(SCRIPT), "--folder", str(self.folder)]
+        self._command += ["--store", store] if store else []
         self._command += ["--port", str(self.port), "--workers", "1", *options]
         self._command += ["--artifacts", artifacts] if artifacts else []
 
@@ -174,8 +176,14 @@ def missing_postgresql() -> str | None:
     return None if done.returncode == 0 else done.stderr.strip()
 
 
+_ports = itertools.count(20000 + 7 * os.getpid() % 12000)
+"""Below the ports that the system gives to outgoing connections, which would take a stopped server's."""
+
+
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
+    """A port that nobody listens on, and that stays free while its server is down."""
+    for port in _ports:
+        with contextlib.suppress(OSError), socket.socket() as server:
+            server.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError
