@@ -241,7 +241,13 @@ def test_a_writer_writes_what_is_not_theirs_and_deletes_only_what_is(
         with pytest.raises(DENIED, match="403"):
             delete()
     own = log_run(writer, "the writer's own", file)
+    writer.create_registered_model("own")
+    writer.create_model_version("own", f"{writer.get_run(own).info.artifact_uri}/model", own)
+    writer.set_registered_model_alias("own", "candidate", "1")
+    writer.delete_registered_model_alias("own", "candidate")
+    writer.delete_registered_model("own")
     writer.delete_run(own)
+    writer.delete_experiment(writer.get_run(own).info.experiment_id)
 
     manager = login(server, "manager")
     manager.delete_registered_model_alias("shared", "candidate")
