@@ -19,7 +19,7 @@ def describe_machine() -> dict[str, Any]:
     """Versions, processor, cores, threads, GPU and commit."""
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     environment = describe_environment(devices=names)
-    del environment["world_size"]  # of a training run
+    del environment["world_size"], environment["nodes"]  # of a training run
     return {
         **environment,
         "processor": describe_environment()["devices"],

@@ -55,6 +55,7 @@ class MLflowTracker:
     def __init__(self, config: TrackingConfig) -> None:
         self._config = config
         self._open: _Open | None = None
+        self._is_known_away = False
 
     def check(self) -> None:
         """See that the run can be recorded, now or later.
@@ -73,6 +74,7 @@ class MLflowTracker:
         except StoreAway as error:
             if self._config.required:
                 raise UserError(f"{error}; tracking.required is set") from None
+            self._is_known_away = True
             _logger.warning("%s; the run is recorded in its folder and sent when the store is back", error)
 
     def start(
@@ -173,7 +175,7 @@ class MLflowTracker:
         state = run.wait(lambda state: state.sent > run.start or bool(state.problem), _OPENING_SECONDS, 0.0)
         if state.problem is not None and state.is_refused:
             raise UserError(f"the run cannot be recorded at {run.uri}: {state.problem}")
-        run.say_problem(state)
+        run.say_problem(state, is_known=self._is_known_away)
 
     @property
     def record(self) -> dict[str, str]:
@@ -321,9 +323,9 @@ class _Open:
             self.sender.keep_running()
             self.say_problem(read_state(self.run_dir))
 
-    def say_problem(self, state: State) -> None:
-        """Tell when the store stops answering, and when it answers again."""
-        if state.problem is not None and self._problem is None:
+    def say_problem(self, state: State, *, is_known: bool = False) -> None:
+        """Tell when the store stops answering, if that is not known yet, and when it answers again."""
+        if state.problem is not None and self._problem is None and not is_known:
             _logger.warning("MLflow does not take metrics, training goes on without it: %s", state.problem)
         elif state.problem is None and self._problem is not None:
             _logger.warning("MLflow answers again; what waited has been sent")

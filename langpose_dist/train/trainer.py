@@ -15,6 +15,7 @@ from langpose_dist.config import RunConfig, UserError
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.loader import TrainingStream, load_batches, stream_batches
 from langpose_dist.data.streaming import StreamingWindows
+from langpose_dist.metrics.direction import is_more_better
 from langpose_dist.models.weights import weights_header
 from langpose_dist.train.checkpoint import (
     CheckpointWriter,
@@ -269,8 +270,7 @@ class Trainer:
         value = metrics.get(name) if name else None
         if value is None:
             return False
-        # Of recall more is better, of every error less.
-        sign = -1 if "r_at_" in str(name) else 1
+        sign = -1 if is_more_better(str(name)) else 1
         if self.best is not None and sign * value >= sign * self.best[1]:
             return False
         self.best = (self.step, value)
