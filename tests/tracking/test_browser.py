@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from playwright.sync_api import Page, sync_playwright
 
 from langpose_dist.cli.main import main
 from langpose_dist.tracking.journal import read_state
 from tests.tracking.servers import TrackingServer
 from tests.train.jobs import finish, make_shards, prepare
 
-playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
     pytest.mark.slow,
@@ -32,18 +32,14 @@ class Seen:
     """A server with runs, and a page that is logged in there."""
 
     uri: str
-    page: "playwright.Page"
+    page: Page
     run_id: str
     experiment_id: str
     parent_id: str
 
     def open(self, place: str) -> None:
-        """Go to a page of the server, without what MLflow advertises on it."""
+        """Go to a page of the server."""
         self.page.goto(f"{self.uri}/#/{place}?workspace=default")
-        advertisement = self.page.get_by_text("Welcome to MLflow Assistant")
-        advertisement.or_(self.page.locator("[data-testid='assistant-closed']")).first.wait_for()
-        if advertisement.is_visible():
-            self.page.locator("button:near(:text('Beta'), 250)").first.click()
 
     def keep(self, name: str) -> None:
         """A screenshot."""
@@ -92,7 +88,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
             finish(config, "none", 1, words=())
         client.set_terminated(parent)
         assert main(["registry", "promote", "langpose-tiny@candidate"]) == 0
-        with playwright.sync_playwright() as manager:
+        with sync_playwright() as manager:
             browser = manager.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
             context = browser.new_context(
                 http_credentials={"username": "admin", "password": server.admin_password},
@@ -106,9 +102,13 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
 def test_the_table_shows_runs_and_the_sweep_with_its_trials(seen: Seen) -> None:
     seen.open(f"experiments/{seen.experiment_id}/runs")
     seen.page.get_by_text("training", exact=True).first.wait_for()
-    seen.page.get_by_text("sweep", exact=True).first.wait_for()
-    seen.keep("runs")
+    sweep = seen.page.locator(".ag-row", has_text="sweep")
+    sweep.first.wait_for()
+    assert not seen.page.get_by_text("trial 0.05").count()  # trials lie below their sweep
+    sweep.locator("button").locator("visible=true").first.click()
     seen.page.get_by_text("trial 0.05", exact=True).first.wait_for()
+    seen.page.get_by_text("trial 0.2", exact=True).first.wait_for()
+    seen.keep("runs")
 
 
 def test_a_run_shows_what_defines_it(seen: Seen) -> None:
