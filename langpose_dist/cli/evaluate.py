@@ -60,10 +60,26 @@ def run(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     elif uri and not arguments.overrides:
-        from langpose_dist.tracking.runs import add_metrics
-
-        add_metrics(uri, record["run_id"], found.evaluation.metrics(), found.step)
+        _add_to_run(arguments.run, uri, record, found.evaluation.metrics(), found.step)
     return 0
+
+
+def _add_to_run(
+    run_dir: Path, uri: str, record: Mapping[str, Any], metrics: Mapping[str, float], step: int
+) -> None:
+    from langpose_dist.tracking.journal import read_state
+    from langpose_dist.tracking.runs import add_metrics
+
+    # The store may have been away while the run trained, and have it by now.
+    run_id = read_state(run_dir).run_id or record.get("run_id")
+    if run_id is None:
+        print(
+            "not added to the MLflow run, which the store does not have yet; send it with: "
+            f"langpose registry replay {run_dir}",
+            file=sys.stderr,
+        )
+    else:
+        add_metrics(uri, run_id, metrics, step)
 
 
 def describe(report: Mapping[str, Any]) -> str:

@@ -27,6 +27,7 @@ _PATIENCE = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }
 """MLflow's own settings would wait for minutes; the environment may say otherwise."""
+_IMPATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
 _AWAY_CODES = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED")
 _UNUSABLE = re.compile(
     r"unable to open database file|not a database|authentication failed|no password supplied|does not exist"
@@ -95,6 +96,18 @@ def connect(uri: str, *, create: bool) -> MlflowClient:
         client = MlflowClient(uri, registry_uri=uri)
         client.search_experiments(max_results=1)
     return client
+
+
+@contextlib.contextmanager
+def impatient() -> Iterator[None]:
+    """Ask once and wait for seconds only, unless the environment says otherwise: a start depends on it."""
+    own = {name: value for name, value in _IMPATIENCE.items() if name not in os.environ}
+    os.environ.update(own)
+    try:
+        yield
+    finally:
+        for name in own:
+            del os.environ[name]
 
 
 @contextlib.contextmanager

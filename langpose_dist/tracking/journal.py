@@ -13,7 +13,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from filelock import FileLock
+
 FOLDER = "tracking"
+ORPHAN_SECONDS = 10.0
+"""That a sender lives on at most when its training is gone."""
 Kind = Literal["open", "metrics", "artifact", "register", "close"]
 
 _logger = logging.getLogger(__name__)
@@ -134,6 +138,11 @@ def read_state(run_dir: Path) -> State:
         return State(**{key: value for key, value in content.items() if key in State.__annotations__})
     except (OSError, ValueError, AttributeError):
         return State()
+
+
+def sender_lock(run_dir: Path) -> FileLock:
+    """Held by whoever sends the journal of a run; the system frees it when that process ends."""
+    return FileLock(run_dir / FOLDER / ".lock")
 
 
 def state_for(run_dir: Path, tracking_uri: str) -> State:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy.exc
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Run
 from mlflow.exceptions import MlflowException
@@ -21,7 +21,16 @@ from mlflow.exceptions import MlflowException
 from langpose_dist.config import UserError, load_config
 from langpose_dist.environment import redact
 from langpose_dist.tracking.client import is_away, one_line
-from langpose_dist.tracking.journal import FOLDER, Record, State, read_journal, state_for, write_state
+from langpose_dist.tracking.journal import (
+    FOLDER,
+    ORPHAN_SECONDS,
+    Record,
+    State,
+    read_journal,
+    sender_lock,
+    state_for,
+    write_state,
+)
 from langpose_dist.tracking.runs import (
     MAX_METRICS_PER_BATCH,
     RUN_UID,
@@ -39,8 +48,6 @@ _logger = logging.getLogger(__name__)
 
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST", "INVALID_STATE")
 """Of MLflow's error codes, those that asking again does not change."""
-_LOCK_SECONDS = 12.0
-"""Longer than the sender of a training that has ended lives on."""
 LOST = "the process ended without a word"
 
 
@@ -103,11 +110,15 @@ class Replay:
             count += len(batch)
         return count
 
-    def close_lost(self, reason: str = LOST) -> None:
-        """End a run whose process is gone and could not say so."""
-        if self._is_open and self._run is not None:
+    def close_lost(self, attempt: int | None = None) -> None:
+        """End the last attempt if it is open: its process is gone and could not say so.
+
+        Args:
+            attempt: Only if it is this one, since a later one may have begun.
+        """
+        if self._is_open and self._run is not None and attempt in (None, self._attempt):
             now = datetime.now(UTC)
-            self._close({"status": "FAILED", "reason": reason, "time": int(now.timestamp() * 1000)})
+            self._close({"status": "FAILED", "reason": LOST, "time": int(now.timestamp() * 1000)})
 
     def cannot(self, error: Exception) -> None:
         """Remember why nothing can be sent, for those who look."""
@@ -260,11 +271,6 @@ class Replay:
         self.state = write_state(self._run_dir, self.state, **changes)
 
 
-def sender_lock(run_dir: Path) -> FileLock:
-    """Held by whoever sends the journal of a run; the system frees it when that process ends."""
-    return FileLock(run_dir / FOLDER / ".lock")
-
-
 def replay(client: MlflowClient, run_dir: Path) -> tuple[int, State]:
     """Send all that a finished or broken-off run left unsent, and close it.
 
@@ -278,7 +284,7 @@ def replay(client: MlflowClient, run_dir: Path) -> tuple[int, State]:
     if not (run_dir / FOLDER / "journal.jsonl").exists():
         raise UserError(f"{run_dir} holds no journal of a run; name the output= folder of a training")
     try:
-        with sender_lock(run_dir).acquire(timeout=_LOCK_SECONDS):
+        with sender_lock(run_dir).acquire(timeout=ORPHAN_SECONDS + 2):
             sending = Replay(client, run_dir)
             try:
                 count = sending.send()

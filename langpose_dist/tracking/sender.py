@@ -15,17 +15,15 @@ import threading
 import time
 from pathlib import Path
 
-from filelock import Timeout
-
 from langpose_dist.config import UserError
-from langpose_dist.tracking.journal import FOLDER, read_state, write_state
+from langpose_dist.tracking.journal import FOLDER, ORPHAN_SECONDS, read_state, sender_lock, write_state
 
 _SEND_SECONDS = 5.0
 """Between two looks at the journal that nobody asked for."""
 _POLL_SECONDS = 0.5
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
-_ORPHAN_SECONDS = 10.0
-"""That a sender lives on at most when its training is gone."""
+_REQUEST_SECONDS = 120
+"""That one answer is waited for, such as that to an upload; the environment may say otherwise."""
 _RESTART_SECONDS = 60.0
 
 _logger = logging.getLogger(__name__)
@@ -103,24 +101,23 @@ def main(run_dir: Path, attempt: int, parent: int) -> int:
     training = _Training(parent)
 
     from langpose_dist.tracking.client import StoreAway
-    from langpose_dist.tracking.replay import Replay, sender_lock
+    from langpose_dist.tracking.replay import Replay
 
     lock = sender_lock(run_dir)
-    while True:
-        try:
-            lock.acquire(timeout=_POLL_SECONDS)
-            break
-        except Timeout:  # the attempt before this one is still being closed
-            if training.is_over():
-                return 1
+    lock.acquire()  # the attempt before this one may still be closed
     sending: Replay | None = None
     pause = 0.0
     while True:
         try:
             if sending is None:
                 sending = _connect(run_dir)
+            is_gone = training.is_gone  # asked first: its last words may come while this one sends
             sending.send()
             pause = 0.0
+            if is_gone:
+                sending.close_lost(attempt)
+            if is_gone or sending.lost_attempt != attempt:
+                return 0
         except Exception as error:  # MLflow's, its drivers', the disk's: all of them may pass
             pause = min(_LONGEST_PAUSE, 2 * pause or _FIRST_PAUSE)
             _logger.warning("%s: %s", type(error).__name__, error)
@@ -129,14 +126,6 @@ def main(run_dir: Path, attempt: int, parent: int) -> int:
             else:
                 refused = not isinstance(error, StoreAway)
                 write_state(run_dir, read_state(run_dir), problem=str(error), is_refused=refused)
-            if training.is_over():
-                return 1
-        else:
-            if sending.lost_attempt != attempt:
-                return 0
-            if training.is_gone():
-                sending.close_lost()
-                return 0
         training.wait(pause or _SEND_SECONDS)
 
 
@@ -146,39 +135,42 @@ def _connect(run_dir: Path):
 
     # One request, one answer: who sends a journal repeats what failed itself, and better.
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(_REQUEST_SECONDS))
     return Replay(connect(resolve_uri(None), create=True), run_dir)
 
 
 class _Training:
-    """The process that this one sends for: wakes it by a line on standard input, its end ends it."""
+    """The process that this one sends for: a line on standard input wakes this one, its end ends it.
+
+    A thread watches it, so that nothing that this process waits for keeps it alive.
+    """
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        self._has_input = True
-        self._gone_since: float | None = None
-
-    def is_gone(self) -> bool:
+        self._woken = threading.Event()
+        self.is_gone = False
         """Whether it has ended, or has nothing more to say."""
-        if self._gone_since is None and not (self._has_input and os.getppid() == self._pid):
-            self._gone_since = time.monotonic()
-        return self._gone_since is not None
-
-    def is_over(self) -> bool:
-        """Whether it ended so long ago that nothing more is tried."""
-        return self.is_gone() and time.monotonic() > (self._gone_since or 0.0) + _ORPHAN_SECONDS
+        threading.Thread(target=self._watch, name="watch", daemon=True).start()
 
     def wait(self, seconds: float) -> None:
         """Until it wakes this process, ends, or the time is over."""
-        deadline = time.monotonic() + seconds
-        was_gone = self.is_gone()
-        while (left := deadline - time.monotonic()) > 0:
-            ready, _, _ = select.select([0] if self._has_input else [], [], [], min(left, _POLL_SECONDS))
+        self._woken.wait(seconds)
+        if not self.is_gone:
+            self._woken.clear()
+        elif seconds:
+            time.sleep(min(seconds, _FIRST_PAUSE))
+
+    def _watch(self) -> None:
+        while os.getppid() == self._pid:
+            ready, _, _ = select.select([0], [], [], _POLL_SECONDS)
+            if ready and not os.read(0, 4096):
+                break
             if ready:
-                self._has_input = bool(os.read(0, 4096))
-                if self._has_input:
-                    return
-            if self.is_gone() and (not was_gone or self.is_over()):
-                return
+                self._woken.set()
+        self.is_gone = True
+        self._woken.set()
+        time.sleep(ORPHAN_SECONDS)
+        os._exit(1)  # what it was at is sent again
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What a training calls to have its run recorded: a journal in the run's folder, sent to MLflow beside it."""
 
+import contextlib
 import getpass
 import json
 import logging
@@ -12,15 +13,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, final
 
+from filelock import Timeout
+
 from langpose_dist import __version__
 from langpose_dist.config import RunConfig, TrackingConfig, UserError
 from langpose_dist.environment import redact, redact_values
 from langpose_dist.tracking.journal import (
     FOLDER,
+    ORPHAN_SECONDS,
     Journal,
     State,
     read_journal,
     read_state,
+    sender_lock,
     state_for,
     write_state,
 )
@@ -32,8 +37,10 @@ _OPENING_SECONDS = 20.0
 """That a start waits to hear from the store."""
 _AWAY_SECONDS = 10.0
 """That an end waits for a store that does not answer."""
-_SENDING_SECONDS = 1800.0
-"""That an end waits for a store that does answer, be the model large and the way slow."""
+_SENDING_SECONDS = 120.0
+"""That an end waits for a store that does not say that it is away, since it last took something."""
+_REGISTERING_SECONDS = 900.0
+"""The same for a registration: a model may be large and the way slow."""
 _REFUSED_SECONDS = 1.0
 """That an end waits for a store that does not want the run."""
 _POLL_SECONDS = 0.1
@@ -63,14 +70,15 @@ class MLflowTracker:
         Raises:
             UserError: If the store refuses it, or does not answer and ``tracking.required`` is set.
         """
-        from langpose_dist.tracking.client import StoreAway, connect, resolve_uri
+        from langpose_dist.tracking.client import StoreAway, connect, impatient, resolve_uri
         from langpose_dist.tracking.registry import check_name
         from langpose_dist.tracking.runs import check_experiment
 
         if self._config.register_as is not None:
             check_name(self._config.register_as, self._config.alias)
         try:
-            check_experiment(connect(resolve_uri(self._config.uri), create=True), self._config.experiment)
+            with impatient():
+                check_experiment(connect(resolve_uri(self._config.uri), create=True), self._config.experiment)
         except StoreAway as error:
             if self._config.required:
                 raise UserError(f"{error}; tracking.required is set") from None
@@ -109,8 +117,8 @@ class MLflowTracker:
 
         uri = resolve_uri(self._config.uri)
         journal = Journal(run_dir)
-        if not resumed:  # what an attempt left that never came to a step
-            shutil.rmtree(run_dir / FOLDER, ignore_errors=True)
+        if not resumed:
+            _forget(run_dir)
         earlier = _Earlier.read(run_dir)
         uid = earlier.uid or uuid.uuid4().hex
         attempt = earlier.attempts + 1
@@ -172,7 +180,9 @@ class MLflowTracker:
             UserError: If the store refuses the run.
         """
         run = self._active()
-        state = run.wait(lambda state: state.sent > run.start or bool(state.problem), _OPENING_SECONDS, 0.0)
+        state = run.wait(
+            lambda state: state.sent > run.start or bool(state.problem), _OPENING_SECONDS, away=0.0
+        )
         if state.problem is not None and state.is_refused:
             raise UserError(f"the run cannot be recorded at {run.uri}: {state.problem}")
         run.say_problem(state, is_known=self._is_known_away)
@@ -237,7 +247,9 @@ class MLflowTracker:
         )
         end = run.journal.size
         before = read_state(run.run_dir).refused
-        state = run.wait(lambda state: state.sent >= end, _SENDING_SECONDS, _AWAY_SECONDS)
+        state = run.wait(
+            lambda state: state.sent >= end, _REGISTERING_SECONDS, away=_AWAY_SECONDS, extends=True
+        )
         if state.sent >= end and state.refused == before:
             return state.registered
         if state.sent >= end:
@@ -262,8 +274,9 @@ class MLflowTracker:
         if not wait:
             return
         end = run.journal.size
-        seconds = _SENDING_SECONDS if status == "FINISHED" else _AWAY_SECONDS
-        state = run.wait(lambda state: state.sent >= end, seconds, _AWAY_SECONDS)
+        is_patient = status == "FINISHED"  # a run that was asked to stop has no time
+        seconds = _SENDING_SECONDS if is_patient else _AWAY_SECONDS
+        state = run.wait(lambda state: state.sent >= end, seconds, away=_AWAY_SECONDS, extends=is_patient)
         if state.refused:
             _logger.warning("MLflow took all but %d records; see %s", state.refused, run.run_dir / FOLDER)
         if state.sent < end:
@@ -278,6 +291,14 @@ class MLflowTracker:
     def _active(self) -> "_Open":
         assert self._open is not None, "start() comes first"
         return self._open
+
+
+def _forget(run_dir: Path) -> None:
+    """Take away what an attempt left that never came to a step, once its sender has ended."""
+    folder = run_dir / FOLDER
+    if folder.exists():
+        with contextlib.suppress(Timeout), sender_lock(run_dir).acquire(timeout=ORPHAN_SECONDS + 2):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass
@@ -300,17 +321,25 @@ class _Open:
     _problem: str | None = None
     _looked_at: float = 0.0
 
-    def wait(self, is_done: Callable[[State], bool], seconds: float, away: float) -> State:
-        """Until it is done, or the store has not answered for ``away`` of the ``seconds``."""
+    def wait(
+        self, is_done: Callable[[State], bool], seconds: float, *, away: float, extends: bool = False
+    ) -> State:
+        """Until it is done, at most for a time: ``away`` seconds of a store that is known to be away.
+
+        With ``extends`` the seconds count from when the store last took something.
+        """
         self.sender.wake()
-        begin = time.monotonic()
+        begin, sent = time.monotonic(), -1
         while True:
             state = read_state(self.run_dir)
-            limit = (
-                seconds
-                if state.problem is None
-                else min(seconds, _REFUSED_SECONDS if state.is_refused else away)
-            )
+            if extends and state.sent > sent:
+                begin, sent = time.monotonic(), state.sent
+            if state.is_refused:
+                limit = min(seconds, away, _REFUSED_SECONDS)
+            elif state.problem is not None:
+                limit = min(seconds, away)
+            else:
+                limit = seconds
             if is_done(state) or time.monotonic() > begin + limit:
                 return state
             self.sender.keep_running()

@@ -3,9 +3,13 @@ import logging
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,7 +62,7 @@ def senders() -> list[psutil.Process]:
     ]
 
 
-def wait_until(condition, seconds: float) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -455,6 +459,55 @@ def test_a_server_that_is_away_at_the_start_is_no_reason_not_to_start(
     assert f"langpose registry replay {tmp_path}" in caplog.messages[-1]
     assert "word" not in caplog.text
     assert [record.kind for record in read_journal(tmp_path)] == ["open", "metrics", "close"]
+
+
+def test_a_server_that_hangs_holds_nothing_up_for_long(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:  # takes connections and never answers
+        began = time.monotonic()
+        tracker = start(make_config(f"http://127.0.0.1:{server.getsockname()[1]}"), tmp_path)
+        # 10 s to see that it does not answer, 20 s for the sender to see it.
+        assert time.monotonic() - began < 45
+        began = time.monotonic()
+        for step in range(100):
+            tracker.log_metrics({"loss": 1.0}, step)
+        assert time.monotonic() - began < 1
+        began = time.monotonic()
+        tracker.finish("KILLED")
+        assert time.monotonic() - began < 14
+        wait_until(lambda: not any(str(tmp_path) in sender.cmdline() for sender in senders()), 15)
+    assert len(list(read_journal(tmp_path))) == 102
+
+
+@pytest.mark.parametrize("status", [404, 500, 503])
+def test_a_server_that_answers_nonsense_stops_no_training(tmp_path: Path, status: int) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(b"<html>a proxy's page</html>")
+
+        do_POST = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            config = make_config(f"http://127.0.0.1:{server.server_port}")
+            if status == 404:  # whatever that is, it is not MLflow
+                with pytest.raises(UserError, match="cannot be used") as caught:
+                    start(config, tmp_path)
+                assert "\n" not in str(caught.value)
+            else:
+                tracker = start(config, tmp_path)
+                tracker.log_metrics({"loss": 1.0}, 1)
+                tracker.finish("KILLED")
+                assert [record.kind for record in read_journal(tmp_path)] == ["open", "metrics", "close"]
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_a_deleted_experiment_is_not_written_to(uri: str, client: MlflowClient, tmp_path: Path) -> None:
