@@ -147,8 +147,10 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _register(arguments: argparse.Namespace) -> int:
+    from langpose_dist.tracking.client import expect_large_files
     from langpose_dist.tracking.finished import recorded_uri, register_run_folder
 
+    expect_large_files()
     if arguments.tracking_uri is None:
         arguments.tracking_uri = recorded_uri(arguments.run_dir)
     registered = register_run_folder(

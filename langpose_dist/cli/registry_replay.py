@@ -32,10 +32,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(arguments: argparse.Namespace) -> int:
     """Send the journals, one after another."""
-    from langpose_dist.tracking.client import connect, resolve_uri
+    from langpose_dist.tracking.client import connect, expect_large_files, resolve_uri
     from langpose_dist.tracking.journal import read_state
     from langpose_dist.tracking.replay import replay
 
+    expect_large_files()
     reports: list[dict[str, Any]] = []
     for run_dir in arguments.run_dirs:
         recorded = read_state(run_dir).tracking_uri

@@ -17,17 +17,12 @@ from mlflow.exceptions import MlflowException
 
 from langpose_dist.config import TrackingConfig, UserError
 from langpose_dist.environment import redact
+from langpose_dist.tracking import OWN_SETTINGS
 
 DEFAULT_URI: str = TrackingConfig().uri
 _SQLITE = "sqlite:///"
 _SERVERS = ("http", "https")
-_PATIENCE = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-}
-"""MLflow's own settings would wait for minutes; the environment may say otherwise."""
-_IMPATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+_LARGE_FILE_SECONDS = "120"
 _AWAY_CODES = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED")
 _UNUSABLE = re.compile(
     r"unable to open database file|not a database|authentication failed|no password supplied|does not exist"
@@ -82,8 +77,6 @@ def connect(uri: str, *, create: bool) -> MlflowClient:
         StoreAway: If it does not answer.
         UserError: If there is no such store, or it refuses.
     """
-    for name, value in _PATIENCE.items():
-        os.environ.setdefault(name, value)
     path = database_path(uri)
     if path is not None and not create and not path.is_file():
         raise UserError(f"there is no tracking database {path}; name the right one with --tracking-uri")
@@ -99,15 +92,20 @@ def connect(uri: str, *, create: bool) -> MlflowClient:
 
 
 @contextlib.contextmanager
-def impatient() -> Iterator[None]:
-    """Ask once and wait for seconds only, unless the environment says otherwise: a start depends on it."""
-    own = {name: value for name, value in _IMPATIENCE.items() if name not in os.environ}
-    os.environ.update(own)
+def settings(**values: str) -> Iterator[None]:
+    """Other waiting times of MLflow for a while, by variable; those that the user has set stay."""
+    before = {name: os.environ[name] for name in values if name in OWN_SETTINGS}
+    os.environ.update({name: values[name] for name in before})
     try:
         yield
     finally:
-        for name in own:
-            del os.environ[name]
+        os.environ.update(before)
+
+
+def expect_large_files() -> None:
+    """From here on wait for minutes, not seconds, for the answer to an upload or a file's next bytes."""
+    if "MLFLOW_HTTP_REQUEST_TIMEOUT" in OWN_SETTINGS:
+        os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = _LARGE_FILE_SECONDS
 
 
 @contextlib.contextmanager

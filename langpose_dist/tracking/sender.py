@@ -16,14 +16,13 @@ import time
 from pathlib import Path
 
 from langpose_dist.config import UserError
+from langpose_dist.tracking import OWN_SETTINGS
 from langpose_dist.tracking.journal import FOLDER, ORPHAN_SECONDS, read_state, sender_lock, write_state
 
 _SEND_SECONDS = 5.0
 """Between two looks at the journal that nobody asked for."""
 _POLL_SECONDS = 0.5
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
-_REQUEST_SECONDS = 120
-"""That one answer is waited for, such as that to an upload; the environment may say otherwise."""
 _RESTART_SECONDS = 60.0
 
 _logger = logging.getLogger(__name__)
@@ -74,7 +73,8 @@ class Sender:
     def _start(self) -> "subprocess.Popen[bytes]":
         self._started_at = time.monotonic()
         # The address may hold a password, so it goes where only this user can read it.
-        environment = os.environ | {
+        inherited = {name: value for name, value in os.environ.items() if name not in OWN_SETTINGS}
+        environment = inherited | {
             "MLFLOW_TRACKING_URI": self._uri,
             "CUDA_VISIBLE_DEVICES": "",
             "OMP_NUM_THREADS": "1",
@@ -130,12 +130,12 @@ def main(run_dir: Path, attempt: int, parent: int) -> int:
 
 
 def _connect(run_dir: Path):
-    from langpose_dist.tracking.client import connect, resolve_uri
+    from langpose_dist.tracking.client import connect, expect_large_files, resolve_uri
     from langpose_dist.tracking.replay import Replay
 
     # One request, one answer: who sends a journal repeats what failed itself, and better.
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(_REQUEST_SECONDS))
+    expect_large_files()
     return Replay(connect(resolve_uri(None), create=True), run_dir)
 
 

@@ -33,6 +33,7 @@ from langpose_dist.tracking.sender import Sender
 
 _logger = logging.getLogger(__name__)
 
+_CHECK_SECONDS = "10"
 _OPENING_SECONDS = 20.0
 """That a start waits to hear from the store."""
 _AWAY_SECONDS = 10.0
@@ -70,14 +71,15 @@ class MLflowTracker:
         Raises:
             UserError: If the store refuses it, or does not answer and ``tracking.required`` is set.
         """
-        from langpose_dist.tracking.client import StoreAway, connect, impatient, resolve_uri
+        from langpose_dist.tracking.client import StoreAway, connect, resolve_uri, settings
         from langpose_dist.tracking.registry import check_name
         from langpose_dist.tracking.runs import check_experiment
 
         if self._config.register_as is not None:
             check_name(self._config.register_as, self._config.alias)
         try:
-            with impatient():
+            # Once, and not for long: the start waits for it.
+            with settings(MLFLOW_HTTP_REQUEST_TIMEOUT=_CHECK_SECONDS, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0"):
                 check_experiment(connect(resolve_uri(self._config.uri), create=True), self._config.experiment)
         except StoreAway as error:
             if self._config.required:

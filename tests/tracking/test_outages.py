@@ -34,6 +34,11 @@ def server(
         yield server
 
 
+ALSO_ON_POSTGRESQL = pytest.mark.parametrize(
+    "server", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True
+)
+
+
 @pytest.fixture(autouse=True)
 def login(server: TrackingServer, monkeypatch: pytest.MonkeyPatch) -> None:
     if server.process is None:  # a test before this one failed in an outage
@@ -84,6 +89,7 @@ def test_an_outage_in_the_middle_of_a_run_loses_nothing(
     assert "the server does not answer" in caplog.text
 
 
+@ALSO_ON_POSTGRESQL
 def test_a_run_that_ends_in_an_outage_is_sent_by_replay(
     server: TrackingServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,6 +118,7 @@ def test_a_run_that_ends_in_an_outage_is_sent_by_replay(
     assert (report["sent"], report["run_id"], report["refused"]) == (0, run_id, 0)
 
 
+@ALSO_ON_POSTGRESQL
 def test_a_server_that_is_away_at_the_start_gets_the_run_later(
     server: TrackingServer, tmp_path: Path
 ) -> None:
@@ -168,6 +175,7 @@ def test_a_wrong_password_is_refused_before_training_and_never_printed(
     assert "wrong-password" not in printed
 
 
+@ALSO_ON_POSTGRESQL
 def test_a_password_that_is_changed_under_a_run_stops_no_training(
     server: TrackingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,6 +215,7 @@ def test_a_reader_may_not_write(
     assert not any(run.info.run_name == "mine" for run in runs)
 
 
+@ALSO_ON_POSTGRESQL
 def test_no_journal_or_log_holds_a_password(server: TrackingServer, tmp_path: Path) -> None:
     uri = server.uri.replace("//", f"//writer:{PASSWORD.replace(' ', '%20')}@")
     tracker = start(make_config(uri), tmp_path)
