@@ -1,5 +1,6 @@
 """What a run ran on, and how to keep credentials out of everything that is written down."""
 
+import getpass
 import importlib.metadata
 import os
 import platform
@@ -61,6 +62,14 @@ def installed_packages() -> str:
         for distribution in importlib.metadata.distributions()
     }
     return "".join(f"{name}=={version}\n" for name, version in sorted(found.items()) if name)
+
+
+def user_name() -> str:
+    """Who runs this process; ``"unknown"`` where the system has no name, as for some users of containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
 
 
 def redact(text: str) -> str:

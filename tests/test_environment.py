@@ -1,3 +1,4 @@
+import getpass
 import subprocess
 import sys
 from pathlib import Path
@@ -5,7 +6,13 @@ from pathlib import Path
 import pytest
 
 from langpose_dist import __version__
-from langpose_dist.environment import _describe_checkout, describe_environment, redact, redact_values
+from langpose_dist.environment import (
+    _describe_checkout,
+    describe_environment,
+    redact,
+    redact_values,
+    user_name,
+)
 
 
 @pytest.fixture
@@ -88,3 +95,13 @@ def test_values_with_a_name_like_a_credential_are_hidden() -> None:
         "uri": "http://REDACTED@h",
         "author": "c",
     }
+
+
+@pytest.mark.parametrize("error", [KeyError, OSError])
+def test_a_user_without_a_name_is_unknown(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
+    def fail() -> str:
+        raise error
+
+    assert user_name() == getpass.getuser()
+    monkeypatch.setattr(getpass, "getuser", fail)
+    assert user_name() == "unknown"

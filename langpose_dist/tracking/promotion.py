@@ -5,7 +5,6 @@ history of an alias. The record is written before the alias moves, as *pending*,
 a crash in between leaves either a pending record without a move, or a move that the next call completes.
 """
 
-import getpass
 import json
 import secrets
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Any
 from mlflow import MlflowClient
 
 from langpose_dist.config import UserError
-from langpose_dist.environment import redact
+from langpose_dist.environment import redact, user_name
 from langpose_dist.tracking.client import explained
 from langpose_dist.tracking.comparison import compare_metric, missing_metric, why_incomparable
 from langpose_dist.tracking.references import resolve
@@ -152,7 +151,7 @@ def _describe(
         metrics={name: version.metrics.get(name) for name in metrics},
         replaced_metrics={name: holder.metrics.get(name) for name in metrics} if holder else {},
         tolerance=tolerance,
-        user=_user(),
+        user=user_name(),
         time=datetime.now(UTC).isoformat(timespec="microseconds"),
         objections=tuple(text[:_MAX_OBJECTION_LENGTH] for text in objections[:_MAX_OBJECTIONS]),
         reason=redact(" ".join(reason.split())) if reason and objections else None,
@@ -223,10 +222,3 @@ def _record(promotion: Promotion, state: str) -> str:
         name: value for name, value in asdict(promotion).items() if name not in ("name", "is_new")
     }
     return json.dumps({"state": state, **content}, ensure_ascii=False)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return "unknown"
