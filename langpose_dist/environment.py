@@ -72,6 +72,15 @@ def user_name() -> str:
         return "unknown"
 
 
+def printable(text: str) -> str:
+    """The text as one line that says no more to a terminal than what it shows.
+
+    What others wrote may hold control characters, which move the cursor and forge lines. White space becomes
+    a space, all else that cannot be seen ``?``.
+    """
+    return "".join(sign if sign.isprintable() else " " if sign.isspace() else "?" for sign in text)
+
+
 def redact(text: str) -> str:
     """The text without the credentials of any URL in it.
 
@@ -83,6 +92,11 @@ def redact(text: str) -> str:
         lambda match: match["name"] + (_HIDDEN if _SECRET_NAME.search(match["name"]) else match["value"]),
         text,
     )
+
+
+def has_credentials(text: str) -> bool:
+    """Whether ``redact`` would hide anything of it."""
+    return redact(text) != text
 
 
 def redact_values(values: Mapping[str, str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from langpose_dist import __version__
 from langpose_dist.environment import (
     _describe_checkout,
     describe_environment,
+    printable,
     redact,
     redact_values,
     user_name,
@@ -105,3 +106,7 @@ def test_a_user_without_a_name_is_unknown(monkeypatch: pytest.MonkeyPatch, error
     assert user_name() == getpass.getuser()
     monkeypatch.setattr(getpass, "getuser", fail)
     assert user_name() == "unknown"
+
+
+def test_control_characters_are_not_printed() -> None:
+    assert printable("\x1b[2J a\nb\tc\x9b\x7f\u202e\ud800 é 姿") == "?[2J a b c???? é 姿"

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from langpose_dist import __version__
 from langpose_dist.cli import data, doctor, evaluate, model, preflight, registry, train
 from langpose_dist.config import UserError
-from langpose_dist.environment import redact
+from langpose_dist.environment import has_credentials, printable, redact
 
 _COMMANDS = (doctor, data, model, preflight, train, evaluate, registry)
 """In the order of their use, as help lists them."""
@@ -59,7 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except UserError as error:
-        print(f"langpose: error: {redact(str(error))}", file=sys.stderr)
+        # Some have several lines, and some repeat what others wrote.
+        text = "\n".join(map(printable, redact(str(error)).split("\n")))
+        print(f"langpose: error: {text}", file=sys.stderr)
         return 2
     except (OSError, MemoryError, OverflowError, RecursionError) as error:
         # Of a full disk, a folder without access, a number that no machine can hold.
@@ -85,6 +87,14 @@ def _reader_gone() -> int:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _build_parser()
+    for word in sys.argv[1:] if argv is None else argv:
+        if has_credentials(word):
+            # Every user of a machine can read them there.
+            parser.error(
+                f"{redact(word)} holds credentials, and command lines are public; give "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment, or write "
+                "~/.mlflow/credentials or a --config file"
+            )
     arguments, left = parser.parse_known_args(argv)
     # argparse takes a list of words from one place only; overrides may stand on both sides of options.
     overrides = getattr(arguments, "overrides", None)

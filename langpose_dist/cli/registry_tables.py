@@ -1,7 +1,12 @@
-"""How ``langpose registry`` shows what it found to a person."""
+"""How ``langpose registry`` shows what it found to a person.
 
-from collections.abc import Mapping, Sequence
+Others wrote what a registry holds, so every line passes through ``printable``.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from langpose_dist.environment import printable
 
 if TYPE_CHECKING:
     from langpose_dist.tracking.comparison import Comparison
@@ -41,7 +46,7 @@ def describe_version(version: "RegisteredVersion", *, with_hashes: bool) -> str:
     if with_hashes:
         lines.append(f"  files, SHA-256:{'' if version.files else ' none recorded'}")
         lines += [f"    {digest}  {name}" for name, digest in version.files.items()]
-    return "\n".join(lines)
+    return _join(lines)
 
 
 def describe_promotion(record: Mapping[str, Any]) -> str:
@@ -54,9 +59,10 @@ def describe_promotion(record: Mapping[str, Any]) -> str:
         f"{record.get('to_version')}, by {record.get('user')}{states.get(state, f': {state}')}"
     )
     if record.get("reason"):
-        objections = "; ".join(map(str, record.get("objections", [])))
+        objections = record.get("objections")
+        objections = "; ".join(map(str, objections if isinstance(objections, list) else ()))
         text += f"; forced: {record['reason']} (against: {objections})"
-    return text
+    return printable(text)
 
 
 def comparison_table(comparison: "Comparison") -> str:
@@ -77,7 +83,7 @@ def comparison_table(comparison: "Comparison") -> str:
             f"{version} is not comparable with {comparison.versions[0]}: {'; '.join(reasons)}"
             for version, reasons in comparison.reasons.items()
         ]
-    return "\n".join([_table(rows), *verdicts])
+    return "\n".join([_table(rows), _join(verdicts)])
 
 
 def _describe_evaluation(version: "RegisteredVersion") -> list[str]:
@@ -98,6 +104,10 @@ def _describe_evaluation(version: "RegisteredVersion") -> list[str]:
 
 def _table(rows: Sequence[tuple[str, ...]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
+    return _join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
+
+
+def _join(lines: Iterable[str]) -> str:
+    return "\n".join(map(printable, lines))

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from langpose_dist.config import TrackingConfig, UserError
-from langpose_dist.environment import redact
+from langpose_dist.environment import printable, redact
 from langpose_dist.tracking import OWN_SETTINGS
 
 DEFAULT_URI: str = TrackingConfig().uri
@@ -138,14 +138,21 @@ def is_away(error: BaseException) -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """An exception's message on one line, without credentials, at most 300 characters.
+    """An exception's message on one line, without credentials or control characters, at most 300 characters.
 
     Of a request that did not get through, what stopped it: the rest is how often it was tried.
     """
     cause = _lost_connection(error)
     if cause is not None:
-        return f"the server does not answer ({redact(cause)})"
-    text = redact(" ".join(str(error).split())) or type(error).__name__
+        return f"the server does not answer ({printable(redact(cause))})"
+    if re.search(r"error code 401|UNAUTHENTICATED", str(error)):
+        return (
+            "the server does not know this name and password; give MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD, or ~/.mlflow/credentials"
+        )
+    if re.search(r"error code 403|PERMISSION_DENIED", str(error)):
+        return "the server does not allow this user to do that (403); ask its administrator"
+    text = printable(redact(" ".join(str(error).split()))) or type(error).__name__
     return text if len(text) <= 300 else text[:297] + "..."
 
 

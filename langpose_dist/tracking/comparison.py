@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from langpose_dist.environment import printable
 from langpose_dist.metrics.direction import is_more_better
 from langpose_dist.tracking.registry import RegisteredVersion
 
@@ -90,10 +91,11 @@ def _differences(title: str, one: object, other: object) -> list[str]:
         return [f"unknown {title}"]
     keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
     return [
-        f"other {title} of {key}: {_short(one.get(key))} against {_short(other.get(key))}" for key in keys
+        f"other {title} of {_short(key)}: {_short(one.get(key))} against {_short(other.get(key))}"
+        for key in keys
     ]
 
 
 def _short(value: object) -> str:
-    text = str(value)
+    text = printable(str(value))
     return text if len(text) <= 64 else f"{text[:61]}..."

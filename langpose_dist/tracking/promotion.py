@@ -129,7 +129,10 @@ def list_promotions(client: MlflowClient, name: str) -> tuple[Mapping[str, Any],
 
 
 def _find_holder(client: MlflowClient, name: str, alias: str) -> RegisteredVersion | None:
-    return next((version for version in find_versions(client, name) if alias in version.aliases), None)
+    with explained("the registry cannot be read"):
+        if alias not in find_model(client, name).aliases:
+            return None
+    return next(iter(find_versions(client, name, alias)), None)
 
 
 def _describe(

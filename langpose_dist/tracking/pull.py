@@ -100,6 +100,10 @@ def _check_name(name: str, version: RegisteredVersion) -> None:
         raise UserError(
             f"{version.label} has a file {name!r}, whose name leads out of its folder; nothing was kept"
         )
+    if not name.isprintable():  # it is printed when all is fetched
+        raise UserError(
+            f"{version.label} has a file {name!r}, whose name holds control characters; nothing was kept"
+        )
 
 
 def _download(client: MlflowClient, version: RegisteredVersion, aside: Path) -> None:

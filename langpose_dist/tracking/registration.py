@@ -25,6 +25,7 @@ from langpose_dist.environment import redact
 from langpose_dist.skeleton import H36M17
 from langpose_dist.tracking.model_card import write_model_card
 from langpose_dist.tracking.registry import NO_LICENCE, Tag, check_name, search_versions
+from langpose_dist.tracking.runs import MAX_METRICS_PER_BATCH
 
 _MODEL_CODE = Path(__file__).with_name("pyfunc.py")
 _RUNTIME_PACKAGES = ("mlflow", "torch", "numpy", "pydantic", "pyyaml", "jaxtyping", "safetensors")
@@ -33,7 +34,6 @@ _DESCRIPTION = (
     "image centre (y down) and confidence, skeleton h36m17. Output: float32 (clips, frames, 17, 3), camera "
     "axes (x right, y down, z forward), pelvis near 0, metres."
 )
-_MAX_METRICS_PER_BATCH = 1000
 _MAX_DIGEST_LENGTH = 36
 _EVALUATED_BY = ("camera.", "noise.", "masking.", "window.num_frames")
 """Configuration that decides what the 2D input of an evaluation looks like."""
@@ -245,8 +245,9 @@ def _log_metrics(
         for name, value in values.items()
         if math.isfinite(value)
     ]
-    for first in range(0, len(metrics), _MAX_METRICS_PER_BATCH):
-        client.log_batch(run_id, metrics=metrics[first : first + _MAX_METRICS_PER_BATCH])
+    for first in range(0, len(metrics), MAX_METRICS_PER_BATCH):
+        batch = metrics[first : first + MAX_METRICS_PER_BATCH]
+        client.log_batch(run_id, metrics=batch, synchronous=True)  # or an error may go unseen
 
 
 def _create_version(

@@ -1,5 +1,6 @@
 """The model registry: what is registered, and what each version was made from."""
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,7 @@ from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 
 from langpose_dist.config import UserError
+from langpose_dist.environment import printable
 from langpose_dist.tracking.client import explained
 
 CHAMPION = "champion"
@@ -41,6 +43,8 @@ class Tag:
     """Prefix; the rest is the time."""
 
 
+_MAX_DEPTH = 16
+"""Of a tag's JSON; an evaluation has three levels."""
 _FIELDS = (Tag.EVALUATION, Tag.SETTINGS, Tag.LICENCE, Tag.PARENTS, Tag.FILES)
 _Container = TypeVar("_Container", dict[str, Any], list[Any])
 
@@ -72,19 +76,20 @@ class RegisteredVersion:
 
     @property
     def label(self) -> str:
-        """``NAME/VERSION``."""
-        return f"{self.name}/{self.version}"
+        """``NAME/VERSION``, for people."""
+        return printable(f"{self.name}/{self.version}")
 
     @property
     def metrics(self) -> dict[str, float]:
         """The evaluation's numbers, such as ``masked/mpjpe_mm``."""
         conditions = self.evaluation.get("conditions")
-        return {
-            f"{condition}/{name}": float(value)
-            for condition, values in (conditions.items() if isinstance(conditions, dict) else ())
-            for name, value in (values.items() if isinstance(values, dict) else ())
-            if isinstance(value, int | float)
-        }
+        found: dict[str, float] = {}
+        for condition, values in conditions.items() if isinstance(conditions, dict) else ():
+            for name, value in values.items() if isinstance(values, dict) else ():
+                if isinstance(value, int | float):
+                    with contextlib.suppress(OverflowError):  # an integer that no float holds
+                        found[f"{condition}/{name}"] = float(value)
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers for JSON."""
@@ -147,31 +152,39 @@ def list_models(client: MlflowClient) -> list[RegisteredName]:
         ]
 
 
-def find_versions(client: MlflowClient, name: str, alias: str | None = None) -> list[RegisteredVersion]:
-    """The versions of a registered model, newest first; with an alias, the one that it points at.
+def find_versions(
+    client: MlflowClient, name: str, alias: str | None = None, number: int | None = None
+) -> list[RegisteredVersion]:
+    """The versions of a registered model, newest first; with an alias or a number, the one that it means.
 
     Raises:
-        UserError: If the registry has no such name or alias; the message names those it has.
+        UserError: If the registry has no such name, alias or number; the message names those it has.
     """
     with explained("the registry cannot be read"):
         model = find_model(client, name)
         aliases = {alias: int(version) for alias, version in model.aliases.items()}
         if alias is not None and alias not in aliases:
-            raise UserError(
-                f"model {name!r} has no alias {alias!r}; it has {', '.join(sorted(aliases)) or 'none'}"
-            )
-        return [
-            _describe(version, aliases, find_promotions(model))
-            for version in _versions(client, name)
-            if alias is None or int(version.version) == aliases[alias]
-        ]
+            known = printable(", ".join(sorted(aliases)))
+            raise UserError(f"model {name!r} has no alias {alias!r}; it has {known or 'none'}")
+        wanted = number if alias is None else aliases[alias]
+        versions = _versions(client, name)
+        found = [version for version in versions if wanted in (None, int(version.version))]
+        if number is not None and not found:
+            known = ", ".join(str(version.version) for version in versions)
+            raise UserError(f"model {name!r} has no version {number}; it has {known or 'none'}")
+        # Only of those: what stands in the others is no matter here.
+        return [_describe(version, aliases, find_promotions(model)) for version in found]
 
 
 def find_versions_of_run(client: MlflowClient, run_id: str) -> list[RegisteredVersion]:
     """The versions that a run registered, by name and newest first."""
     with explained("the registry cannot be read"):
-        names = sorted({version.name for version in search_versions(client, f"run_id='{run_id}'")})
-    return [version for name in names for version in find_versions(client, name) if version.run_id == run_id]
+        found = search_versions(client, f"run_id='{run_id}'")
+    return [
+        version
+        for entry in sorted(found, key=lambda entry: entry.name)
+        for version in find_versions(client, entry.name, number=int(entry.version))
+    ]
 
 
 def find_model(client: MlflowClient, name: str) -> RegisteredModel:
@@ -186,7 +199,7 @@ def find_model(client: MlflowClient, name: str) -> RegisteredModel:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
     names = ", ".join(model.name for model in list_models(client))
-    raise UserError(f"the registry has no model {name!r}; it has {names or 'none'}")
+    raise UserError(f"the registry has no model {name!r}; it has {printable(names) or 'none'}")
 
 
 def find_promotions(model: RegisteredModel | ModelVersion) -> tuple[Mapping[str, Any], ...]:
@@ -223,7 +236,7 @@ def _describe(
         name=version.name,
         version=number,
         aliases=tuple(sorted(alias for alias, target in aliases.items() if target == number)),
-        created=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC).isoformat(timespec="seconds"),
+        created=_time(version.creation_timestamp),
         run_id=version.run_id or None,
         status=version.status,
         evaluation=_read(tags, Tag.EVALUATION, {}),
@@ -236,10 +249,30 @@ def _describe(
     )
 
 
+def _time(milliseconds: int | None) -> str:
+    try:
+        return datetime.fromtimestamp((milliseconds or 0) / 1000, UTC).isoformat(timespec="seconds")
+    except (ValueError, OverflowError, OSError):  # no year that a calendar has
+        return "unknown"
+
+
 def _read(tags: Mapping[str, str], key: str, empty: _Container) -> _Container:
     """A tag's JSON; empty where there is none, or where somebody wrote something else there."""
     try:
         content = json.loads(tags.get(key, "null"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return empty
-    return content if isinstance(content, type(empty)) else empty
+    return content if isinstance(content, type(empty)) and not _is_deep(content) else empty
+
+
+def _is_deep(content: object) -> bool:
+    """Whether it is nested so deeply that writing it as JSON again may fail."""
+    level = [content]
+    for _ in range(_MAX_DEPTH):
+        level = [
+            child
+            for item in level
+            if isinstance(item, dict | list)
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+    return bool(level)

@@ -161,6 +161,13 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_name_with_control_characters_is_refused(store: Store, name: str, tmp_path: Path) -> None:
+    files = {**resolve(store.client, f"{name}/1").files, "a\x1b[2J\n.safetensors": "0" * 64}
+    store.client.set_model_version_tag(name, "1", "files_sha256", json.dumps(files))
+    assert "whose name holds control characters; nothing was kept" in refusal(store, name, tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_version_without_hashes_is_refused(store: Store, name: str, tmp_path: Path) -> None:
     store.client.delete_model_version_tag(name, "1", "files_sha256")
     assert refusal(store, name, tmp_path / "model") == (

@@ -165,6 +165,19 @@ def test_a_late_repetition_does_not_take_the_alias_back(store: Store) -> None:
     assert find_versions(store.client, "late", "candidate")[0].version == 2
 
 
+def test_a_metric_that_is_refused_is_noticed_also_where_mlflow_logs_in_the_background(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise MlflowException("no room for metrics")
+
+    run_id = store.start_run()
+    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_LOGGING", "true")
+    monkeypatch.setattr("mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore.log_batch", refuse)
+    with pytest.raises(MlflowException, match="no room for metrics"):
+        store.register("in the background", evaluation(), run_id=run_id)
+
+
 class FailingClient(MlflowClient):
     """Fails at its n-th call: before the store has heard of it, or when only the answer is lost."""
 
