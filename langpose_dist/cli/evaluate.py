@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from langpose_dist.config import UserError
-from langpose_dist.environment import redact
+from langpose_dist.environment import printable
 
 _EXAMPLES = """examples:
   langpose evaluate --run runs/small
@@ -34,6 +34,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--out", metavar="FILE", type=Path, help="write the report as JSON to this file too")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument(
+        "--tracking-uri",
+        metavar="URI",
+        help="MLflow's address; default: MLFLOW_TRACKING_URI, or where the run was recorded",
+    )
+    parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="override, such as data.path=data/bandai"
     )
     parser.set_defaults(handler=run)
@@ -53,20 +58,16 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.out.write_text(json.dumps(found.report, indent=2), encoding="utf-8")
     print(json.dumps(found.report, indent=2) if arguments.json else describe(found.report))
     # Numbers of other data or conditions must not take the place of the run's own.
-    uri = record.get("tracking_uri", "")
-    if redact(uri) != uri or "REDACTED@" in uri:
-        print(
-            f"not added to the MLflow run: the address {uri} was kept without its credentials",
-            file=sys.stderr,
-        )
-    elif uri and not arguments.overrides:
+    if record.get("tracking_uri") and not arguments.overrides:
+        uri = arguments.tracking_uri
         _add_to_run(arguments.run, uri, record, found.evaluation.metrics(), found.step)
     return 0
 
 
 def _add_to_run(
-    run_dir: Path, uri: str, record: Mapping[str, Any], metrics: Mapping[str, float], step: int
+    run_dir: Path, given_uri: str | None, record: Mapping[str, Any], metrics: Mapping[str, float], step: int
 ) -> None:
+    from langpose_dist.tracking.finished import choose_uri
     from langpose_dist.tracking.journal import read_state
     from langpose_dist.tracking.runs import add_metrics
 
@@ -78,7 +79,13 @@ def _add_to_run(
             f"langpose registry replay {run_dir}",
             file=sys.stderr,
         )
-    else:
+        return
+    try:
+        uri = choose_uri(run_dir, given_uri)
+    except UserError as error:  # the numbers are there all the same
+        print(f"not added to the MLflow run: {printable(str(error))}", file=sys.stderr)
+        return
+    if uri is not None:
         add_metrics(uri, run_id, metrics, step)
 
 

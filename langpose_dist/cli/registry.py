@@ -14,6 +14,7 @@ from langpose_dist.cli.registry_tables import (
     name_table,
 )
 from langpose_dist.config import TrackingConfig, UserError, load_config
+from langpose_dist.environment import printable
 
 if TYPE_CHECKING:
     from langpose_dist.tracking.promotion import Promotion
@@ -67,7 +68,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     register.add_argument(
         "--licence", metavar="TEXT", help="licence of the training data; default: data.licence of the run"
     )
-    _add_common_arguments(register)
+    _add_common_arguments(
+        register, f"MLFLOW_TRACKING_URI, or where the run was recorded, or {TrackingConfig().uri}"
+    )
     register.set_defaults(handler=_register)
 
     compare = commands.add_parser("compare", help="the numbers of versions side by side")
@@ -99,12 +102,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     pull.set_defaults(handler=_pull)
 
 
-def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--tracking-uri",
-        metavar="URI",
-        help=f"MLflow's address; default: MLFLOW_TRACKING_URI, or {TrackingConfig().uri}",
-    )
+def _add_common_arguments(
+    parser: argparse.ArgumentParser, default: str = f"MLFLOW_TRACKING_URI, or {TrackingConfig().uri}"
+) -> None:
+    parser.add_argument("--tracking-uri", metavar="URI", help=f"MLflow's address; default: {default}")
     parser.add_argument("--json", action="store_true", help="report as JSON")
 
 
@@ -148,11 +149,10 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _register(arguments: argparse.Namespace) -> int:
     from langpose_dist.tracking.client import expect_large_files
-    from langpose_dist.tracking.finished import recorded_uri, register_run_folder
+    from langpose_dist.tracking.finished import choose_uri, register_run_folder
 
     expect_large_files()
-    if arguments.tracking_uri is None:
-        arguments.tracking_uri = recorded_uri(arguments.run_dir)
+    arguments.tracking_uri = choose_uri(arguments.run_dir, arguments.tracking_uri)
     registered = register_run_folder(
         _connect(arguments, create=True),
         arguments.run_dir,
@@ -207,7 +207,7 @@ def _say_promotion(promotion: "Promotion") -> str:
         return f"{label} is {place} already"
     before = f", which was version {promotion.from_version}" if promotion.from_version else ""
     forced = f"; forced against: {'; '.join(promotion.objections)}" if promotion.reason else ""
-    return f"{label} is {place} now{before}{forced}"
+    return printable(f"{label} is {place} now{before}{forced}")
 
 
 def _pull(arguments: argparse.Namespace) -> int:

@@ -2,11 +2,11 @@
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from langpose_dist.config import UserError
+from langpose_dist.environment import printable
 
 _DESCRIPTION = (
     "Send what runs recorded in their folders and their tracking store does not have: after an outage, after "
@@ -33,15 +33,14 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(arguments: argparse.Namespace) -> int:
     """Send the journals, one after another."""
     from langpose_dist.tracking.client import connect, expect_large_files, resolve_uri
-    from langpose_dist.tracking.journal import read_state
+    from langpose_dist.tracking.finished import choose_uri
     from langpose_dist.tracking.replay import replay
 
     expect_large_files()
     reports: list[dict[str, Any]] = []
     for run_dir in arguments.run_dirs:
-        recorded = read_state(run_dir).tracking_uri
-        uri = arguments.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or recorded
-        if not uri or "REDACTED@" in uri:
+        uri = choose_uri(run_dir, arguments.tracking_uri)
+        if uri is None:
             raise UserError(f"{run_dir} does not say where it belongs; name the store with --tracking-uri")
         sent, state = replay(connect(resolve_uri(uri), create=False), run_dir)
         report = {
@@ -54,7 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
         }
         reports.append(report)
         if not arguments.json:
-            print(f"{run_dir}: {sent} records sent to run {state.run_id} at {state.tracking_uri}")
+            place = printable(f"run {state.run_id} at {state.tracking_uri}")
+            print(f"{run_dir}: {sent} records sent to {place}")
             if state.refused:
                 print(f"  {state.refused} refused; see {run_dir / 'tracking' / 'refused.jsonl'}")
     if arguments.json:

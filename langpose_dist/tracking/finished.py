@@ -1,6 +1,7 @@
 """Registering a finished run from what its folder holds, long after it ended."""
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,17 +9,20 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.utils.credentials import read_mlflow_creds
 
 from langpose_dist.config import UserError, load_config
 from langpose_dist.environment import redact
 from langpose_dist.models.weights import read_header
 from langpose_dist.tracking.client import database_path, explained
+from langpose_dist.tracking.journal import read_state
 from langpose_dist.tracking.registration import hash_file, register_model
 from langpose_dist.tracking.runs import RUN_UID, create_run
 
 _FROM_FOLDER = "langpose.registered_from_folder"
 _RUN_WEIGHTS = "langpose.weights_sha256"
 _UNKNOWN = "unknown"
+_CREDENTIALS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_AUTH", "PGPASSWORD")
 
 
 def register_run_folder(
@@ -83,14 +87,46 @@ def register_run_folder(
         )
 
 
-def recorded_uri(run_dir: Path) -> str | None:
-    """Where ``run.json`` says that a run was recorded; ``None`` if that cannot be used here."""
-    uri = (_read_json(run_dir / "run.json") or {}).get("tracking_uri")
-    # An address that had a password was written down without it; an SQLite file may be another machine's.
-    if not isinstance(uri, str) or redact(uri) != uri or "REDACTED@" in uri:
+def choose_uri(run_dir: Path, given: str | None) -> str | None:
+    """The address of the store that a run's folder belongs to.
+
+    The first of: the address given, ``MLFLOW_TRACKING_URI``, the one that the folder names. A folder may come
+    from someone else, so the user's credentials never go to an address that it alone names.
+
+    Args:
+        run_dir: The run's folder.
+        given: By ``--tracking-uri``.
+
+    Returns:
+        ``None`` if nothing names a store.
+
+    Raises:
+        UserError: If the folder names one that cannot or must not be used here.
+    """
+    if given is not None:
+        return given
+    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+        return uri
+    uri = read_state(run_dir).tracking_uri or (_read_json(run_dir / "run.json") or {}).get("tracking_uri")
+    if not isinstance(uri, str) or not uri:
         return None
     path = database_path(uri)
-    return uri if path is None or path.is_file() else None
+    if redact(uri) != uri or "REDACTED@" in uri:
+        problem = "an address that was kept without its credentials"
+    elif path is not None and not path.is_file():
+        problem = "a file that is not here"
+    elif path is None and _has_credentials():
+        problem = "and only its folder says so: a password or token that is set here is not sent there"
+    else:
+        return uri
+    raise UserError(f"{run_dir} was recorded at {redact(uri)}, {problem}; name the store with --tracking-uri")
+
+
+def _has_credentials() -> bool:
+    """Whether MLflow or a database's driver would send some to any address."""
+    with explained("~/.mlflow/credentials cannot be read"):
+        is_kept = bool(read_mlflow_creds().password)
+    return is_kept or any(os.environ.get(name) for name in _CREDENTIALS)
 
 
 def _find_run_id(client: MlflowClient, record: Mapping[str, Any], digest: str) -> str | None:

@@ -7,6 +7,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from langpose_dist.config import UserError
+from langpose_dist.environment import printable
 from langpose_dist.tracking.client import explained
 from langpose_dist.tracking.registry import RegisteredVersion, find_versions, find_versions_of_run
 from langpose_dist.tracking.runs import RUN_UID
@@ -55,16 +56,7 @@ def find_referenced(client: MlflowClient, text: str) -> list[RegisteredVersion]:
     reference = parse_reference(text)
     if reference.run_id is not None:
         return _find_of_run(client, reference.run_id)
-    found = find_versions(client, reference.name, reference.alias)
-    if reference.version is None:
-        return found
-    chosen = [version for version in found if version.version == reference.version]
-    if not chosen:
-        numbers = ", ".join(str(version.version) for version in found)
-        raise UserError(
-            f"model {reference.name!r} has no version {reference.version}; it has {numbers or 'none'}"
-        )
-    return chosen
+    return find_versions(client, reference.name, reference.alias, reference.version)
 
 
 def resolve(client: MlflowClient, text: str) -> RegisteredVersion:
@@ -80,7 +72,9 @@ def resolve(client: MlflowClient, text: str) -> RegisteredVersion:
         [version.label for version in found]
         + [f"{version.name}@{alias}" for version in found for alias in version.aliases]
     )
-    raise UserError(f"{text} does not say which version; choose one of {known or 'none: it has no versions'}")
+    raise UserError(
+        f"{text} does not say which version; choose one of {printable(known) or 'none: it has no versions'}"
+    )
 
 
 def _find_of_run(client: MlflowClient, run_id: str) -> list[RegisteredVersion]:

@@ -5,10 +5,13 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from langpose_dist.cli.main import main
 from langpose_dist.cli.registry import add_parser
 from langpose_dist.config import UserError
 from langpose_dist.models.langpose import LangPose
 from langpose_dist.models.weights import save_weights
+from langpose_dist.tracking import client as tracking_client
+from langpose_dist.tracking.journal import State, write_state
 from tests.tracking.registering import Store, evaluation, make_store, tiny_config
 
 # MLflow's tables use a loading strategy that SQLAlchemy 2.1 deprecates.
@@ -282,3 +285,89 @@ def test_register_a_finished_run(uri: str, empty_folder: Path, capsys: pytest.Ca
     assert "licence of the training data: CC0\n" in capsys.readouterr().out
     with pytest.raises(UserError, match="only langpose registry promote gives this alias"):
         run(*options, "--alias", "champion")
+
+
+ESCAPE = "\x1b[2J"
+
+
+def test_nothing_in_the_registry_reaches_the_terminal_as_a_command(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forged = f"fine{ESCAPE}\nsmall/9\n  aliases: champion\x9b"
+    content = evaluation(
+        num_windows=forged,
+        dataset=forged,
+        protocol={forged: forged},
+        conditions={"clean": {"mpjpe_mm": 1.0, forged: 2.0}},
+    )
+    store.register("forged", evaluation())
+    store.register("forged", evaluation(), licence=forged, parents=(forged,))
+    client = store.client
+    client.set_model_version_tag("forged", "2", "evaluation", json.dumps(content))
+    client.set_model_version_tag("forged", "2", "note", forged)
+    record = {"alias": forged, "reason": forged, "objections": [forged], "user": forged, "time": forged}
+    client.set_registered_model_tag("forged", "promotion.1", json.dumps({**record, "to_version": 2}))
+    at = ("--tracking-uri", store.uri)
+    assert run("show", "forged", "--hashes", *at) == 0
+    assert run("compare", "forged/1", "forged/2", *at) == 0
+    options = ("--config", "gate.yaml", "--force", "--reason", "why")
+    Path("gate.yaml").write_text("registry: {metrics: [clean/mpjpe_mm]}")
+    assert run("promote", "forged/1", "--config", "gate.yaml", *at) == 0
+    assert run("promote", "forged/2", *options, *at) == 0
+    printed = capsys.readouterr().out
+    assert "fine?[2J small/9   aliases: champion?" in printed
+    assert all(line.isprintable() for line in printed.split("\n"))
+    assert not any(line.startswith("small/9") for line in printed.splitlines())
+    client.delete_registered_model("forged")
+
+
+@pytest.mark.parametrize(
+    "content", [{"objections": 5}, {"objections": None}, {"time": [], "alias": {}}, 5, "x"]
+)
+def test_a_record_of_another_kind_is_shown_all_the_same(
+    store: Store, capsys: pytest.CaptureFixture[str], content: object
+) -> None:
+    store.register("odd", evaluation())
+    record = {"to_version": 1, "reason": "why", **content} if isinstance(content, dict) else content
+    store.client.set_registered_model_tag("odd", "promotion.1", json.dumps(record))
+    assert run("show", "odd", "--tracking-uri", store.uri) == 0
+    assert "\n\npromotions:\n" in capsys.readouterr().out
+    store.client.delete_registered_model("odd")
+
+
+@pytest.mark.parametrize("command", [("register", "run", "--name", "theirs"), ("replay", "run")])
+def test_a_folder_does_not_decide_where_the_password_goes(
+    monkeypatch: pytest.MonkeyPatch, empty_folder: Path, command: tuple[str, ...]
+) -> None:
+    def record_address(uri: str, *, create: bool) -> MlflowClient:
+        raise UserError(f"connected to {uri}")
+
+    monkeypatch.setattr(tracking_client, "connect", record_address)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
+    run_dir = empty_folder / "run"
+    run_dir.mkdir()
+    for theirs in ("http://theirs:5000", "http://REDACTED@theirs:5000"):
+        (run_dir / "run.json").write_text(json.dumps({"tracking_uri": theirs}))
+        write_state(run_dir, State(tracking_uri=theirs))
+        with pytest.raises(UserError, match="name the store with --tracking-uri"):
+            run(*command)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mine:5000")
+    with pytest.raises(UserError, match="connected to http://mine:5000"):
+        run(*command)
+    with pytest.raises(UserError, match="connected to http://given:5000"):
+        run(*command, "--tracking-uri", "http://given:5000")
+    assert [path.name for path in empty_folder.iterdir()] == ["run"]
+
+
+def test_a_refusal_repeats_no_control_characters(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    store.register("refused", evaluation())
+    store.register("refused", evaluation())
+    forged = json.dumps(evaluation(split="x\x1b[2J\nlangpose: promoted"))
+    store.client.set_model_version_tag("refused", "2", "evaluation", forged)
+    at = ("--tracking-uri", store.uri)
+    assert main(["registry", "promote", "refused/1", *at]) == 0
+    assert main(["registry", "promote", "refused/2", *at]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "other split: x?[2J langpose: promoted against validation" in line
+    assert line.isprintable()
+    store.client.delete_registered_model("refused")
