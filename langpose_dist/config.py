@@ -342,6 +342,10 @@ class EvaluationConfig(_Section):
     """Pictures of predicted against true skeletons."""
 
 
+RUN_LOCK = ".lock"
+"""File in a run's folder that its training holds locked."""
+
+
 class TrackingConfig(_Section):
     """MLflow."""
 

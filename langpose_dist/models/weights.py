@@ -58,6 +58,7 @@ def write_weights(path: Path | str, state: Mapping[str, Tensor], header: Mapping
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         save_file(state, partial, metadata=dict(header))
+        _sort_header(partial)
         partial.chmod(0o644)  # a model is for others to read, too
         flush(partial)
         partial.replace(path)
@@ -122,6 +123,19 @@ def read_header(path: Path | str) -> dict[str, str]:
             f"{FORMAT_VERSION}; update langpose-dist"
         )
     return header
+
+
+def _sort_header(path: Path) -> None:
+    """Put the header's entries in order: safetensors writes them in another one each time, and equal models
+    are to be equal files."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        content = json.loads(file.read(length))
+        content["__metadata__"] = dict(sorted(content["__metadata__"].items()))
+        text = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= length:  # padded with spaces, as safetensors does itself
+            file.seek(8)
+            file.write(text.ljust(length))
 
 
 def flush(path: Path) -> None:

@@ -8,6 +8,7 @@ writes it.
 import json
 import logging
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,7 +19,28 @@ from filelock import FileLock
 FOLDER = "tracking"
 ORPHAN_SECONDS = 10.0
 """That a sender lives on at most when its training is gone."""
-Kind = Literal["open", "metrics", "artifact", "register", "close"]
+Kind = Literal["open", "metrics", "artifact", "register", "close", "abandon"]
+_KEYS = {
+    "open": {
+        "uid",
+        "attempt",
+        "time",
+        "user",
+        "experiment",
+        "run_name",
+        "tags",
+        "params",
+        "dataset",
+        "about",
+        "texts",
+    },
+    "metrics": {"step", "time", "values"},
+    "artifact": {"path", "folder"},
+    "register": {"weights", "name", "alias", "evaluation", "tags", "licence", "parents"},
+    "close": {"status", "reason", "time"},
+    "abandon": {"uid", "time"},
+}
+"""What a record of each kind has at least."""
 
 _logger = logging.getLogger(__name__)
 _MAX_UNWRITTEN = 100_000
@@ -65,6 +87,7 @@ class Journal:
     run_dir: Path
     _unwritten: list[bytes] = field(default_factory=list)
     _has_warned: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def path(self) -> Path:
@@ -82,7 +105,19 @@ class Journal:
         The kernel has it when this returns: no process's death loses it, a machine's may.
         """
         line = json.dumps({"kind": kind, **content}, separators=(",", ":"))
-        self._unwritten.append(line.encode() + b"\n")
+        with self._lock:
+            self._unwritten.append(line.encode() + b"\n")
+            self._write()
+
+    @property
+    def num_unwritten(self) -> int:
+        """Records that the disk has refused so far; tried again by the next look at this."""
+        with self._lock:
+            if self._unwritten:
+                self._write()
+            return len(self._unwritten)
+
+    def _write(self) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab", buffering=0) as file:
@@ -119,14 +154,13 @@ def read_journal(run_dir: Path, start: int = 0) -> Iterator[Record]:
                 if not line.endswith(b"\n"):
                     return
                 end += len(line)
-                try:
-                    content = json.loads(line)
-                    kind = content.pop("kind")
-                except (ValueError, KeyError, AttributeError):
-                    if line.strip():
-                        _logger.warning("a record that was cut off is left out, at byte %d", end - len(line))
-                    continue
-                yield Record(kind, content, end)
+                content = _parse(line)
+                if content is not None:
+                    yield Record(content.pop("kind"), content, end)
+                elif line.strip():
+                    _logger.warning(
+                        "a record that is cut off or damaged is left out, at byte %d", end - len(line)
+                    )
     except FileNotFoundError:
         return
 
@@ -135,9 +169,17 @@ def read_state(run_dir: Path) -> State:
     """How far the journal has been sent; from its start where nothing usable says so."""
     try:
         content = json.loads((run_dir / FOLDER / "state.json").read_text(encoding="utf-8"))
-        return State(**{key: value for key, value in content.items() if key in State.__annotations__})
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, RecursionError):
         return State()
+    if not isinstance(content, dict):
+        return State()
+    known = {key: content[key] for key in State.__annotations__ if key in content}
+    default = asdict(State())
+    is_sound = all(
+        type(value) is type(default[key]) or (default[key] is None and isinstance(value, str | None))
+        for key, value in known.items()
+    )
+    return State(**known) if is_sound else State()
 
 
 def sender_lock(run_dir: Path) -> FileLock:
@@ -146,9 +188,14 @@ def sender_lock(run_dir: Path) -> FileLock:
 
 
 def state_for(run_dir: Path, tracking_uri: str) -> State:
-    """The state towards a store: another one than before knows nothing of the run."""
+    """The state towards a store: another one than before knows nothing of the run.
+
+    A journal shorter than what was sent of it lost its end with a machine: it is sent from its start.
+    """
     state = read_state(run_dir)
-    return state if state.tracking_uri == tracking_uri else State(tracking_uri=tracking_uri)
+    if state.tracking_uri != tracking_uri:
+        return State(tracking_uri=tracking_uri)
+    return state if state.sent <= Journal(run_dir).size else replace(state, sent=0)
 
 
 def write_state(run_dir: Path, state: State, **changes: Any) -> State:
@@ -163,6 +210,18 @@ def write_state(run_dir: Path, state: State, **changes: Any) -> State:
     except OSError as error:
         _logger.warning("%s cannot be written: %s", path, error.strerror or error)
     return state
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """A record with all that its kind has, or nothing."""
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(content, dict):
+        return None
+    keys = _KEYS.get(str(content.get("kind")))
+    return content if keys is not None and keys <= content.keys() else None
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -7,18 +7,18 @@ its own version. So after a lost answer or a crash the last records are simply s
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy.exc
-from filelock import Timeout
+from filelock import FileLock, Timeout
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Run
 from mlflow.exceptions import MlflowException
 
-from langpose_dist.config import UserError, load_config
+from langpose_dist.config import RUN_LOCK, UserError, load_config
 from langpose_dist.environment import redact
 from langpose_dist.tracking.client import is_away, one_line
 from langpose_dist.tracking.journal import (
@@ -48,6 +48,7 @@ _logger = logging.getLogger(__name__)
 
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST", "INVALID_STATE")
 """Of MLflow's error codes, those that asking again does not change."""
+_MAX_BREAKDOWNS = 5
 LOST = "the process ended without a word"
 
 
@@ -61,9 +62,6 @@ class Replay:
     Args:
         client: From ``connect``.
         run_dir: The run's folder.
-
-    Raises:
-        UserError: If another process is sending it.
     """
 
     def __init__(self, client: MlflowClient, run_dir: Path) -> None:
@@ -71,7 +69,9 @@ class Replay:
         self._run_dir = run_dir
         self._run: Run | None = None
         self._attempt = 0
+        self._about: Mapping[str, Any] = {}
         self._is_open = False
+        self._failures = (0, 0)
         self.state = state_for(run_dir, redact(client.tracking_uri))
 
     @property
@@ -142,23 +142,41 @@ class Replay:
     def _follow(self, record: Record) -> None:
         if record.kind == "open":
             self._attempt, self._is_open = record.content["attempt"], True
+            self._about = record.content["about"]
         elif record.kind == "close":
             self._is_open = False
 
     def _deliver(self, batch: Sequence[Record]) -> None:
+        first = batch[0]
         try:
             self._apply(batch)
-        except (MlflowException, UserError) as error:
-            if batch[0].kind == "open" or self._run is None or not _is_refusal(error):
+        except Exception as error:
+            if first.kind == "open" or self._run is None or not self._is_refusal(first, error):
                 raise
             if find_run(self._client, self._run.info.run_id) is None:
                 raise _RunGone from None
-            if len(batch) > 1:  # one bad value among good ones
-                for record in batch:
-                    self._deliver([record])
+            parts = [[record] for record in batch] if len(batch) > 1 else _values_apart(first)
+            if len(parts) > 1:  # one bad value among good ones
+                for part in parts:
+                    self._deliver(part)
                 return
-            self._refuse(batch[0], error)
+            self._refuse(first, error)
         self._follow(batch[-1])
+
+    def _is_refusal(self, record: Record, error: Exception) -> bool:
+        """Whether a record is set aside, so that those after it come through."""
+        if isinstance(error, UserError) or (
+            isinstance(error, MlflowException) and error.error_code in _REFUSALS
+        ):
+            return True
+        if record.kind not in ("register", "artifact"):
+            return False  # the run's course: it waits until the store takes it
+        if not is_away(error):
+            return getattr(error, "error_code", "") != "UNAUTHENTICATED"
+        # A store that answers all else and breaks down at this again and again.
+        count = self._failures[1] + 1 if self._failures[0] == record.end else 1
+        self._failures = record.end, count
+        return count >= _MAX_BREAKDOWNS and find_run(self._client, self.state.run_id or "") is not None
 
     def _apply(self, batch: Sequence[Record]) -> None:
         record = batch[0]
@@ -171,6 +189,8 @@ class Replay:
         run_id = self._run.info.run_id
         if record.kind == "metrics":
             log_metrics(self._client, run_id, [metric for part in batch for metric in _metrics(part.content)])
+        elif record.kind == "abandon":
+            self._abandon(content)
         elif record.kind == "artifact":
             self._send_artifact(run_id, content)
         elif record.kind == "register":
@@ -180,7 +200,9 @@ class Replay:
 
     def _open(self, content: Any) -> None:
         uid, tags = content["uid"], dict(content["tags"])
-        run = find_run_by_uid(self._client, uid)
+        run = find_run(self._client, self.state.run_id) if self.state.run_id else None
+        if run is None:
+            run = find_run_by_uid(self._client, uid)
         if run is None and content.get("run_id"):
             run = find_run(self._client, content["run_id"])
         if run is None:
@@ -206,7 +228,7 @@ class Replay:
         log_params(self._client, run, content["params"])
         tags |= self._links(content)
         tags |= {"attempts": str(content["attempt"]), RUN_UID: uid}
-        tags[f"attempt.{content['attempt']}"] = json.dumps({"status": "RUNNING", **content["about"]})
+        tags[f"attempt.{content['attempt']}"] = _attempt_tag({"status": "RUNNING", **content["about"]})
         log_tags(self._client, run_id, tags)
         log_dataset(self._client, run_id, **content["dataset"])
         for name, text in content["texts"].items():
@@ -252,12 +274,17 @@ class Replay:
 
     def _close(self, content: Any) -> None:
         assert self._run is not None
-        run_id, key = self._run.info.run_id, f"attempt.{self._attempt}"
-        before = self._client.get_run(run_id).data.tags.get(key, "{}")
+        run_id = self._run.info.run_id
         ended = datetime.fromtimestamp(content["time"] / 1000, UTC).isoformat(timespec="seconds")
         end = {"status": content["status"], "ended": ended, "reason": content["reason"]}
-        log_tags(self._client, run_id, {key: json.dumps({**json.loads(before), **end})})
+        log_tags(self._client, run_id, {f"attempt.{self._attempt}": _attempt_tag({**self._about, **end})})
         self._client.set_terminated(run_id, content["status"], content["time"])
+
+    def _abandon(self, content: Any) -> None:
+        """End the run of an attempt that came to no step, was killed, and gave its folder to this run."""
+        run = find_run_by_uid(self._client, content["uid"])
+        if run is not None and run.info.status == "RUNNING":
+            self._client.set_terminated(run.info.run_id, "FAILED", content["time"])
 
     def _refuse(self, record: Record, error: Exception) -> None:
         _logger.warning("MLflow will not take a record of kind %s: %s", record.kind, one_line(error))
@@ -288,8 +315,9 @@ def replay(client: MlflowClient, run_dir: Path) -> tuple[int, State]:
             sending = Replay(client, run_dir)
             try:
                 count = sending.send()
-                sending.close_lost()
-            except (MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
+                if not _is_training(run_dir):  # else its sender alone is gone
+                    sending.close_lost()
+            except Exception as error:  # MLflow's, its drivers', the disk's
                 sending.cannot(error)
                 raise UserError(
                     f"{run_dir}: the store does not take the rest now: {one_line(error)}; nothing is lost, "
@@ -300,8 +328,32 @@ def replay(client: MlflowClient, run_dir: Path) -> tuple[int, State]:
         raise UserError(f"{run_dir}: its training is running and sends what it records itself") from None
 
 
-def _is_refusal(error: Exception) -> bool:
-    return not isinstance(error, MlflowException) or error.error_code in _REFUSALS
+def _is_training(run_dir: Path) -> bool:
+    lock = run_dir / RUN_LOCK
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
+
+
+def _attempt_tag(about: Mapping[str, Any]) -> str:
+    """As JSON that MLflow has room for."""
+    return json.dumps(
+        {key: str(value)[:500] if isinstance(value, str) else value for key, value in about.items()}
+    )
+
+
+def _values_apart(record: Record) -> list[list[Record]]:
+    """A record of metrics as one of each value; any other as it is."""
+    if record.kind != "metrics":
+        return [[record]]
+    return [
+        [replace(record, content={**record.content, "values": {name: value}})]
+        for name, value in record.content["values"].items()
+    ]
 
 
 def _metrics(content: Any) -> Iterator[Metric]:

@@ -43,15 +43,27 @@ def find_run(client: MlflowClient, run_id: str) -> Run | None:
 def find_run_by_uid(client: MlflowClient, uid: str) -> Run | None:
     """The oldest active run of this ``RUN_UID``, in any experiment.
 
-    A server may have made a run although its answer was lost; a second one of the same uid is deleted.
+    A server may have made a run although its answer was lost: a second one that holds nothing is deleted.
     """
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     found = client.search_runs(
-        experiments, f"tags.`{RUN_UID}` = '{uid}'", order_by=["attributes.start_time ASC"]
+        all_experiment_ids(client), f"tags.`{RUN_UID}` = '{uid}'", order_by=["attributes.start_time ASC"]
     )
     for double in found[1:]:
-        client.delete_run(double.info.run_id)
+        is_empty = not double.data.metrics and not double.data.params
+        if is_empty and double.info.experiment_id == found[0].info.experiment_id:
+            client.delete_run(double.info.run_id)
     return found[0] if found else None
+
+
+def all_experiment_ids(client: MlflowClient) -> list[str]:
+    """Every active experiment, however many pages the store makes of them."""
+    found: list[str] = []
+    token: str | None = None
+    while token is None or token:
+        page = client.search_experiments(page_token=token)
+        found += [experiment.experiment_id for experiment in page]
+        token = page.token or ""
+    return found
 
 
 def create_run(
@@ -91,15 +103,21 @@ def log_params(client: MlflowClient, run: Run, params: Mapping[str, str]) -> Non
     known = run.data.params
     new = [Param(key, value) for key, value in params.items() if key not in known]
     for first in range(0, len(new), _MAX_PARAMS_PER_BATCH):
-        client.log_batch(run.info.run_id, params=new[first : first + _MAX_PARAMS_PER_BATCH])
-    changed = {key: value for key, value in params.items() if known.get(key, value) != value}
+        batch = new[first : first + _MAX_PARAMS_PER_BATCH]
+        client.log_batch(run.info.run_id, params=batch, synchronous=True)
+    changed = {key: value[:200] for key, value in params.items() if known.get(key, value) != value}
     if changed:
         log_tags(client, run.info.run_id, {"changed_on_resume": json.dumps(changed)})
 
 
 def log_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
     """Set tags; what is too long for MLflow is cut."""
-    client.log_batch(run_id, tags=[RunTag(key, value[:_MAX_TAG_LENGTH]) for key, value in tags.items()])
+    # Synchronous: MLFLOW_ENABLE_ASYNC_LOGGING would have the rest of this module queue, and lose errors.
+    client.log_batch(
+        run_id,
+        tags=[RunTag(key, value[:_MAX_TAG_LENGTH]) for key, value in tags.items()],
+        synchronous=True,
+    )
 
 
 def log_dataset(client: MlflowClient, run_id: str, *, name: str, fingerprint: str, source: str) -> None:
@@ -112,7 +130,7 @@ def log_dataset(client: MlflowClient, run_id: str, *, name: str, fingerprint: st
 def log_metrics(client: MlflowClient, run_id: str, metrics: Sequence[Metric]) -> None:
     """Add values. One that the store has already, time stamp included, is not stored twice."""
     for first in range(0, len(metrics), MAX_METRICS_PER_BATCH):
-        client.log_batch(run_id, metrics=metrics[first : first + MAX_METRICS_PER_BATCH])
+        client.log_batch(run_id, metrics=metrics[first : first + MAX_METRICS_PER_BATCH], synchronous=True)
 
 
 def add_metrics(uri: str, run_id: str, metrics: Mapping[str, float], step: int) -> None:

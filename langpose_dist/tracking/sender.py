@@ -42,23 +42,25 @@ class Sender:
         self._uri = uri
         self._attempt = attempt
         self._started_at = 0.0
-        self._process = self._start()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._start()
 
     @property
     def is_running(self) -> bool:
         """Whether the process is there."""
-        return self._process.poll() is None
+        return self._process is not None and self._process.poll() is None
 
     def wake(self) -> None:
         """Have what is in the journal sent now."""
         self.keep_running()
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):
-            self._process.stdin.write(b"\n")
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._process.stdin.write(b"\n")
 
     def close(self) -> None:
         """Nothing more will come: the process ends when all is sent, or a few seconds from now."""
-        assert self._process.stdin is not None
+        if self._process is None or self._process.stdin is None:
+            return
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         threading.Thread(target=self._process.wait, name="sender", daemon=True).start()
@@ -68,10 +70,16 @@ class Sender:
         if not self.is_running and time.monotonic() > self._started_at + _RESTART_SECONDS:
             _logger.warning("the process that sends metrics to MLflow was ended; it is started again")
             self.close()
-            self._process = self._start()
+            self._start()
 
-    def _start(self) -> "subprocess.Popen[bytes]":
+    def _start(self) -> None:
         self._started_at = time.monotonic()
+        try:
+            self._process = self._popen()
+        except OSError as error:  # too many processes, a full disk: training goes on, and it is tried again
+            _logger.warning("nothing is sent to MLflow for now: %s", error.strerror or error)
+
+    def _popen(self) -> "subprocess.Popen[bytes]":
         # The address may hold a password, so it goes where only this user can read it.
         inherited = {name: value for name, value in os.environ.items() if name not in OWN_SETTINGS}
         environment = inherited | {
@@ -80,7 +88,8 @@ class Sender:
             "OMP_NUM_THREADS": "1",
         }
         words = [str(self._run_dir.absolute()), str(self._attempt), str(os.getpid())]
-        with (self._run_dir / FOLDER / "sender.log").open("ab") as log:
+        place = self._run_dir / FOLDER / "sender.log"
+        with open(os.open(place, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "langpose_dist.tracking.sender", *words],
                 stdin=subprocess.PIPE,
@@ -100,7 +109,7 @@ def main(run_dir: Path, attempt: int, parent: int) -> int:
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
     training = _Training(parent)
 
-    from langpose_dist.tracking.client import StoreAway
+    from langpose_dist.tracking.client import StoreAway, one_line
     from langpose_dist.tracking.replay import Replay
 
     lock = sender_lock(run_dir)
@@ -120,12 +129,12 @@ def main(run_dir: Path, attempt: int, parent: int) -> int:
                 return 0
         except Exception as error:  # MLflow's, its drivers', the disk's: all of them may pass
             pause = min(_LONGEST_PAUSE, 2 * pause or _FIRST_PAUSE)
-            _logger.warning("%s: %s", type(error).__name__, error)
+            _logger.warning("%s: %s", type(error).__name__, one_line(error))
             if sending is not None:
                 sending.cannot(error)
             else:
                 refused = not isinstance(error, StoreAway)
-                write_state(run_dir, read_state(run_dir), problem=str(error), is_refused=refused)
+                write_state(run_dir, read_state(run_dir), problem=one_line(error), is_refused=refused)
         training.wait(pause or _SEND_SECONDS)
 
 

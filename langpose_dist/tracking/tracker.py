@@ -1,7 +1,6 @@
 """What a training calls to have its run recorded: a journal in the run's folder, sent to MLflow beside it."""
 
 import contextlib
-import getpass
 import json
 import logging
 import shutil
@@ -17,7 +16,7 @@ from filelock import Timeout
 
 from langpose_dist import __version__
 from langpose_dist.config import RunConfig, TrackingConfig, UserError
-from langpose_dist.environment import redact, redact_values
+from langpose_dist.environment import redact, redact_values, user_name
 from langpose_dist.tracking.journal import (
     FOLDER,
     ORPHAN_SECONDS,
@@ -42,6 +41,8 @@ _SENDING_SECONDS = 120.0
 """That an end waits for a store that does not say that it is away, since it last took something."""
 _REGISTERING_SECONDS = 900.0
 """The same for a registration: a model may be large and the way slow."""
+_STOPPING_SECONDS = 5.0
+"""That is left for the store when the run is asked to stop while it waits for it."""
 _REFUSED_SECONDS = 1.0
 """That an end waits for a store that does not want the run."""
 _POLL_SECONDS = 0.1
@@ -100,6 +101,7 @@ class MLflowTracker:
         resumed: bool,
         step: int,
         run_id: str | None = None,
+        is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         """Begin to record a run, or go on with it; returns at once.
 
@@ -114,13 +116,13 @@ class MLflowTracker:
             resumed: Whether the run that the folder holds goes on.
             step: From which it goes on.
             run_id: Run to continue where the folder's journal is missing.
+            is_stopping: Says whether the run was asked to stop, so that nothing is waited for longer.
         """
         from langpose_dist.tracking.client import resolve_uri
 
         uri = resolve_uri(self._config.uri)
         journal = Journal(run_dir)
-        if not resumed:
-            _forget(run_dir)
+        abandoned = None if resumed else _forget(run_dir)
         earlier = _Earlier.read(run_dir)
         uid = earlier.uid or uuid.uuid4().hex
         attempt = earlier.attempts + 1
@@ -140,7 +142,7 @@ class MLflowTracker:
             attempt=attempt,
             run_id=run_id,
             time=_now(),
-            user=_user(),
+            user=user_name(),
             experiment=self._config.experiment,
             run_name=self._config.run_name or run_dir.resolve().name,
             parent_run_id=self._config.parent_run_id,
@@ -152,7 +154,7 @@ class MLflowTracker:
             about={
                 "started": datetime.now(UTC).isoformat(timespec="seconds"),
                 "from_step": step,
-                "nodes": environment.get("nodes", "unknown"),
+                "nodes": ", ".join(dict.fromkeys(environment.get("nodes", "unknown").split(", "))),
                 "world_size": environment.get("world_size", "unknown"),
                 "commit": tags["git_commit"],
             },
@@ -162,6 +164,8 @@ class MLflowTracker:
                 "constraints.txt": packages,
             },
         )
+        if abandoned is not None:
+            journal.append("abandon", uid=abandoned, time=_now())
         self._open = _Open(
             run_dir=run_dir,
             config=config,
@@ -173,6 +177,7 @@ class MLflowTracker:
             parents=[origin["run_uid"]] if origin.get("run_uid") else [],
             logged=earlier.logged,
             sender=Sender(run_dir, uri, attempt),
+            is_stopping=is_stopping,
         )
 
     def opened(self) -> None:
@@ -186,6 +191,8 @@ class MLflowTracker:
             lambda state: state.sent > run.start or bool(state.problem), _OPENING_SECONDS, away=0.0
         )
         if state.problem is not None and state.is_refused:
+            run.is_closed = True  # there is none to close
+            run.sender.close()
             raise UserError(f"the run cannot be recorded at {run.uri}: {state.problem}")
         run.say_problem(state, is_known=self._is_known_away)
 
@@ -247,14 +254,11 @@ class MLflowTracker:
             licence=run.config.data.licence,
             parents=run.parents,
         )
-        end = run.journal.size
         before = read_state(run.run_dir).refused
-        state = run.wait(
-            lambda state: state.sent >= end, _REGISTERING_SECONDS, away=_AWAY_SECONDS, extends=True
-        )
-        if state.sent >= end and state.refused == before:
+        state = run.wait(run.has_sent, _REGISTERING_SECONDS, away=_AWAY_SECONDS, extends=True)
+        if run.has_sent(state) and state.refused == before:
             return state.registered
-        if state.sent >= end:
+        if run.has_sent(state):
             _logger.error("the model was not registered; %s says why", run.run_dir / FOLDER / "refused.jsonl")
         return None
 
@@ -275,13 +279,19 @@ class MLflowTracker:
         run.journal.append("close", status=status, reason=reason, time=_now())
         if not wait:
             return
-        end = run.journal.size
         is_patient = status == "FINISHED"  # a run that was asked to stop has no time
         seconds = _SENDING_SECONDS if is_patient else _AWAY_SECONDS
-        state = run.wait(lambda state: state.sent >= end, seconds, away=_AWAY_SECONDS, extends=is_patient)
+        state = run.wait(run.has_sent, seconds, away=_AWAY_SECONDS, extends=is_patient)
         if state.refused:
             _logger.warning("MLflow took all but %d records; see %s", state.refused, run.run_dir / FOLDER)
-        if state.sent < end:
+        if lost := run.journal.num_unwritten:
+            _logger.error(
+                "%s could not be written: %d records of the run, its end among them, are lost when this "
+                "process ends",
+                run.journal.path,
+                lost,
+            )
+        elif not run.has_sent(state):
             _logger.warning(
                 "MLflow does not have all of the run yet (%s); nothing is lost, send it with: "
                 "langpose registry replay %s",
@@ -295,12 +305,20 @@ class MLflowTracker:
         return self._open
 
 
-def _forget(run_dir: Path) -> None:
-    """Take away what an attempt left that never came to a step, once its sender has ended."""
+def _forget(run_dir: Path) -> str | None:
+    """Take away what an attempt left that never came to a step, once its sender has ended.
+
+    Returns:
+        The uid of its run, if nothing says that it ended.
+    """
     folder = run_dir / FOLDER
-    if folder.exists():
-        with contextlib.suppress(Timeout), sender_lock(run_dir).acquire(timeout=ORPHAN_SECONDS + 2):
-            shutil.rmtree(folder, ignore_errors=True)
+    if not folder.exists():
+        return None
+    with contextlib.suppress(Timeout), sender_lock(run_dir).acquire(timeout=ORPHAN_SECONDS + 2):
+        earlier = _Earlier.read(run_dir)
+        shutil.rmtree(folder, ignore_errors=True)
+        return earlier.uid if earlier.is_open else None
+    return None
 
 
 @dataclass
@@ -319,9 +337,14 @@ class _Open:
     logged: Mapping[str, int]
     """Last step of each metric that earlier attempts recorded."""
     sender: Sender
+    is_stopping: Callable[[], bool]
     is_closed: bool = False
     _problem: str | None = None
     _looked_at: float = 0.0
+
+    def has_sent(self, state: State) -> bool:
+        """Whether the store has all that was recorded so far."""
+        return not self.journal.num_unwritten and state.sent >= self.journal.size
 
     def wait(
         self, is_done: Callable[[State], bool], seconds: float, *, away: float, extends: bool = False
@@ -336,6 +359,8 @@ class _Open:
             state = read_state(self.run_dir)
             if extends and state.sent > sent:
                 begin, sent = time.monotonic(), state.sent
+            if self.is_stopping():
+                seconds = min(seconds, _STOPPING_SECONDS)
             if state.is_refused:
                 limit = min(seconds, away, _REFUSED_SECONDS)
             elif state.problem is not None:
@@ -369,6 +394,7 @@ class _Earlier:
 
     uid: str | None = None
     attempts: int = 0
+    is_open: bool = False
     logged: dict[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -378,6 +404,9 @@ class _Earlier:
             if record.kind == "open":
                 earlier.uid = record.content["uid"]
                 earlier.attempts = record.content["attempt"]
+                earlier.is_open = True
+            elif record.kind == "close":
+                earlier.is_open = False
             elif record.kind == "metrics":
                 step = record.content["step"]
                 for name in record.content["values"]:
@@ -388,13 +417,6 @@ class _Earlier:
 def _now() -> int:
     """Milliseconds since 1970."""
     return time.time_ns() // 1_000_000
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have no name
-        return "unknown"
 
 
 def _text(value: Any) -> str:

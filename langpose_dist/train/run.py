@@ -12,7 +12,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from langpose_dist.analysis.plots import draw_curves
-from langpose_dist.config import RunConfig, UserError, load_config
+from langpose_dist.config import RUN_LOCK, RunConfig, UserError, load_config
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.environment import describe_environment, installed_packages, redact
 from langpose_dist.models.langpose import LangPose
@@ -73,7 +73,7 @@ class TrainingResult:
     weights: Path
     evaluation: dict[str, Any]
     record: dict[str, str]
-    """What finds the run in its tracking store: ``run_id`` and ``tracking_uri``; empty without tracking."""
+    """What finds the run in its tracking store; see ``Tracker.record``. Empty without tracking."""
     registered: str | None
 
 
@@ -112,7 +112,7 @@ def train(
         meeting.part(_PREFLIGHT_SECONDS)
         raise
     processes = join_processes(config.train, meeting)
-    lock = FileLock(run_dir / ".lock", timeout=_LOCK_SECONDS)
+    lock = FileLock(run_dir / RUN_LOCK, timeout=_LOCK_SECONDS)
     progress = Progress(
         layout,
         config.train.hang_timeout,
@@ -120,13 +120,8 @@ def train(
         start_timeout=config.train.start_timeout,
     )
     try:
-        if processes.is_main:
-            lock.acquire()
+        _hold(lock, run_dir, processes)
         result = _train(config, tracker, Gate(processes, request, progress), resume=resume, strict=strict)
-    except Timeout:
-        raise UserError(
-            f"{run_dir}: another job is training there; stop it first, or choose another output="
-        ) from None
     except PreflightError:
         meeting.part(_PREFLIGHT_SECONDS)
         raise
@@ -141,6 +136,18 @@ def train(
         lock.release()
         progress.close()
         leave_processes()
+
+
+def _hold(lock: FileLock, run_dir: Path, processes: Processes) -> None:
+    """Have the run's folder to this job alone; every rank hears it if that cannot be."""
+    problem = ""
+    if processes.is_main:
+        try:
+            lock.acquire()
+        except Timeout:
+            problem = f"{run_dir}: another job is training there; stop it first, or choose another output="
+    if problem := processes.broadcast(problem):
+        raise PreflightError(problem)
 
 
 def resolve_autocast(config: RunConfig, device: torch.device) -> torch.dtype | None:
@@ -227,6 +234,7 @@ def _train(
                 resumed=is_resumed,
                 step=state.step,
                 run_id=state.run_id,
+                is_stopping=lambda: gate.request is not None and bool(gate.request.code),
             )
         task = build_task(config, corpus, processes.device)
         if path is not None:
@@ -278,7 +286,7 @@ def _train(
             registered = tracker.register(exported, report)
             end = ("FINISHED", "")
             record = tracker.record
-            _write_json(run_dir / "run.json", {**record, "environment": environment})
+            _write_record(run_dir, record, environment)
             return TrainingResult(run_dir, exported, report, record, registered)
         return None
     except Interrupted as stop:
@@ -438,7 +446,7 @@ def _finish_start(
             error = problem
         else:
             record = tracker.record
-            _write_json(run_dir / "run.json", {**record, "environment": environment})
+            _write_record(run_dir, record, environment)
     record, error = processes.broadcast((record, error))
     if error is not None:
         raise PreflightError(str(error))
@@ -462,6 +470,12 @@ def read_record(run_dir: Path) -> dict[str, Any]:
         return json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+
+
+def _write_record(run_dir: Path, record: Mapping[str, str], environment: Mapping[str, str]) -> None:
+    """``run.json``; a start without tracking leaves the record of those before it."""
+    before = {key: value for key, value in read_record(run_dir).items() if key != "environment"}
+    _write_json(run_dir / "run.json", {**before, **record, "environment": environment})
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -1,6 +1,6 @@
 """What the training loop knows of experiment tracking."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -34,6 +34,7 @@ class Tracker(Protocol):
         resumed: bool,
         step: int,
         run_id: str | None,
+        is_stopping: Callable[[], bool],
     ) -> None:
         """Begin to record a run, or go on with one."""
         ...

@@ -136,3 +136,20 @@ print(json.dumps([status, sorted({{name.partition(".")[0] for name in sys.module
     assert found == status
     assert "langpose_dist" in modules
     assert HEAVY.isdisjoint(modules)
+
+
+def test_credentials_on_a_command_line_are_refused_and_not_repeated(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for words in (
+        ["train", "tracking.uri=http://alice:s3cret@127.0.0.1:9"],
+        ["train", "data.path=http://alice:s3cret@127.0.0.1:9/x"],
+        ["registry", "list", "--tracking-uri", "http://alice:s3cret@127.0.0.1:9"],
+        ["registry", "list", "--tracking-uri=postgresql://alice:s3cret@127.0.0.1:9/db"],
+    ):
+        with pytest.raises(SystemExit) as end:
+            main(words)
+        assert end.value.code == 2
+        printed = capsys.readouterr().err
+        assert "command lines are public" in printed
+        assert "s3cret" not in printed

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import BertConfig, BertModel
 
 from langpose_dist.config import ModelConfig, RunConfig, TextConfig, UserError, WindowConfig
 from langpose_dist.models.langpose import LangPose
 from langpose_dist.models.text import TextBackbone
-from langpose_dist.models.weights import load_langpose, read_header, save_weights
+from langpose_dist.models.weights import load_langpose, read_header, save_weights, write_weights
 
 CONFIG = RunConfig.model_validate(
     {
@@ -152,3 +153,14 @@ def test_headers_that_do_not_fit_give_one_line(tmp_path: Path, change: dict[str,
     state = make_model().state_dict()
     save_file(state, path, metadata=read_header(path) | change)
     assert expected in error_of(path)
+
+
+def test_equal_models_are_equal_files(tmp_path: Path) -> None:
+    state = {f"layer.{number}": torch.full((3,), float(number)) for number in range(20)}
+    header = {f"key {number} é": str(number) for number in range(20)}
+    for name in "abc":
+        write_weights(tmp_path / name, state, header)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()
+    with safe_open(tmp_path / "a", framework="pt") as file:
+        assert file.metadata() == header
+        assert torch.equal(file.get_tensor("layer.7"), state["layer.7"])

@@ -219,6 +219,8 @@ def test_a_reader_may_not_write(
 def test_no_journal_or_log_holds_a_password(server: TrackingServer, tmp_path: Path) -> None:
     uri = server.uri.replace("//", f"//writer:{PASSWORD.replace(' ', '%20')}@")
     tracker = start(make_config(uri), tmp_path)
+    outage(server, tracker, tmp_path)
+    server.start()
     tracker.finish("FINISHED")
     for path in (tmp_path / FOLDER).iterdir():
         assert not re.search(rb"long.*pass-word", path.read_bytes())

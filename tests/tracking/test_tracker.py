@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from filelock import FileLock
 from mlflow import MlflowClient
 
-from langpose_dist.config import RunConfig, UserError, build_config
+from langpose_dist.config import RUN_LOCK, RunConfig, UserError, build_config
 from langpose_dist.tracking.journal import FOLDER, Journal, read_journal, read_state
 from langpose_dist.tracking.replay import LOST, replay
 from langpose_dist.tracking.runs import metric_name
@@ -283,6 +284,135 @@ def test_what_mlflow_refuses_is_set_aside_and_the_rest_goes_on(
     assert "refused.jsonl" in caplog.text or "MLflow took all but" in caplog.text
 
 
+def test_a_bad_value_takes_none_of_its_neighbours_along(
+    uri: str, client: MlflowClient, tmp_path: Path
+) -> None:
+    tracker = start(make_config(uri), tmp_path)
+    tracker.log_metrics({"good": 1.0, "a//b": 2.0, "also good": 3.0}, 1)
+    tracker.finish("FINISHED")
+    run_id = tracker.record["run_id"]
+    assert history(client, run_id, "good") == [(1, 1.0)]
+    assert history(client, run_id, "also good") == [(1, 3.0)]
+    (refused,) = (tmp_path / FOLDER / "refused.jsonl").read_text().splitlines()
+    assert json.loads(refused)["values"] == {"a//b": 2.0}
+
+
+def test_a_registration_that_fails_holds_nothing_back(
+    uri: str, client: MlflowClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker = start(make_config(uri, tracking={"register_as": "a-model"}), tmp_path)
+    (tmp_path / "model.safetensors").write_text("no weights")
+    (tmp_path / "config.yaml").write_text("{")  # whatever goes wrong
+    assert tracker.register(tmp_path / "model.safetensors", {}) is None
+    tracker.log_metrics({"loss": 1.0}, 1)
+    tracker.finish("FINISHED")
+    run_id = tracker.record["run_id"]
+    assert history(client, run_id, "loss") == [(1, 1.0)]
+    assert client.get_run(run_id).info.status == "FINISHED"
+    assert "was not registered" in caplog.text
+
+
+def test_hundreds_of_nodes_and_a_long_reason_fit_into_a_tag(
+    uri: str, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = ", ".join(f"a-rather-long-name-of-node-{number // 8:04}" for number in range(1024))
+    monkeypatch.setitem(ENVIRONMENT, "nodes", nodes)
+    tracker = start(make_config(uri), tmp_path)
+    tracker.finish("FAILED", "because " * 5000)
+    run = client.get_run(tracker.record["run_id"])
+    assert run.info.status == "FAILED"
+    attempt = json.loads(run.data.tags["attempt.1"])
+    assert attempt["nodes"].startswith("a-rather-long-name-of-node-0000, a-rather-long-name-of-node-0001")
+
+
+def test_a_user_who_has_asynchronous_logging_on_loses_nothing(
+    uri: str, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_LOGGING", "true")
+    tracker = start(make_config(uri), tmp_path)
+    for step in range(100):
+        tracker.log_metrics({"loss": float(step)}, step)
+    tracker.log_metrics({"a//b": 1.0}, 0)
+    tracker.finish("FINISHED")
+    assert len(history(client, tracker.record["run_id"], "loss")) == 100
+    assert read_state(tmp_path).refused == 1  # an answer was waited for
+
+
+def test_no_process_can_be_started_and_training_goes_on(
+    uri: str, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = start(make_config(uri), tmp_path)
+    with monkeypatch.context() as shortage:
+        shortage.setattr("langpose_dist.tracking.sender._RESTART_SECONDS", 0.0)
+        shortage.setattr("langpose_dist.tracking.sender.subprocess.Popen", refuse_to_start)
+        (sender,) = [sender for sender in senders() if str(tmp_path) in sender.cmdline()]
+        sender.kill()
+        (tmp_path / "file").write_text("")
+        tracker.log_artifact(tmp_path / "file")
+        tracker.log_metrics({"loss": 1.0}, 1)
+    monkeypatch.setattr("langpose_dist.tracking.sender._RESTART_SECONDS", 0.0)
+    tracker.finish("FINISHED")
+    assert history(client, tracker.record["run_id"], "loss") == [(1, 1.0)]
+
+
+def refuse_to_start(*arguments: object, **options: object) -> None:
+    raise OSError(12, "Cannot allocate memory")
+
+
+def test_a_new_run_in_the_folder_of_a_killed_one_closes_that(
+    uri: str, client: MlflowClient, tmp_path: Path
+) -> None:
+    with recording_process(uri, tmp_path) as process:
+        (sender,) = psutil.Process(process.pid).children()
+        sender.kill()
+        process.kill()
+    first = read_state(tmp_path).run_id
+    assert first is not None
+    assert client.get_run(first).info.status == "RUNNING"
+    tracker = start(make_config(uri), tmp_path)
+    tracker.finish("FINISHED")
+    assert tracker.record["run_id"] != first
+    assert client.get_run(first).info.status == "FAILED"
+    assert client.get_run(tracker.record["run_id"]).info.status == "FINISHED"
+
+
+def test_a_replay_leaves_a_training_open_whose_sender_is_gone(
+    uri: str, client: MlflowClient, tmp_path: Path
+) -> None:
+    with recording_process(uri, tmp_path) as process:
+        (sender,) = psutil.Process(process.pid).children()
+        sender.kill()
+        wait_until(lambda: sender.status() == psutil.STATUS_ZOMBIE, 5)
+        with FileLock(tmp_path / RUN_LOCK):
+            _, state = replay(client, tmp_path)
+            assert state.run_id is not None
+            assert client.get_run(state.run_id).info.status == "RUNNING"
+        process.kill()
+    replay(client, tmp_path)
+    assert client.get_run(state.run_id).info.status == "FAILED"
+
+
+def test_a_request_to_stop_cuts_the_waiting_short(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        tracker = MLflowTracker(make_config(f"http://127.0.0.1:{server.getsockname()[1]}").tracking)
+        config = make_config("sqlite:///x.db")
+        tracker.start(
+            config=config,
+            run_dir=tmp_path,
+            dataset="",
+            data_fingerprint="",
+            environment={},
+            packages="",
+            origin={},
+            resumed=False,
+            step=0,
+            is_stopping=lambda: True,
+        )
+        began = time.monotonic()
+        tracker.finish("FINISHED")
+        assert time.monotonic() - began < 8
+
+
 @pytest.mark.parametrize("folder", ["../up", "/etc", "a/../../b", "..\\up"])
 def test_an_artifact_stays_in_the_run(tmp_path: Path, uri: str, folder: str) -> None:
     tracker = start(make_config(uri), tmp_path / "run")
@@ -406,13 +536,15 @@ def test_a_run_made_twice_by_a_lost_answer_is_one_run(uri: str, client: MlflowCl
     tracker = start(make_config(uri), tmp_path)
     tracker.finish("FINISHED")
     first = client.get_run(tracker.record["run_id"])
-    double = client.create_run(
-        first.info.experiment_id, tags={"langpose.run_uid": tracker.record["run_uid"]}
-    ).info.run_id
+    tags = {"langpose.run_uid": tracker.record["run_uid"]}
+    double = client.create_run(first.info.experiment_id, tags=tags).info.run_id
+    copy = client.create_run(first.info.experiment_id, tags=tags).info.run_id
+    client.log_metric(copy, "its own", 1.0)
     (tmp_path / FOLDER / "state.json").unlink()
     replay(client, tmp_path)
     assert read_state(tmp_path).run_id == first.info.run_id
     assert client.get_run(double).info.lifecycle_stage == "deleted"
+    assert client.get_run(copy).info.lifecycle_stage == "active"
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,21 @@ def test_the_launchers_end_stops_the_ranks_and_loses_nothing(
     resumes_exactly(folder, reference, launcher)
 
 
+def test_a_second_job_in_the_folder_of_a_running_one_is_refused_by_all_its_ranks(
+    tmp_path: Path, shards: Path
+) -> None:
+    folder = prepare(tmp_path, shards, train={"max_steps": 100_000, "evaluate_every": None})
+    with job(folder) as first:
+        first.wait_for_step(3)
+        with job(folder) as second:
+            assert second.wait(BOUND + 20) != 0
+            assert second.output.count("another job is training there") == 1
+            assert "[rank1]: Traceback" not in second.output
+        step = read_status(folder)["step"]
+        first.wait_for_step(step + 5)
+        assert read_status(folder)["status"] == "running"
+
+
 def test_a_killed_rank_ends_the_job_and_the_restart_goes_on(
     tmp_path: Path, shards: Path, reference: list[Any]
 ) -> None:
