@@ -17,7 +17,7 @@ from langpose_dist.models.weights import read_header
 from langpose_dist.tracking.client import database_path, explained
 from langpose_dist.tracking.journal import read_state
 from langpose_dist.tracking.registration import hash_file, register_model
-from langpose_dist.tracking.runs import RUN_UID, create_run
+from langpose_dist.tracking.runs import RUN_UID, all_experiment_ids, create_run
 
 _FROM_FOLDER = "langpose.registered_from_folder"
 _RUN_WEIGHTS = "langpose.weights_sha256"
@@ -140,7 +140,7 @@ def _find_run_id(client: MlflowClient, record: Mapping[str, Any], digest: str) -
         else:
             if run.info.lifecycle_stage == "active":
                 return run_id
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    experiments = all_experiment_ids(client)
     for key, value in {**_uid(record), _RUN_WEIGHTS: digest}.items():
         if runs := client.search_runs(experiments, f"tags.`{key}` = '{value}'", max_results=1):
             return runs[0].info.run_id

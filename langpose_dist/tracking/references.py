@@ -10,7 +10,7 @@ from langpose_dist.config import UserError
 from langpose_dist.environment import printable
 from langpose_dist.tracking.client import explained
 from langpose_dist.tracking.registry import RegisteredVersion, find_versions, find_versions_of_run
-from langpose_dist.tracking.runs import RUN_UID
+from langpose_dist.tracking.runs import RUN_UID, all_experiment_ids
 
 FORMS = "NAME@ALIAS, NAME/VERSION, models:/ before either, runs:/RUN_ID or a run id"
 
@@ -98,6 +98,5 @@ def _find_run_id(client: MlflowClient, run_id: str) -> str | None:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
     # What the weights say of their run is its own name, given before the store had one for it.
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    runs = client.search_runs(experiments, f"tags.`{RUN_UID}` = '{run_id}'", max_results=1)
+    runs = client.search_runs(all_experiment_ids(client), f"tags.`{RUN_UID}` = '{run_id}'", max_results=1)
     return runs[0].info.run_id if runs else None

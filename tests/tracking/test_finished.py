@@ -1,5 +1,6 @@
 import json
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -185,3 +186,21 @@ def test_an_address_that_is_of_no_use_here_is_refused(user: Path, tmp_path: Path
     with pytest.raises(UserError, match=r"; name the store with --tracking-uri$") as caught:
         choose_uri(recorded_at(tmp_path, recorded), None)
     assert "word" not in str(caught.value)
+
+
+def test_a_run_is_found_among_more_experiments_than_a_page_holds(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    client = store.client
+    run = client.create_run(client.create_experiment("oldest"), tags={RUN_UID: "3" * 32})
+    # Pages begin with the newest.
+    columns = "name, lifecycle_stage, creation_time, last_update_time"
+    with sqlite3.connect(store.folder / "mlflow.db") as database:
+        database.executemany(
+            f"INSERT INTO experiments ({columns}) VALUES (?, 'active', {2**42}, {2**42})",
+            [(f"later {number}",) for number in range(1100)],
+        )
+    database.close()
+    folder = make_run(tmp_path / "run", {"run_uid": "3" * 32})
+    register_run_folder(client, folder, name="found", alias="candidate")
+    assert resolve(client, "found/1").run_id == run.info.run_id
+    assert resolve(client, "3" * 32).label == "found/1"
