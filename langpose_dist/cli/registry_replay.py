@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     for run_dir in arguments.run_dirs:
         uri = choose_uri(run_dir, arguments.tracking_uri)
         if uri is None:
-            raise UserError(f"{run_dir} does not say where it belongs; name the store with --tracking-uri")
+            raise UserError(f"{run_dir} holds no journal of a run; name the output= folder of a training")
         sent, state = replay(connect(resolve_uri(uri), create=False), run_dir)
         report = {
             "run_dir": str(run_dir),

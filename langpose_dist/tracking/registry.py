@@ -196,9 +196,16 @@ def find_model(client: MlflowClient, name: str) -> RegisteredModel:
     try:
         return client.get_registered_model(name)
     except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if error.error_code not in (
+            "RESOURCE_DOES_NOT_EXIST",
+            "INVALID_PARAMETER_VALUE",
+            "PERMISSION_DENIED",
+        ):
             raise
-    names = ", ".join(model.name for model in list_models(client))
+        known = [model.name for model in list_models(client)]
+        if name in known:
+            raise  # a server with users also forbids what does not exist
+    names = ", ".join(known)
     raise UserError(f"the registry has no model {name!r}; it has {printable(names) or 'none'}")
 
 

@@ -294,9 +294,10 @@ class MLflowTracker:
         elif not run.has_sent(state):
             _logger.warning(
                 "MLflow does not have all of the run yet (%s); nothing is lost, send it with: "
-                "langpose registry replay %s",
+                "langpose registry replay %s%s",
                 state.problem or "sending takes long",
                 run.run_dir,
+                "" if "REDACTED@" in run.uri else f" --tracking-uri {run.uri}",
             )
         run.sender.close()
 
