@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from errors import StartError
 
 ADMIN = "admin"
 """Name of the administrator."""
+_PLACES = {"file": "the database that --database-uri-file names"}
+"""A remembered setting -> how to say it, where its value alone does not."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,11 @@ class ServerFolder:
         return self.path / "postgresql"
 
     @property
+    def postgres_data(self) -> Path:
+        """What PostgreSQL keeps in there."""
+        return self.postgres / "data"
+
+    @property
     def artifacts(self) -> Path:
         """Artifacts, unless they are elsewhere."""
         return self.path / "artifacts"
@@ -50,6 +58,11 @@ class ServerFolder:
     def auth_config_file(self) -> Path:
         """MLflow's settings for its users; holds the database's password."""
         return self.path / "secrets" / "auth.ini"
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether a first start is under way, or was cut short: what it made is not to be used."""
+        return self._mark.exists() and not self._settings_file.exists()
 
     def make(self) -> None:
         """Make the folder for this user alone, or see that it is that already.
@@ -86,6 +99,23 @@ class ServerFolder:
                 ) from None
             yield file.fileno()
 
+    def begin(self) -> None:
+        """Mark a first start, and remove what an earlier one that was cut short left half-made.
+
+        Only what was made under the mark is removed: a database that is here without it is somebody's.
+        """
+        databases = (self.database, self.users_database)
+        made = [
+            file.with_name(file.name + end) for file in databases for end in ("-journal", "-wal", "-shm", "")
+        ]
+        if self.is_begun:
+            for file in made:
+                file.unlink(missing_ok=True)
+            if self.postgres_data.exists():
+                shutil.rmtree(self.postgres_data)
+        elif not any(path.exists() for path in (self._settings_file, *made, self.postgres_data)):
+            self._mark.touch()
+
     def secret(self, name: str) -> str:
         """A secret of this folder, drawn when it is first asked for."""
         file = self.path / "secrets" / name
@@ -112,13 +142,14 @@ class ServerFolder:
             raise StartError(f"no server was started in {self.path}; start one with --folder {self.path}")
         return address
 
-    def settle(self, name: str, value: str | None, default: str) -> str:
+    def settle(self, name: str, value: str | None, default: str, *, written: str) -> str:
         """A setting that stays as it was at the first start, so that a later one cannot lose sight of data.
 
         Args:
             name: Of its option.
             value: As asked for now; ``None`` takes what is remembered.
             default: For the first start.
+            written: The option as the user wrote it.
 
         Raises:
             StartError: If something else is asked for than is remembered.
@@ -126,17 +157,26 @@ class ServerFolder:
         kept = self._settings().get(name)
         if kept is not None and value not in (None, kept):
             raise StartError(
-                f"--{name} {value}: the data of {self.path} are in {kept}; leave the option out, "
-                "or name another folder"
+                f"{written}: the data of {self.path} are in {_PLACES.get(kept, kept)}; "
+                "leave the option out, or name another folder"
             )
         return kept or value or default
 
     def remember(self, **settings: str) -> None:
-        """Keep the settings of this start."""
-        write_private(self.path / "settings.json", json.dumps(self._settings() | settings, indent=1))
+        """Keep the settings of this start, with which a first start is over."""
+        write_private(self._settings_file, json.dumps(self._settings() | settings, indent=1))
+        self._mark.unlink(missing_ok=True)
+
+    @property
+    def _settings_file(self) -> Path:
+        return self.path / "settings.json"
+
+    @property
+    def _mark(self) -> Path:
+        return self.path / "first-start"
 
     def _settings(self) -> dict[str, str]:
-        file = self.path / "settings.json"
+        file = self._settings_file
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
     def _read(self, file: Path) -> str:

@@ -4,6 +4,7 @@ import argparse
 import errno
 import importlib.util
 import ipaddress
+import re
 import shlex
 import socket
 import sys
@@ -97,6 +98,15 @@ class Plan:
             "PYTHONWARNINGS": "ignore",
         }
 
+    def cut_short(self) -> str:
+        """What to say when a first start is told to stop before the server answers."""
+        if self.store == "file":
+            return (
+                f"the first start was cut short; the database that {self.database_uri_file} names may lack "
+                "some tables: should the next start fail, take an empty one"
+            )
+        return "the first start was cut short, and what it made is not kept; the next start begins anew"
+
     def describe(self) -> list[str]:
         """The commands, for ``--dry-run``."""
         return [*filter(None, [self.postgres_command]), shlex.join(self.command())]
@@ -146,9 +156,12 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         StartError: If it cannot work.
     """
     folder = ServerFolder(arguments.folder)
-    store = folder.settle("store", "file" if arguments.database_uri_file else arguments.store, "sqlite")
-    uri = read_database_uri(arguments.database_uri_file) if store == "file" else ""
-    artifacts = folder.settle("artifacts", arguments.artifacts, str(folder.artifacts))
+    file = arguments.database_uri_file
+    written = f"--database-uri-file {file}" if file else f"--store {arguments.store}"
+    store = folder.settle("store", "file" if file else arguments.store, "sqlite", written=written)
+    uri = read_database_uri(file) if store == "file" else ""
+    written = f"--artifacts {arguments.artifacts}"
+    artifacts = folder.settle("artifacts", arguments.artifacts, str(folder.artifacts), written=written)
     needed = {"langpose_dist", "mlflow", "flask_wtf"}
     needed |= {"psycopg"} if store == "postgresql" or "+psycopg:" in uri else set()
     needed |= {"boto3"} if artifacts.startswith("s3://") else set()
@@ -162,7 +175,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
     return Plan(
         folder=folder,
         store=store,
-        database_uri_file=arguments.database_uri_file,
+        database_uri_file=file,
         artifacts=artifacts,
         host=arguments.host,
         port=arguments.port,
@@ -174,10 +187,13 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
 
 def artifacts_place(text: str) -> str:
     """A folder or a place in S3, from the command line."""
-    if "://" not in text:
+    # With a slash missing it would be a folder, for good.
+    if "://" not in text and not re.match(r"[\w+.-]+:/|s3:", text, re.IGNORECASE):
         return str(Path(text).absolute())
-    if not text.startswith("s3://") or text == "s3://":
-        raise argparse.ArgumentTypeError(f"{text} is neither a folder nor s3://BUCKET/PATH")
+    if not re.match("s3://[^/]", text):
+        raise argparse.ArgumentTypeError(
+            f"{text} is neither a folder nor s3://BUCKET/PATH; write a folder with such a name from its root"
+        )
     return text
 
 

@@ -187,6 +187,7 @@ def _run(
         check=False,
         env=_ENVIRONMENT,
         cwd="/",  # the other user may not see this process's folder
+        start_new_session=True,  # Ctrl-C waits until a database is made
         user=user,
         group=user,
         extra_groups=None if user is None else (),

@@ -66,6 +66,8 @@ def serve(plan: Plan, *, upgrade: bool) -> int:
     with contextlib.ExitStack() as stack:
         held = stack.enter_context(plan.folder.held())
         check_port(plan.host, plan.port)
+        plan.folder.begin()
+        stack.callback(_tell_if_cut_short, plan, stop)  # when all has ended
         children: dict[str, subprocess.Popen[bytes]] = {}
         if plan.store == "postgresql":
             password = plan.folder.secret("database-password")
@@ -95,6 +97,11 @@ def serve(plan: Plan, *, upgrade: bool) -> int:
                     print(f"tracking_server: {name} ended; its last lines say why", file=sys.stderr)
                     return 1
     return 0
+
+
+def _tell_if_cut_short(plan: Plan, stop: threading.Event) -> None:
+    if stop.is_set() and plan.folder.is_begun:
+        print(f"tracking_server: {plan.cut_short()}", file=sys.stderr)
 
 
 def wait_until_it_answers(address: str, server: subprocess.Popen[bytes], stop: threading.Event) -> None:
@@ -200,8 +207,8 @@ def build_users_parser() -> argparse.ArgumentParser:
     everyone = actions.add_parser("list", help="show all users")
     for action in (add, permit, password, remove):
         action.add_argument("name", metavar="NAME")
-    for action in (add, permit):
-        action.add_argument("--permission", choices=PERMISSIONS, default="READ", help="default: %(default)s")
+    add.add_argument("--permission", choices=PERMISSIONS, default="READ", help="default: %(default)s")
+    permit.add_argument("--permission", choices=PERMISSIONS, required=True)
     for action in (add, permit, password, remove, everyone):
         action.add_argument("--folder", type=absolute, required=True, help="of the server")
     return parser

@@ -40,15 +40,19 @@ def manage_users(arguments: argparse.Namespace) -> None:
                 print(f"{permission:8}{name}")
         case "add":
             server.add_user(arguments.name, read_password(), arguments.permission)
+            print(f"added {arguments.name}, who may {arguments.permission}")
         case "permit":
             server.set_permission(arguments.name, arguments.permission)
+            print(f"{arguments.name} may {arguments.permission}")
         case "password":
             password = read_password()
             server.set_password(arguments.name, password)
             if arguments.name == ADMIN:
                 write_private(folder.admin_password_file, password)
+            print(f"{arguments.name} has a new password; the old one ends within a minute")
         case "remove":
             server.remove_user(arguments.name)
+            print(f"removed {arguments.name}; their runs and models stay")
 
 
 def read_password() -> str:
@@ -86,11 +90,21 @@ class Server:
 
     def add_user(self, name: str, password: str, permission: str) -> None:
         """Make a user who may do what ``permission`` names."""
-        self._ask("POST", "2.0/mlflow/users/create", username=name, password=password)
+        try:
+            self._ask("POST", "2.0/mlflow/users/create", username=name, password=password)
+        except StartError as error:
+            if "already exists" not in str(error):
+                raise
+            raise StartError(
+                f"user {name} already exists; 'users permit {name}' changes what they may do, "
+                f"'users password {name}' their password"
+            ) from None
         self.set_permission(name, permission)
 
     def set_permission(self, name: str, permission: str) -> None:
         """Change what a user may do; what is theirs stays theirs."""
+        if name == ADMIN:
+            raise StartError(f"{ADMIN} may do everything, always; name another user")
         wanted, grants = _ROLES[permission]
         for role in self._roles_of(name):
             self._ask("DELETE", "3.0/mlflow/roles/unassign", username=name, role_id=role["id"])

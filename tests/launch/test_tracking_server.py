@@ -258,12 +258,15 @@ def test_a_writer_writes_what_is_not_theirs_and_deletes_only_what_is(
 def test_users_are_managed_by_the_administrator_alone(server: TrackingServer) -> None:
     first, second = "a first password", "a second password"
     search = ("POST", "/api/2.0/mlflow/experiments/search", "carol")
-    assert server.manage("add", "carol", text=f"{first}\n").returncode == 0
+    done = server.manage("add", "carol", text=f"{first}\n")
+    assert (done.returncode, done.stdout) == (0, "added carol, who may READ\n")
     assert ask(server, *search, first, SEARCH)[0] == 200
     create = {"name": "of carol"}
     experiment = ("POST", "/api/2.0/mlflow/experiments/create", "carol")
     assert ask(server, *experiment, first, create)[0] == 403
-    assert server.manage("permit", "carol", "--permission", "EDIT").returncode == 0
+    done = server.manage("permit", "carol", "--permission", "EDIT")
+    assert (done.returncode, done.stdout) == (0, "carol may EDIT\n")
+    assert server.manage("permit", "carol").returncode == 2  # not READ for want of a word
     assert re.search(r"^EDIT +carol$", server.manage("list").stdout, re.MULTILINE)
     assert ask(server, *experiment, first, create)[0] == 200
     for path in ("users/create", "users/delete"):
@@ -271,10 +274,13 @@ def test_users_are_managed_by_the_administrator_alone(server: TrackingServer) ->
         assert (
             ask(server, method, f"/api/2.0/mlflow/{path}", "carol", first, {"username": "reader"})[0] == 403
         )
-    assert server.manage("password", "carol", text=f"{second}\n").returncode == 0
+    done = server.manage("password", "carol", text=f"{second}\n")
+    assert done.returncode == 0
+    assert done.stdout == "carol has a new password; the old one ends within a minute\n"
     assert ask(server, *search, first, SEARCH)[0] == 401
     assert ask(server, *search, second, SEARCH)[0] == 200
-    assert server.manage("remove", "carol").returncode == 0
+    done = server.manage("remove", "carol")
+    assert (done.returncode, done.stdout) == (0, "removed carol; their runs and models stay\n")
     assert ask(server, *search, second, SEARCH)[0] == 401
     assert "carol" not in server.manage("list").stdout
 
@@ -287,7 +293,13 @@ def test_users_are_managed_by_the_administrator_alone(server: TrackingServer) ->
 def test_mistakes_with_users_are_one_line(server: TrackingServer, tmp_path: Path) -> None:
     for done, words in (
         (server.manage("add", "dave", text="short\n"), "at least 12 characters"),
-        (server.manage("add", "reader", text="long enough, this one\n"), "already exists"),
+        (
+            server.manage("add", "reader", text="long enough, this one\n"),
+            "user reader already exists; 'users permit reader' changes what they may do, "
+            "'users password reader' their password",
+        ),
+        (server.manage("permit", "admin", "--permission", "READ"), "admin may do everything"),
+        (server.manage("permit", "nobody", "--permission", "READ"), "nobody"),
         (server.manage("remove", "nobody"), "nobody"),
         (call("users", "list", "--folder", tmp_path), "no server was started"),
     ):
@@ -421,6 +433,11 @@ def test_what_cannot_start_says_so_in_one_line(server: TrackingServer, tmp_path:
         (("--folder", shared, *port), "chmod 700"),
         (("--folder", server.folder, "--store", "postgresql"), f"the data of {server.folder} are in sqlite"),
         (("--folder", server.folder, "--artifacts", "s3://bucket"), f"are in {server.folder}/artifacts"),
+        (
+            ("--folder", server.folder, "--database-uri-file", "nofile"),
+            f"--database-uri-file {Path('nofile').absolute()}: the data of {server.folder} are in sqlite; "
+            "leave the option out",
+        ),
         ((*new, "--database-uri-file", uri), "chmod 600"),
         ((*new, "--database-uri-file", closed), "must hold one line: postgresql://"),
     ):
@@ -431,6 +448,85 @@ def test_what_cannot_start_says_so_in_one_line(server: TrackingServer, tmp_path:
         assert message in line
         assert "hunter22" not in line
     assert ask(server, "GET", "/health", "", "")[0] == 200  # none of them disturbed it
+
+
+@pytest.mark.parametrize(
+    "place", ["s3:/bucket", "s3:bucket", "s3:///bucket", "S3:/bucket", "gs:/b", "file:///b"]
+)
+def test_a_place_that_is_no_folder_and_not_s3_is_refused(place: str, tmp_path: Path) -> None:
+    done = call("--folder", tmp_path / "new", "--artifacts", place, "--dry-run")
+    assert done.returncode == 2
+    assert f"--artifacts: {place} is neither a folder nor s3://BUCKET/PATH" in done.stderr
+    done = call("--folder", tmp_path / "new", "--artifacts", tmp_path / place, "--dry-run")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("store", "half_made", "how"),
+    [
+        ("sqlite", "mlflow.db", signal.SIGINT),
+        pytest.param("sqlite", "users.db", signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param("sqlite", "mlflow.db-journal", signal.SIGKILL, marks=pytest.mark.slow),
+        pytest.param("postgresql", "postgresql/data/postmaster.pid", signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param("postgresql", "postgresql/data/postmaster.pid", signal.SIGKILL, marks=pytest.mark.slow),
+    ],
+)
+def test_a_first_start_that_was_cut_short_begins_anew(
+    store: str, half_made: str, how: signal.Signals, tmp_path: Path
+) -> None:
+    if store == "postgresql" and (reason := missing_postgresql()):
+        pytest.skip(reason)
+    server = TrackingServer(tmp_path, store=store)
+    words = ["--folder", str(server.folder), "--store", store, "--port", str(server.port)]
+    try:
+        command = [sys.executable, str(SCRIPT), *words]
+        first = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+        while not (server.folder / half_made).exists():
+            assert first.poll() is None
+            time.sleep(0.01)
+        time.sleep(0.1 if store == "sqlite" else 2.0)  # some of its tables are there
+        family = processes_of(first)
+        first.send_signal(how)
+        _, said = first.communicate(timeout=40)
+        psutil.wait_procs(family, timeout=40)
+        assert first.returncode == (-how if how == signal.SIGKILL else 0)
+        assert how == signal.SIGKILL or "the first start was cut short" in said.decode().splitlines()[-1]
+        assert not (server.folder / "settings.json").exists()
+        with server:
+            assert server.manage("list").stdout.split() == ["ADMIN", "admin"]
+            assert not (server.folder / "first-start").exists()
+        assert "cut short" not in server.log.read_text()
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("names", "removed"),
+    [
+        (("mlflow.db",), False),  # put there before the first start
+        (("users.db",), False),
+        (("first-start", "mlflow.db", "settings.json"), False),  # a backup put back
+        (("first-start", "mlflow.db", "mlflow.db-journal", "users.db"), True),
+    ],
+)
+def test_only_what_a_first_start_made_is_removed(
+    names: tuple[str, ...], removed: bool, tmp_path: Path
+) -> None:
+    for name in names:
+        (tmp_path / name).write_text("{}")
+    script = f"""
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(SCRIPT.parent)!r})
+from tracking_folder import ServerFolder
+folder = ServerFolder(Path({str(tmp_path)!r}))
+folder.begin()
+print(folder.is_begun)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, timeout=60)
+    assert done.stdout.decode() == f"{removed}\n"
+    left = {file.name for file in tmp_path.iterdir()}
+    assert left == ({"first-start"} if removed else set(names))
 
 
 @pytest.mark.parametrize(
