@@ -614,7 +614,7 @@ def test_a_server_that_hangs_holds_nothing_up_for_long(
     assert len(list(read_journal(tmp_path))) == 102
 
 
-@pytest.mark.parametrize("status", [404, 500, 503])
+@pytest.mark.parametrize("status", [404, 500, pytest.param(503, marks=pytest.mark.slow)])
 def test_a_server_that_answers_nonsense_stops_no_training(tmp_path: Path, status: int) -> None:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
