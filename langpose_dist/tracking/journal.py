@@ -68,6 +68,8 @@ class State:
     """That the store gave the run."""
     registered: str | None = None
     """``NAME/VERSION`` of the last registration."""
+    registered_at: int = 0
+    """Offset behind the record that asked for it."""
     refused: int = 0
     """Records that the store will never take; ``refused.jsonl`` holds them with its reason."""
     problem: str | None = None

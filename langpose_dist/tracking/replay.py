@@ -194,7 +194,7 @@ class Replay:
         elif record.kind == "artifact":
             self._send_artifact(run_id, content)
         elif record.kind == "register":
-            self._register(run_id, content)
+            self._register(run_id, record)
         elif record.kind == "close":
             self._close(content)
 
@@ -254,10 +254,11 @@ class Replay:
         log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
         log(run_id, str(path), content["folder"] or None)
 
-    def _register(self, run_id: str, content: Any) -> None:
+    def _register(self, run_id: str, record: Record) -> None:
         # With torch: most of a sender's life needs none of it.
         from langpose_dist.tracking.registration import register_model
 
+        content = record.content
         registered = register_model(
             self._client,
             run_id=run_id,
@@ -270,7 +271,7 @@ class Replay:
             licence=content["licence"],
             parents=content["parents"],
         )
-        self._remember(registered=registered)
+        self._remember(registered=registered, registered_at=record.end)
 
     def _close(self, content: Any) -> None:
         assert self._run is not None

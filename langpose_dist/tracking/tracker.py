@@ -254,9 +254,9 @@ class MLflowTracker:
             licence=run.config.data.licence,
             parents=run.parents,
         )
-        before = read_state(run.run_dir).refused
+        end = run.journal.size
         state = run.wait(run.has_sent, _REGISTERING_SECONDS, away=_AWAY_SECONDS, extends=True)
-        if run.has_sent(state) and state.refused == before:
+        if run.has_sent(state) and state.registered_at == end:
             return state.registered
         if run.has_sent(state):
             _logger.error("the model was not registered; %s says why", run.run_dir / FOLDER / "refused.jsonl")

@@ -19,11 +19,14 @@ from filelock import FileLock
 from mlflow import MlflowClient
 
 from langpose_dist.config import RUN_LOCK, RunConfig, UserError, build_config
+from langpose_dist.models.langpose import LangPose
+from langpose_dist.models.weights import save_weights
 from langpose_dist.tracking.journal import FOLDER, Journal, read_journal, read_state
 from langpose_dist.tracking.replay import LOST, replay
 from langpose_dist.tracking.runs import metric_name
 from langpose_dist.tracking.tracker import MLflowTracker
 from tests.tracking.recording import ENVIRONMENT, history, make_config, start
+from tests.tracking.registering import evaluation, tiny_config
 
 if TYPE_CHECKING:
     from langpose_dist.train.tracker import Tracker
@@ -310,6 +313,22 @@ def test_a_registration_that_fails_holds_nothing_back(
     assert history(client, run_id, "loss") == [(1, 1.0)]
     assert client.get_run(run_id).info.status == "FINISHED"
     assert "was not registered" in caplog.text
+
+
+def test_a_value_that_is_refused_is_no_registration_that_is(
+    uri: str, client: MlflowClient, tmp_path: Path
+) -> None:
+    tracking = {"uri": uri, "experiment": "an experiment", "register_as": "registered-all-the-same"}
+    config = tiny_config(tracking=tracking)
+    weights = tmp_path / "model.safetensors"
+    save_weights(weights, LangPose(config, text_dim=12), config, {})
+    for resumed in (False, True):
+        tracker = start(config, tmp_path, resumed=resumed)
+        tracker.log_metrics({"a//b": 1.0}, 1 + resumed)
+        assert tracker.register(weights, evaluation()) == "registered-all-the-same/1"
+        tracker.finish("FINISHED")
+    (version,) = client.search_model_versions("name='registered-all-the-same'")
+    assert version.run_id == tracker.record["run_id"]
 
 
 def test_hundreds_of_nodes_and_a_long_reason_fit_into_a_tag(
