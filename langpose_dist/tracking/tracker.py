@@ -364,7 +364,7 @@ class _Open:
                 seconds = min(seconds, _STOPPING_SECONDS)
             if state.is_refused:
                 limit = min(seconds, away, _REFUSED_SECONDS)
-            elif state.problem is not None:
+            elif state.problem is not None or self.journal.num_unwritten:  # away, or the disk is full
                 limit = min(seconds, away)
             else:
                 limit = seconds

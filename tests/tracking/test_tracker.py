@@ -1,3 +1,4 @@
+import contextlib
 import json
 import logging
 import os
@@ -21,6 +22,7 @@ from mlflow import MlflowClient
 from langpose_dist.config import RUN_LOCK, RunConfig, UserError, build_config
 from langpose_dist.models.langpose import LangPose
 from langpose_dist.models.weights import save_weights
+from langpose_dist.tracking.client import StoreAway, connect
 from langpose_dist.tracking.journal import FOLDER, Journal, read_journal, read_state
 from langpose_dist.tracking.replay import LOST, replay
 from langpose_dist.tracking.runs import metric_name
@@ -663,6 +665,35 @@ def test_a_server_that_answers_nonsense_stops_no_training(tmp_path: Path, status
         finally:
             server.shutdown()
             thread.join()
+
+
+def test_a_database_that_takes_connections_and_never_answers_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert int(os.environ["PGCONNECT_TIMEOUT"]) <= 10  # set where the user has not
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "2")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        uri = f"postgresql+psycopg://user:word@127.0.0.1:{server.getsockname()[1]}/db"
+        began = time.monotonic()
+        with pytest.raises(StoreAway) as caught:
+            connect(uri, create=True)
+    assert time.monotonic() - began < 8
+    assert "word" not in str(caught.value)
+
+
+def test_a_disk_that_is_full_to_the_end_is_said_and_registers_nothing(
+    uri: str, small_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker = start(make_config(uri, tracking={"register_as": "never"}), small_disk)
+    (small_disk / "model.safetensors").write_text("")
+    with (small_disk / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 512)
+    for step in range(100):
+        tracker.log_metrics({"loss": 1.0}, step)
+    assert tracker.register(small_disk / "model.safetensors", evaluation()) is None
+    tracker.finish("KILLED")
+    assert "are lost when this process ends" in caplog.text
 
 
 def test_a_deleted_experiment_is_not_written_to(uri: str, client: MlflowClient, tmp_path: Path) -> None:
