@@ -94,14 +94,20 @@ def redact(text: str) -> str:
     )
 
 
-def has_credentials(text: str) -> bool:
-    """Whether ``redact`` would hide anything of it."""
-    return redact(text) != text
-
-
 def redact_values(values: Mapping[str, str]) -> dict[str, str]:
     """A copy in which values are hidden whose name looks like a credential, and URLs are redacted."""
     return {name: _HIDDEN if _SECRET_NAME.search(name) else redact(value) for name, value in values.items()}
+
+
+def is_secret(name: str, value: str) -> bool:
+    """Whether the name or the value looks like a credential."""
+    return redact_values({name: value}) != {name: value}
+
+
+def holds_secret(word: str) -> bool:
+    """Whether a word of a command line, such as ``name=value``, looks like a credential."""
+    name, has_value, value = word.partition("=")
+    return redact(word) != word or bool(has_value and is_secret(name, value))
 
 
 def _version(package: str) -> str:

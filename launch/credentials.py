@@ -21,17 +21,19 @@ def refuse_secrets(words: Sequence[str]) -> None:
     Raises:
         StartError: If a word holds credentials; they are not repeated.
     """
-    from langpose_dist.environment import redact
+    from langpose_dist.environment import holds_secret, redact
 
     for word in words:
-        name, has_value, value = word.partition("=")
-        if redact(word) != word or (has_value and is_secret(name, value)):
+        if holds_secret(word):
+            name, has_value, _ = word.partition("=")
             what = f"the value of {redact(name)}" if has_value else "a word after --"
             raise StartError(f"{what} holds credentials, and command lines are public; {_ELSEWHERE}")
 
 
 def exported_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Variables that DeepSpeed would write on pdsh's command line and that look like a secret."""
+    from langpose_dist.environment import is_secret
+
     return tuple(
         name for name in sorted(environ) if name.startswith(_EXPORTED) and is_secret(name, environ[name])
     )
@@ -43,6 +45,8 @@ def check_environment_files(environ: Mapping[str, str]) -> None:
     Raises:
         StartError: If one does, or has a line that DeepSpeed cannot read.
     """
+    from langpose_dist.environment import is_secret
+
     file = environ.get("DS_ENV_FILE", ".deepspeed_env")
     for path in dict.fromkeys((Path("~").expanduser() / file, Path(file))):
         if not path.is_file():
@@ -60,10 +64,3 @@ def check_environment_files(environ: Mapping[str, str]) -> None:
                     f"{path}:{number}: {name} looks like a secret, and DeepSpeed writes it on the "
                     "nodes' command lines; remove the line, and use ~/.mlflow/credentials on the first node"
                 )
-
-
-def is_secret(name: str, value: str) -> bool:
-    """Whether the name or the value looks like a credential."""
-    from langpose_dist.environment import redact_values
-
-    return redact_values({name: value}) != {name: value}

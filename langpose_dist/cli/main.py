@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from langpose_dist import __version__
 from langpose_dist.cli import data, doctor, evaluate, model, preflight, registry, train
 from langpose_dist.config import UserError
-from langpose_dist.environment import has_credentials, printable, redact
+from langpose_dist.environment import holds_secret, printable, redact
 
 _COMMANDS = (doctor, data, model, preflight, train, evaluate, registry)
 """In the order of their use, as help lists them."""
@@ -88,10 +88,10 @@ def _reader_gone() -> int:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _build_parser()
     for word in sys.argv[1:] if argv is None else argv:
-        if has_credentials(word):
+        if holds_secret(word):
             # Every user of a machine can read them there.
             parser.error(
-                f"{redact(word)} holds credentials, and command lines are public; give "
+                f"{redact(word).partition('=')[0]} holds credentials, and command lines are public; give "
                 "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment, or write "
                 "~/.mlflow/credentials or a --config file"
             )

@@ -75,11 +75,6 @@ class Replay:
         self.state = state_for(run_dir, redact(client.tracking_uri))
 
     @property
-    def run_id(self) -> str | None:
-        """That the store gave the run."""
-        return self.state.run_id
-
-    @property
     def lost_attempt(self) -> int | None:
         """The attempt at the run that was opened last and not closed, among what has been sent."""
         return self._attempt if self._is_open else None

@@ -1,14 +1,20 @@
 """Runs recorded for tests, in this process or one that can be killed."""
 
-from collections.abc import Mapping
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 from mlflow import MlflowClient
 
 from langpose_dist.config import RunConfig, UserError, build_config
 from langpose_dist.tracking.tracker import MLflowTracker
 
+ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {
     "python": "3.11.7",
     "git_commit": "abc123",
@@ -63,3 +69,47 @@ def start(
 def history(client: MlflowClient, run_id: str, name: str) -> list[tuple[int, float]]:
     """Steps and values of a metric, in order of the steps."""
     return sorted((metric.step, metric.value) for metric in client.get_metric_history(run_id, name))
+
+
+SCRIPT = """
+import os, signal, sys, time
+from pathlib import Path
+from tests.tracking.recording import make_config, start
+tracker = start(make_config(sys.argv[1]), Path(sys.argv[2]))
+for step in range(100):
+    tracker.log_metrics({"loss": float(step)}, step)
+print("logged", flush=True)
+time.sleep(60)
+"""
+
+
+def recording_process(uri: str, run_dir: Path) -> "subprocess.Popen[str]":
+    """A process that records 100 values, says so and goes on living; to be killed."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, uri, str(run_dir)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "logged\n"
+    return process
+
+
+def senders() -> list[psutil.Process]:
+    """The sending processes of this machine."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if "langpose_dist.tracking.sender" in (process.info["cmdline"] or [])
+    ]
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    """Poll until it holds; fails after that time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
