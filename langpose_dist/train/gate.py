@@ -31,6 +31,11 @@ class Gate:
         self.request = request
         self.progress = progress
 
+    def tick(self, place: str) -> None:
+        """This rank has come to a place that every rank comes to, and may wait there for the others."""
+        if self.progress is not None:
+            self.progress.tick(place)
+
     def check(self, place: str, error: UserError | None = None) -> None:
         """Go on, or raise on every rank.
 
@@ -42,8 +47,7 @@ class Gate:
             Interrupted: If any rank has been asked to stop.
             DataFailure: If any rank cannot go on.
         """
-        if self.progress is not None:
-            self.progress.tick(place)
+        self.tick(place)
         mine = self.request.code if self.request is not None else 0
         code = self.processes.highest(_FAILED if error is not None else mine)
         if code == 0:

@@ -22,8 +22,9 @@ _ANSWER_SECONDS = 15.0
 class Progress:
     """Counts the places that this rank has reached, in the same order on every rank.
 
-    A thread publishes the count. When this rank has not moved for ``timeout`` seconds, it compares: the
-    ranks with the lowest count hang, or wait for the network, and the process is ended with their names.
+    A thread publishes the count, and with it a sign of life. When this rank has not moved for ``timeout``
+    seconds, it compares: the ranks that give no more signs hang, or cannot be reached; where all give them,
+    those with the lowest count. The process is ended with their names.
     The launcher then ends the others.
 
     Args:
@@ -40,7 +41,9 @@ class Progress:
         self.timeout = timeout
         self.on_hang = on_hang
         self.start_timeout = start_timeout
+        self._interval = min(2.0, timeout / 4)
         self._count = 0
+        self._beat = 0
         self._place = "the start"
         self._moved_at = time.monotonic()
         self._closed = threading.Event()
@@ -62,14 +65,11 @@ class Progress:
             self._thread.join()
 
     def _watch(self) -> None:
-        interval = min(2.0, self.timeout / 4)
         # This thread looks at the clock alone: whoever waits for an answer over a broken connection may
         # wait for as long as TCP does.
-        publisher = threading.Thread(
-            target=self._publish_on, args=(interval,), name="progress-publish", daemon=True
-        )
+        publisher = threading.Thread(target=self._publish_on, name="progress-publish", daemon=True)
         publisher.start()
-        while not self._closed.wait(interval):
+        while not self._closed.wait(self._interval):
             moved_at = self._moved_at
             limit = self.timeout if self._count else max(self.timeout, self.start_timeout)
             if time.monotonic() > moved_at + limit:
@@ -77,9 +77,9 @@ class Progress:
                 if self._moved_at == moved_at and not self._closed.is_set():
                     self._end(limit, problem)
 
-    def _publish_on(self, interval: float) -> None:
+    def _publish_on(self) -> None:
         store: Store | None = None
-        while not self._closed.wait(interval):
+        while not self._closed.wait(self._interval):
             try:
                 store = store or _connect()
                 self._publish(store)
@@ -87,7 +87,7 @@ class Progress:
                 store = None
 
     def _ask(self) -> str:
-        """Why nothing moves, as far as the ranks' counts tell."""
+        """Why nothing moves, as far as the ranks' counts and signs of life tell."""
         answers: list[str] = []
 
         def ask() -> None:
@@ -98,24 +98,40 @@ class Progress:
 
         asking = threading.Thread(target=ask, name="progress-ask", daemon=True)
         asking.start()
-        asking.join(_ANSWER_SECONDS)
+        asking.join(_ANSWER_SECONDS + 3 * self._interval)
         return (
             answers[0] if answers else f"{os.environ['MASTER_ADDR']}, where the ranks meet, does not answer"
         )
 
     def _publish(self, store: Store) -> None:
-        mine = {"count": self._count, "place": self._place, "name": self.layout.name}
+        self._beat += 1
+        mine = {"count": self._count, "beat": self._beat, "place": self._place, "name": self.layout.name}
         store.set(_key(self.layout.rank), json.dumps(mine))
 
     def _compare(self, store: Store) -> str:
-        ranks = range(self.layout.world_size)
-        states = [json.loads(store.get(_key(rank))) for rank in ranks if store.check([_key(rank)])]
-        lowest = min(state["count"] for state in states)
-        behind = [state for state in states if state["count"] == lowest]
+        before = self._states(store)
+        self._closed.wait(3 * self._interval)
+        self._publish(store)
+        states = self._states(store)
+        # A suspended process says nothing more, wherever between two ticks it is.
+        behind = [state for rank, state in states.items() if state["beat"] == before[rank]["beat"]]
+        if not behind:
+            lowest = min(state["count"] for state in states.values())
+            behind = [state for state in states.values() if state["count"] == lowest]
         if len(behind) == len(states):
             return f"every rank waits at {self._place}: the connection between them is gone"
         names = ", ".join(f"{state['name']}, last seen at {state['place']}" for state in behind)
         return f"{names}, hangs or cannot be reached while the others wait at {self._place}"
+
+    def _states(self, store: Store) -> dict[int, dict[str, Any]]:
+        ranks = range(self.layout.world_size)
+        never_heard = {"count": -1, "beat": 0, "place": "no place"}
+        return {
+            rank: json.loads(store.get(_key(rank)))
+            if store.check([_key(rank)])
+            else {**never_heard, "name": f"rank {rank}"}
+            for rank in ranks
+        }
 
     def _end(self, limit: float, problem: str) -> None:
         message = f"no progress for {limit:g} s: {problem}; ending the run, go on with --resume"

@@ -168,6 +168,7 @@ class Trainer:
             self._seed_dropout(micro_step)
             terms = self.engine(windows.to(self.processes.device, non_blocking=True))
             means = {name: values.mean() for name, values in terms.items()}
+            self.gate.tick(f"step {self.step + 1}'s gradients")
             self.engine.backward(means["loss"])
             self.term_names = list(means)
             stacked = torch.stack([value.detach() for value in means.values()])
@@ -229,8 +230,7 @@ class Trainer:
             if self.writer is not None:
                 self.writer.write(snapshot, state, self.header())
         self._saved_step = self.step
-        if self.gate.progress is not None:
-            self.gate.progress.tick("the next step")
+        self.gate.tick("the next step")
 
     def header(self) -> dict[str, str]:
         """Of the weights as they are now."""
@@ -355,6 +355,7 @@ class Trainer:
                 "train/epoch": self.position / len(self.corpus.training_set),
             }
         )
+        self.gate.tick(f"step {self.step}'s log")
         usage = self.processes.gather(self.usage.look())
         if self.processes.is_main:
             self.tracker.log_metrics(
