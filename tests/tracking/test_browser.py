@@ -127,6 +127,7 @@ def test_a_run_shows_its_curves(seen: Seen) -> None:
     seen.keep("curves")
     seen.open(f"experiments/{seen.experiment_id}/runs/{seen.run_id}/system-metrics")
     seen.page.get_by_text(re.compile("cpu_percent")).first.wait_for()
+    seen.page.locator("svg.main-svg").first.wait_for()
     seen.keep("system")
 
 
@@ -138,6 +139,7 @@ def test_a_run_shows_its_pictures(seen: Seen, name: str) -> None:
     picture = seen.page.locator("img[src^='blob:'], img[src^='data:image'], canvas").first
     picture.wait_for()
     seen.page.wait_for_timeout(1000)
+    assert picture.evaluate("shown => shown.naturalWidth || shown.width") > 500
     seen.keep(f"artifact-{name.removesuffix('.png')}")
 
 
