@@ -19,6 +19,7 @@ mkdir -p "${1:-runs/quickstart}" || fail "${1:-runs/quickstart} cannot be made"
 out=$(cd "${1:-runs/quickstart}" && pwd)
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+trap 'echo "quickstart: interrupted; start it again and it goes on" >&2; exit 130' INT TERM HUP
 bash launch/environment.sh .venv offline-text </dev/null
 export PATH=$PWD/.venv/bin:$PATH
 uri=sqlite:///$out/mlflow.db
@@ -34,11 +35,9 @@ fi
 if ! langpose registry show langpose-small@candidate --tracking-uri "$uri" >/dev/null 2>&1; then
   # Two processes need two GPUs or none: with one, the processor is used.
   if (($(python -c 'import torch; print(torch.cuda.device_count())') < 2)); then
-    export DS_ACCELERATOR=cpu
     device=cpu
   fi
-  port=$(python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-  deepspeed --num_gpus 2 --master_addr 127.0.0.1 --master_port "$port" launch/train.py \
+  python launch/start.py node --num-ranks 2 -- \
     --config configs/pretrain/small.yaml --resume-if-started \
     "data.path=$out/shards" "output=$out/run" "tracking.uri=$uri" "train.device=${device:-cuda}"
 fi

@@ -14,6 +14,7 @@ import threading
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # under PYTHONSAFEPATH it is not there
 
@@ -122,9 +123,16 @@ def wait_until_it_answers(address: str, server: subprocess.Popen[bytes], stop: t
     )
 
 
+class Parser(argparse.ArgumentParser):
+    """Reports a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The options of a server."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tracking_server.py",
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -189,7 +197,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def build_users_parser() -> argparse.ArgumentParser:
     """The options of ``users``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tracking_server.py users",
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,

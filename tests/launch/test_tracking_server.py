@@ -654,3 +654,13 @@ print(json.dumps([[method.upper(), path] for path, methods in rules for method i
             answered.add(path.rpartition("/")[2])
     # The last two do nothing here: there is no gateway, and telemetry is off.
     assert answered <= {"search", "gateway-proxy", "ui-telemetry"}
+
+
+@pytest.mark.parametrize(
+    "words", [["--folder", "f", "--port", "99999"], ["--foldr", "f"], ["users", "permit", "a"]]
+)
+def test_a_mistake_in_the_options_is_one_line(words: list[str]) -> None:
+    done = subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "error: " in done.stderr
