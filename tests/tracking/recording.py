@@ -98,12 +98,13 @@ def recording_process(uri: str, run_dir: Path) -> "subprocess.Popen[str]":
     return process
 
 
-def senders() -> list[psutil.Process]:
-    """The sending processes of this machine."""
+def senders_of(run_dir: Path) -> list[psutil.Process]:
+    """The sending processes of a run; each is looked at once, since it may end between two looks."""
     return [
         process
         for process in psutil.process_iter(["cmdline"])
-        if "langpose_dist.tracking.sender" in (process.info["cmdline"] or [])
+        if "langpose_dist.tracking.sender" in (words := process.info["cmdline"] or [])
+        and str(run_dir) in words
     ]
 
 

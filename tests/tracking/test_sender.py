@@ -20,7 +20,7 @@ from tests.tracking.recording import (
     history,
     make_config,
     recording_process,
-    senders,
+    senders_of,
     start,
     wait_until,
 )
@@ -39,7 +39,7 @@ def test_no_process_can_be_started_and_training_goes_on(
     with monkeypatch.context() as shortage:
         shortage.setattr("langpose_dist.tracking.sender._RESTART_SECONDS", 0.0)
         shortage.setattr("langpose_dist.tracking.sender.subprocess.Popen", refuse_to_start)
-        (sender,) = [sender for sender in senders() if str(tmp_path) in sender.cmdline()]
+        (sender,) = senders_of(tmp_path)
         sender.kill()
         (tmp_path / "file").write_text("")
         tracker.log_artifact(tmp_path / "file")
@@ -79,7 +79,7 @@ def test_a_killed_process_loses_nothing_and_its_run_is_closed(
 ) -> None:
     with recording_process(uri, tmp_path) as process:
         process.kill()
-    wait_until(lambda: not any(str(tmp_path) in sender.cmdline() for sender in senders()), 15)
+    wait_until(lambda: not senders_of(tmp_path), 15)
     run_id = read_state(tmp_path).run_id
     assert run_id is not None
     run = client.get_run(run_id)
@@ -108,7 +108,7 @@ def test_a_killed_sender_is_replaced(
     monkeypatch.setattr("langpose_dist.tracking.sender._RESTART_SECONDS", 0.0)
     tracker = start(make_config(uri), tmp_path)
     tracker.log_metrics({"loss": 1.0}, 1)
-    (sender,) = [sender for sender in senders() if str(tmp_path) in sender.cmdline()]
+    (sender,) = senders_of(tmp_path)
     sender.kill()
     tracker.log_metrics({"loss": 2.0}, 2)
     tracker.finish("FINISHED")
@@ -149,7 +149,7 @@ def test_a_server_that_hangs_holds_nothing_up_for_long(
         began = time.monotonic()
         tracker.finish("KILLED")
         assert time.monotonic() - began < 14
-        wait_until(lambda: not any(str(tmp_path) in sender.cmdline() for sender in senders()), 15)
+        wait_until(lambda: not senders_of(tmp_path), 15)
     assert len(list(read_journal(tmp_path))) == 102
 
 
