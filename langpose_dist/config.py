@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -24,11 +24,13 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Range = tuple[float, float]
+Schema = TypeVar("Schema", bound=BaseModel)
 
-_CIRCUMSTANCE = re.compile(
+CIRCUMSTANCE = re.compile(
     r"output|(tracking|registry)\..*|data\.(path|cache_dir|num_workers|verify|licence)"
     r"|train\.(device|num_threads|keep_checkpoints|best_metric|offload|hang_timeout|start_timeout|stop_grace|\w+_every)"
 )
+"""Keys that say where and how often, not what is computed."""
 _SCIENTIFIC = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
 
 
@@ -40,7 +42,9 @@ class ConfigError(UserError):
     """A configuration that cannot be used."""
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """Part of a configuration: frozen, no unknown keys, a docstring under each field."""
+
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
@@ -58,7 +62,7 @@ class _Section(BaseModel):
                 raise ValueError(f"{name}={low, high} must be in rising order")
 
 
-class WindowConfig(_Section):
+class WindowConfig(Section):
     """How clips are cut into windows."""
 
     num_frames: Count = 243
@@ -79,7 +83,7 @@ class WindowConfig(_Section):
         return self
 
 
-class DataConfig(_Section):
+class DataConfig(Section):
     """Where windows come from, and in which order."""
 
     path: str = "data/shards"
@@ -104,7 +108,7 @@ class DataConfig(_Section):
     """Share of windows that are mirrored, with left and right exchanged in their labels."""
 
 
-class CameraConfig(_Section):
+class CameraConfig(Section):
     """Ranges of the virtual camera, drawn uniformly per window."""
 
     projection: Literal["perspective", "orthographic"] = "perspective"
@@ -126,7 +130,7 @@ class CameraConfig(_Section):
         return self
 
 
-class NoiseConfig(_Section):
+class NoiseConfig(Section):
     """Synthetic 2D detector error, in metres at the person's depth."""
 
     enabled: bool = True
@@ -147,7 +151,7 @@ class NoiseConfig(_Section):
     """Spread of the confidence itself."""
 
 
-class MaskingConfig(_Section):
+class MaskingConfig(Section):
     """Which joints are hidden from the model; one kind per window."""
 
     enabled: bool = True
@@ -174,7 +178,7 @@ class MaskingConfig(_Section):
         return self
 
 
-class ModelConfig(_Section):
+class ModelConfig(Section):
     """DSTformer and the two pooling layers; the defaults are the paper's."""
 
     dim: Count = 512
@@ -211,7 +215,7 @@ class ModelConfig(_Section):
         return self
 
 
-class TextConfig(_Section):
+class TextConfig(Section):
     """The text encoder."""
 
     encoder: str = "offline"
@@ -222,7 +226,7 @@ class TextConfig(_Section):
     """Keep its weights; label embeddings are then computed once per vocabulary."""
 
 
-class LossConfig(_Section):
+class LossConfig(Section):
     """Loss terms and their weights."""
 
     contrastive: Literal["none", "infonce", "modified"] = "modified"
@@ -258,7 +262,7 @@ class LossConfig(_Section):
         return self
 
 
-class OptimizerConfig(_Section):
+class OptimizerConfig(Section):
     """AdamW and its schedule."""
 
     learning_rate: Positive = 5e-4
@@ -283,7 +287,7 @@ class OptimizerConfig(_Section):
         return self
 
 
-class TrainConfig(_Section):
+class TrainConfig(Section):
     """Length, batch, precision and rhythm of a run."""
 
     epochs: Positive = 300.0
@@ -329,7 +333,7 @@ class TrainConfig(_Section):
         return self
 
 
-class EvaluationConfig(_Section):
+class EvaluationConfig(Section):
     """What an evaluation does."""
 
     conditions: tuple[Literal["clean", "noisy", "masked"], ...] = ("clean", "noisy", "masked")
@@ -346,7 +350,7 @@ RUN_LOCK = ".lock"
 """File in a run's folder that its training holds locked."""
 
 
-class TrackingConfig(_Section):
+class TrackingConfig(Section):
     """MLflow."""
 
     enabled: bool = True
@@ -364,10 +368,10 @@ class TrackingConfig(_Section):
     required: bool = False
     """Refuse to start while the store does not answer; otherwise the run is sent when it does."""
     parent_run_id: str | None = None
-    """MLflow run that this one belongs under, such as a sweep's."""
+    """Run that this one belongs under, such as a sweep's: its id in MLflow, or its tag langpose.run_uid."""
 
 
-class RegistryConfig(_Section):
+class RegistryConfig(Section):
     """The gate that a registered model passes to be promoted."""
 
     metrics: tuple[str, ...] = ("masked/mpjpe_mm", "clean/mpjpe_mm")
@@ -385,7 +389,7 @@ class RegistryConfig(_Section):
         return self
 
 
-class RunConfig(_Section):
+class RunConfig(Section):
     """Everything that defines a run."""
 
     output: str = "runs/pretrain"
@@ -453,7 +457,7 @@ class RunConfig(_Section):
 
     def hash(self) -> str:
         """First 16 hex digits of the SHA-256 of all keys but those that say where and how often, not what."""
-        content = {key: value for key, value in self.to_flat().items() if not _CIRCUMSTANCE.fullmatch(key)}
+        content = {key: value for key, value in self.to_flat().items() if not CIRCUMSTANCE.fullmatch(key)}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -467,10 +471,21 @@ def load_config(files: Path | str | Sequence[Path | str] | None, overrides: Iter
     Raises:
         ConfigError: With one line that says what is wrong and what would be right.
     """
+    return build_config(read_content(files, overrides))
+
+
+def read_content(
+    files: Path | str | Sequence[Path | str] | None, overrides: Iterable[str] = ()
+) -> dict[str, Any]:
+    """As ``load_config``, but what it says is not checked: plain containers.
+
+    Raises:
+        ConfigError: If a file cannot be read, or an override has no key or no place.
+    """
     content: dict[str, Any] = {}
     for file in [files] if isinstance(files, Path | str) else files or ():
         content = _merge(content, _read_yaml(Path(file)))
-    return override_config(content, overrides)
+    return _override(content, overrides)
 
 
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -489,10 +504,14 @@ def override_config(content: Mapping[str, Any], overrides: Iterable[str]) -> Run
     Raises:
         ConfigError: With one line that says what is wrong and what would be right.
     """
+    return build_config(_override(content, overrides))
+
+
+def _override(content: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
     content = copy.deepcopy(dict(content))
     for override in overrides:
         _apply_override(content, override)
-    return build_config(content)
+    return content
 
 
 def build_config(content: Mapping[str, Any]) -> RunConfig:
@@ -501,10 +520,28 @@ def build_config(content: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: With one line that says what is wrong and what would be right.
     """
+    return check(RunConfig, content)
+
+
+def check(schema: type[Schema], content: Mapping[str, Any]) -> Schema:
+    """Check plain containers against a schema that may hold more than a run's.
+
+    Raises:
+        ConfigError: With one line that says what is wrong and what would be right.
+    """
     try:
-        return RunConfig.model_validate(content)
+        return schema.model_validate(content)
     except ValidationError as error:
-        raise ConfigError("; ".join(_explain(item) for item in error.errors())) from None
+        names = key_names(schema)
+        raise ConfigError("; ".join(_explain(item, names) for item in error.errors())) from None
+
+
+def with_values(content: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of plain containers in which dotted keys have other values."""
+    changed = copy.deepcopy(dict(content))
+    for key, value in values.items():
+        _set(changed, key, value, f"{key}={value!r}")
+    return changed
 
 
 def _public(value: Any) -> Any:
@@ -531,7 +568,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _nearby_files(path: Path) -> str:
     candidates = [str(found) for found in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-    return _suggest(str(path), candidates)
+    return suggest(str(path), candidates)
 
 
 def _apply_override(content: dict[str, Any], override: str) -> None:
@@ -546,25 +583,32 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
     # YAML 1.1 reads 1e-3 as a string; a number is what a user means.
     if isinstance(value, str) and _SCIENTIFIC.fullmatch(value):
         value = float(value)
+    _set(content, key, value, f"override {override!r}")
+
+
+def _set(content: dict[str, Any], key: str, value: Any, source: str) -> None:
     *sections, last = key.split(".")
     for section in sections:
         content = content.setdefault(section, {})
         if not isinstance(content, dict):
-            raise ConfigError(f"override {override!r}: {section} is a value, not a section")
+            raise ConfigError(f"{source}: {section} is a value, not a section")
     content[last] = value
 
 
-def _explain(error: Mapping[str, Any]) -> str:
+def _explain(error: Mapping[str, Any], names: Sequence[str]) -> str:
     location = [str(part) for part in error["loc"]]
     key = ".".join(location)
     if error["type"] == "extra_forbidden":
-        return f"unknown key {key!r}{_suggest(key, key_names())}"
+        if key == "sweep":
+            return "section 'sweep' is for python -m tuning.sweep"
+        return f"unknown key {key!r}{suggest(key, names)}"
     if error["type"] == "value_error":
         return f"{key}: {error['ctx']['error']}" if key else str(error["ctx"]["error"])
     return f"{key}={error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
 
 
-def _suggest(word: str, candidates: Sequence[str]) -> str:
+def suggest(word: str, candidates: Sequence[str]) -> str:
+    """``; did you mean 'this'?``, or nothing where no candidate is near."""
     matches = difflib.get_close_matches(word, candidates, n=1, cutoff=0.6)
     if not matches:
         last = word.rsplit(".", 1)[-1]

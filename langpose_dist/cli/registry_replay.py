@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from langpose_dist.environment import printable
 _DESCRIPTION = (
     "Send what runs recorded in their folders and their tracking store does not have: after an outage, after "
     "a machine was lost, or to another store. Sending twice changes nothing. A run whose process ended "
-    "without a word is closed as FAILED."
+    "without a word is closed as FAILED. Of a sweep all is sent: its own run, then its trials."
 )
 
 
@@ -20,7 +21,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser(
         "replay", help="send what runs recorded while the store was away", description=_DESCRIPTION
     )
-    parser.add_argument("run_dirs", metavar="RUN_DIR", type=Path, nargs="+", help="folder of a run")
+    parser.add_argument(
+        "run_dirs", metavar="RUN_DIR", type=Path, nargs="+", help="folder of a run or a sweep"
+    )
     parser.add_argument(
         "--tracking-uri",
         metavar="URI",
@@ -32,17 +35,30 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(arguments: argparse.Namespace) -> int:
     """Send the journals, one after another."""
-    from langpose_dist.tracking.client import connect, expect_large_files, resolve_uri
+    from langpose_dist.tracking.client import StoreAway, connect, expect_large_files, resolve_uri
     from langpose_dist.tracking.finished import choose_uri
     from langpose_dist.tracking.replay import replay
+    from langpose_dist.tracking.trials import recorded_runs
 
     expect_large_files()
+    run_dirs = [run_dir for folder in arguments.run_dirs for run_dir in recorded_runs(folder)]
+    clients: dict[str, Any] = {}
     reports: list[dict[str, Any]] = []
-    for run_dir in arguments.run_dirs:
-        uri = choose_uri(run_dir, arguments.tracking_uri)
-        if uri is None:
-            raise UserError(f"{run_dir} holds no journal of a run; name the output= folder of a training")
-        sent, state = replay(connect(resolve_uri(uri), create=False), run_dir)
+    problem: UserError | None = None
+    for run_dir in run_dirs:
+        try:
+            uri = choose_uri(run_dir, arguments.tracking_uri)
+            if uri is None:
+                raise UserError(f"{run_dir} holds no journal of a run; name the output= folder of a training")
+            if uri not in clients:
+                clients[uri] = connect(resolve_uri(uri), create=False)
+            sent, state = replay(clients[uri], run_dir)
+        except UserError as error:
+            if len(run_dirs) == 1 or isinstance(error, StoreAway):
+                raise
+            problem = error
+            print(printable(str(error)), file=sys.stderr)
+            continue
         report = {
             "run_dir": str(run_dir),
             "run_id": state.run_id,
@@ -59,4 +75,6 @@ def run(arguments: argparse.Namespace) -> int:
                 print(f"  {state.refused} refused; see {run_dir / 'tracking' / 'refused.jsonl'}")
     if arguments.json:
         print(json.dumps(reports, indent=2))
+    if problem is not None:
+        raise UserError(f"{len(run_dirs) - len(reports)} of {len(run_dirs)} runs were not sent; see above")
     return 0

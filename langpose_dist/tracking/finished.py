@@ -50,8 +50,8 @@ def register_run_folder(
         raise UserError(f"{run_dir} holds no finished run: {weights} does not exist")
     config = load_config(run_dir / "config.yaml")
     header = read_header(weights)
-    evaluation = _read_json(run_dir / "evaluation.json")
-    record = _read_json(run_dir / "run.json") or {}
+    evaluation = read_json(run_dir / "evaluation.json")
+    record = read_json(run_dir / "run.json") or {}
     environment = record.get("environment")
     environment = environment if isinstance(environment, dict) else {}
     tags = {
@@ -107,7 +107,7 @@ def choose_uri(run_dir: Path, given: str | None) -> str | None:
         return given
     if uri := os.environ.get("MLFLOW_TRACKING_URI"):
         return uri
-    uri = read_state(run_dir).tracking_uri or (_read_json(run_dir / "run.json") or {}).get("tracking_uri")
+    uri = read_state(run_dir).tracking_uri or (read_json(run_dir / "run.json") or {}).get("tracking_uri")
     if not isinstance(uri, str) or not uri:
         return None
     path = database_path(uri)
@@ -162,7 +162,12 @@ def _parents(initial_weights: str | None) -> list[str]:
         return []
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A file that a run left; ``None`` where there is none.
+
+    Raises:
+        UserError: If it holds no JSON object.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

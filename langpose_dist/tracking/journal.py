@@ -14,12 +14,16 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
+
+from langpose_dist.config import RUN_LOCK
 
 FOLDER = "tracking"
 ORPHAN_SECONDS = 10.0
 """That a sender lives on at most when its training is gone."""
-Kind = Literal["open", "metrics", "artifact", "register", "close", "abandon"]
+Kind = Literal["open", "metrics", "artifact", "tags", "register", "close", "abandon"]
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+"""How a run ended."""
 _KEYS = {
     "open": {
         "uid",
@@ -36,6 +40,7 @@ _KEYS = {
     },
     "metrics": {"step", "time", "values"},
     "artifact": {"path", "folder"},
+    "tags": {"tags", "parent"},
     "register": {"weights", "name", "alias", "evaluation", "tags", "licence", "parents"},
     "close": {"status", "reason", "time"},
     "abandon": {"uid", "time"},
@@ -66,6 +71,8 @@ class State:
     """Of that store, without credentials."""
     run_id: str | None = None
     """That the store gave the run."""
+    unlinked: str | None = None
+    """The run that this one belongs under, while the store does not know it."""
     registered: str | None = None
     """``NAME/VERSION`` of the last registration."""
     registered_at: int = 0
@@ -187,6 +194,18 @@ def read_state(run_dir: Path) -> State:
 def sender_lock(run_dir: Path) -> FileLock:
     """Held by whoever sends the journal of a run; the system frees it when that process ends."""
     return FileLock(run_dir / FOLDER / ".lock")
+
+
+def is_training(run_dir: Path) -> bool:
+    """Whether a training, or a sweep, has the folder to itself at this moment."""
+    lock = run_dir / RUN_LOCK
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
 
 
 def state_for(run_dir: Path, tracking_uri: str) -> State:

@@ -60,6 +60,8 @@ def write_model_card(
         "weights started from": ", ".join(json.loads(tags[Tag.PARENTS])) or "nothing: trained from scratch",
         "SHA-256 of the weights": tags[Tag.WEIGHTS],
     }
+    if Tag.PARENT_RUN in tags:
+        origin["MLflow run of the sweep or other run that it belongs to"] = tags[Tag.PARENT_RUN]
     card = _CARD.format(
         name=name,
         numbers=_numbers(evaluation) if evaluation else "This model was never evaluated.",

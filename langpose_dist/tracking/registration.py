@@ -17,7 +17,7 @@ from mlflow.entities import LoggedModel, LoggedModelOutput, Metric
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
-from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS, MLFLOW_PARENT_RUN_ID
 
 from langpose_dist import __version__
 from langpose_dist.config import RunConfig, UserError
@@ -92,6 +92,8 @@ def register_model(
         Tag.LICENCE: licence or NO_LICENCE,
         Tag.PARENTS: json.dumps(list(parents)),
     }
+    if parent := client.get_run(run_id).data.tags.get(MLFLOW_PARENT_RUN_ID):
+        content[Tag.PARENT_RUN] = parent
     model = _find_logged_model(client, name, run_id, digest)
     version = _find_version(client, name, run_id, digest)
     if version is None:

@@ -37,6 +37,8 @@ class Tag:
     LICENCE = "training_data_licence"
     PARENTS = "parents"
     """JSON: runs or versions that the weights started from."""
+    PARENT_RUN = "parent_run_id"
+    """Id of the run that the version's own belongs under, such as a sweep's; only where there is one."""
     NAME = "registered_name"
     """On the stored model alone: the name that it is for."""
     PROMOTION = "promotion."

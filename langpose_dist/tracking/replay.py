@@ -7,25 +7,28 @@ its own version. So after a lost answer or a crash the last records are simply s
 
 import json
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Run
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from langpose_dist.config import RUN_LOCK, UserError, load_config
+from langpose_dist.config import UserError, load_config
 from langpose_dist.environment import redact
-from langpose_dist.tracking.client import is_away, one_line
+from langpose_dist.tracking.client import StoreAway, is_away, one_line
 from langpose_dist.tracking.journal import (
     FOLDER,
     ORPHAN_SECONDS,
     Record,
     State,
+    is_training,
     read_journal,
     sender_lock,
     state_for,
@@ -33,8 +36,10 @@ from langpose_dist.tracking.journal import (
 )
 from langpose_dist.tracking.runs import (
     MAX_METRICS_PER_BATCH,
+    PARENT_RUN,
     RUN_UID,
     create_run,
+    find_named_run,
     find_run,
     find_run_by_uid,
     log_dataset,
@@ -49,6 +54,8 @@ _logger = logging.getLogger(__name__)
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST", "INVALID_STATE")
 """Of MLflow's error codes, those that asking again does not change."""
 _MAX_BREAKDOWNS = 5
+_LINK_SECONDS = 10.0
+"""Between two looks for the run that this one belongs under."""
 LOST = "the process ended without a word"
 
 
@@ -72,6 +79,7 @@ class Replay:
         self._about: Mapping[str, Any] = {}
         self._is_open = False
         self._failures = (0, 0)
+        self._looked_at = float("-inf")
         self.state = state_for(run_dir, redact(client.tracking_uri))
 
     @property
@@ -79,27 +87,34 @@ class Replay:
         """The attempt at the run that was opened last and not closed, among what has been sent."""
         return self._attempt if self._is_open else None
 
-    def send(self) -> int:
+    def send(self, until: float = float("inf")) -> int:
         """Send what the journal holds and the store has not; returns the number of records.
 
+        Args:
+            until: When to leave the rest, in the time of ``time.monotonic``.
+
         Raises:
+            StoreAway: If that time has come.
             Exception: Whatever MLflow raises where asking again may help; what was sent is remembered.
         """
         self._find_again()
+        self._link_late()
         try:
-            count = self._send()
+            count = self._send(until)
         except _RunGone:  # deleted in the meantime: all of it again, as a new run
             _logger.warning("run %s was deleted from MLflow; it is sent anew", self.state.run_id)
             self._run = None
             self._remember(sent=0, run_id=None)
-            count = self._send()
+            count = self._send(until)
         if self.state.problem is not None:
             self._remember(problem=None, is_refused=False)
         return count
 
-    def _send(self) -> int:
+    def _send(self, until: float) -> int:
         count = 0
         for batch in _batches(read_journal(self._run_dir, self.state.sent)):
+            if time.monotonic() > until:
+                raise StoreAway("sending takes long")
             self._deliver(batch)
             self._remember(sent=batch[-1].end)
             count += len(batch)
@@ -188,6 +203,8 @@ class Replay:
             self._abandon(content)
         elif record.kind == "artifact":
             self._send_artifact(run_id, content)
+        elif record.kind == "tags":
+            log_tags(self._client, run_id, {**content["tags"], **self._link(content["parent"])})
         elif record.kind == "register":
             self._register(run_id, record)
         elif record.kind == "close":
@@ -205,7 +222,7 @@ class Replay:
                 **tags,
                 RUN_UID: uid,
                 "mlflow.user": content["user"],
-                "mlflow.source.name": "langpose train",
+                "mlflow.source.name": content.get("source", "langpose train"),
             }
             run = create_run(
                 self._client,
@@ -231,9 +248,7 @@ class Replay:
 
     def _links(self, content: Any) -> dict[str, str]:
         """Tags that lead to the runs that this one came from."""
-        links: dict[str, str] = {}
-        if parent := content.get("parent_run_id"):
-            links["mlflow.parentRunId"] = parent
+        links = self._link(content.get("parent_run_id"))
         if uid := content.get("initial_weights", {}).get("run_uid"):
             source = find_run_by_uid(self._client, uid)
             links["initial_weights.run_uid"] = uid
@@ -241,6 +256,37 @@ class Replay:
                 source.info.run_id if source is not None else "not in this store"
             )
         return links
+
+    def _link(self, parent: str | None) -> dict[str, str]:
+        """Tags that put the run under another one, as far as the store knows that one by now."""
+        if not parent:
+            return {}
+        links = self._links_to(parent)
+        self._remember(unlinked=None if MLFLOW_PARENT_RUN_ID in links else parent)
+        return links
+
+    def _link_late(self) -> None:
+        """Put the run under one that the store did not know before: its journal may come after this one."""
+        parent = self.state.unlinked
+        if self._run is None or parent is None or time.monotonic() < self._looked_at + _LINK_SECONDS:
+            return
+        links = self._links_to(parent)
+        if MLFLOW_PARENT_RUN_ID not in links:
+            return
+        try:
+            log_tags(self._client, self._run.info.run_id, links)
+        except Exception as error:
+            if is_away(error):
+                raise
+            _logger.warning("the run cannot be put under run %s now: %s", parent, one_line(error))
+        else:
+            self._remember(unlinked=None)
+
+    def _links_to(self, parent: str) -> dict[str, str]:
+        self._looked_at = time.monotonic()
+        run = find_named_run(self._client, parent)
+        found = {MLFLOW_PARENT_RUN_ID: run.info.run_id} if run is not None else {}
+        return {PARENT_RUN: parent, **found}
 
     def _send_artifact(self, run_id: str, content: Any) -> None:
         path = self._run_dir / content["path"]
@@ -301,6 +347,7 @@ def replay(client: MlflowClient, run_dir: Path) -> tuple[int, State]:
         How many records were sent, and the state after that.
 
     Raises:
+        StoreAway: If the store does not answer.
         UserError: If the folder holds no recorded run, its training is still recording it, or the store does
             not take it now.
     """
@@ -308,31 +355,32 @@ def replay(client: MlflowClient, run_dir: Path) -> tuple[int, State]:
         raise UserError(f"{run_dir} holds no journal of a run; name the output= folder of a training")
     try:
         with sender_lock(run_dir).acquire(timeout=ORPHAN_SECONDS + 2):
-            sending = Replay(client, run_dir)
-            try:
-                count = sending.send()
-                if not _is_training(run_dir):  # else its sender alone is gone
-                    sending.close_lost()
-            except Exception as error:  # MLflow's, its drivers', the disk's
-                sending.cannot(error)
-                raise UserError(
-                    f"{run_dir}: the store does not take the rest now: {one_line(error)}; nothing is lost, "
-                    "send it again later"
-                ) from None
-            return count, sending.state
+            return send_rest(client, run_dir)
     except Timeout:
         raise UserError(f"{run_dir}: its training is running and sends what it records itself") from None
 
 
-def _is_training(run_dir: Path) -> bool:
-    lock = run_dir / RUN_LOCK
-    if not lock.exists():
-        return False
+def send_rest(client: MlflowClient, run_dir: Path, *, seconds: float = float("inf")) -> tuple[int, State]:
+    """As ``replay``, for whoever holds the ``sender_lock``.
+
+    Args:
+        client: From ``connect``.
+        run_dir: The run's folder.
+        seconds: After which no further record is begun.
+    """
+    sending = Replay(client, run_dir)
     try:
-        with FileLock(lock, timeout=0):
-            return False
-    except (Timeout, OSError):
-        return True
+        count = sending.send(time.monotonic() + seconds)
+        if not is_training(run_dir):  # else its sender alone is gone
+            sending.close_lost()
+    except Exception as error:  # MLflow's, its drivers', the disk's
+        sending.cannot(error)
+        kind = StoreAway if is_away(error) else UserError
+        raise kind(
+            f"{run_dir}: the store does not take the rest now: {one_line(error)}; nothing is lost, "
+            "send it again later"
+        ) from None
+    return count, sending.state
 
 
 def _attempt_tag(about: Mapping[str, Any]) -> str:

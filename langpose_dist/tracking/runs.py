@@ -12,10 +12,13 @@ from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_
 
 from langpose_dist.config import UserError
 from langpose_dist.environment import redact
-from langpose_dist.tracking.client import connect, database_path, explained, resolve_uri
+from langpose_dist.tracking.client import connect, database_path, explained, is_away, resolve_uri
 
 RUN_UID = "langpose.run_uid"
 """Tag with the name that a run gives itself before any store knows it."""
+
+PARENT_RUN = "langpose.parent_run"
+"""Tag with the run that a run belongs under, by the name that its configuration gives: an id or a uid."""
 
 # MLflow's limits for one log_batch and one value.
 MAX_METRICS_PER_BATCH = 1000
@@ -45,14 +48,25 @@ def find_run_by_uid(client: MlflowClient, uid: str) -> Run | None:
 
     A server may have made a run although its answer was lost: a second one that holds nothing is deleted.
     """
-    found = client.search_runs(
-        all_experiment_ids(client), f"tags.`{RUN_UID}` = '{uid}'", order_by=["attributes.start_time ASC"]
-    )
+    found = _search_uid(client, uid)
     for double in found[1:]:
         is_empty = not double.data.metrics and not double.data.params
         if is_empty and double.info.experiment_id == found[0].info.experiment_id:
             client.delete_run(double.info.run_id)
     return found[0] if found else None
+
+
+def find_named_run(client: MlflowClient, name: str) -> Run | None:
+    """An active run of this id or, failing that, ``RUN_UID``; ``None`` also where it may not be seen."""
+    if not re.fullmatch(r"[\w-]+", name, re.ASCII):
+        return None  # nothing that a request should hold
+    try:
+        run = find_run(client, name)
+        return run if run is not None else next(iter(_search_uid(client, name)), None)
+    except MlflowException as error:
+        if is_away(error):
+            raise
+        return None
 
 
 def all_experiment_ids(client: MlflowClient) -> list[str]:
@@ -82,7 +96,10 @@ def create_run(
         UserError: If the experiment was deleted.
     """
     return client.create_run(
-        _experiment_id(client, experiment), start_time=time, tags=dict(tags), run_name=name
+        _experiment_id(client, experiment),
+        start_time=time,
+        tags={key: value[:_MAX_TAG_LENGTH] for key, value in tags.items()},
+        run_name=name,
     )
 
 
@@ -145,6 +162,13 @@ def add_metrics(uri: str, run_id: str, metrics: Mapping[str, float], step: int) 
         log_metrics(
             client, run_id, [Metric(metric_name(name), value, now, step) for name, value in metrics.items()]
         )
+
+
+def _search_uid(client: MlflowClient, uid: str) -> list[Run]:
+    """All active runs of a ``RUN_UID``, in any experiment, the oldest first."""
+    return client.search_runs(
+        all_experiment_ids(client), f"tags.`{RUN_UID}` = '{uid}'", order_by=["attributes.start_time ASC"]
+    )
 
 
 def _experiment_id(client: MlflowClient, name: str) -> str:

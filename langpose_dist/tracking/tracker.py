@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 
 from filelock import Timeout
 
@@ -22,6 +22,7 @@ from langpose_dist.tracking.journal import (
     ORPHAN_SECONDS,
     Journal,
     State,
+    Status,
     read_journal,
     read_state,
     sender_lock,
@@ -59,10 +60,23 @@ class MLflowTracker:
 
     Args:
         config: Where to record it, and under which names.
+        tags: Further tags of the run.
+        texts: Further texts among its artifacts, by file name.
+        source: What MLflow's pages name as the program.
     """
 
-    def __init__(self, config: TrackingConfig) -> None:
+    def __init__(
+        self,
+        config: TrackingConfig,
+        *,
+        tags: Mapping[str, str] | None = None,
+        texts: Mapping[str, str] | None = None,
+        source: str = "langpose train",
+    ) -> None:
         self._config = config
+        self._tags = dict(tags or {})
+        self._texts = dict(texts or {})
+        self._source = source
         self._open: _Open | None = None
         self._is_known_away = False
 
@@ -147,7 +161,8 @@ class MLflowTracker:
             run_name=self._config.run_name or run_dir.resolve().name,
             parent_run_id=self._config.parent_run_id,
             # MLflow's pages show the commit under this name.
-            tags={**tags, "mlflow.source.git.commit": tags["git_commit"]},
+            tags={**redact_values(self._tags), **tags, "mlflow.source.git.commit": tags["git_commit"]},
+            source=self._source,
             params={key: _text(value) for key, value in config.to_flat().items()},
             initial_weights=dict(origin),
             dataset={"name": dataset, "fingerprint": data_fingerprint, "source": redact(config.data.path)},
@@ -159,6 +174,7 @@ class MLflowTracker:
                 "commit": tags["git_commit"],
             },
             texts={
+                **{name: redact(text) for name, text in self._texts.items()},
                 "config.yaml": redact(config.to_yaml()),
                 "environment.json": _text(environment),
                 "constraints.txt": packages,
@@ -262,9 +278,7 @@ class MLflowTracker:
             _logger.error("the model was not registered; %s says why", run.run_dir / FOLDER / "refused.jsonl")
         return None
 
-    def finish(
-        self, status: Literal["FINISHED", "FAILED", "KILLED"], reason: str = "", *, wait: bool = True
-    ) -> None:
+    def finish(self, status: Status, reason: str = "", *, wait: bool = True) -> None:
         """Close the run, if one was started.
 
         Args:
