@@ -7,12 +7,16 @@ from pydantic import ValidationError
 
 from langpose_dist.config import (
     ConfigError,
+    LossConfig,
     RunConfig,
     UserError,
     build_config,
+    check,
     describe_keys,
     key_names,
     load_config,
+    read_content,
+    with_values,
 )
 
 
@@ -266,3 +270,38 @@ def test_the_gate_of_the_registry_names_metrics_of_a_condition() -> None:
     for value, message in (("[mpjpe_mm]", "must be CONDITION/METRIC"), ("[]", "must name at least one")):
         with pytest.raises(ConfigError, match=message):
             load_config(None, [f"registry.metrics={value}"])
+
+
+def test_content_is_merged_and_overridden_before_it_is_checked(tmp_path: Path) -> None:
+    files = write_files(tmp_path, "seed: 1\nmore: {depth: 2}\n", "more: {width: [1]}\n")
+    assert read_content(files, ["more.depth=1e-3", "new.key=x"]) == {
+        "seed": 1,
+        "more": {"depth": 0.001, "width": [1]},
+        "new": {"key": "x"},
+    }
+    assert read_content(None) == {}
+    with pytest.raises(ConfigError, match="seed is a value, not a section"):
+        read_content(files, ["seed.x=3"])
+
+
+def test_a_wider_schema_knows_its_own_keys() -> None:
+    class Wider(RunConfig):
+        more: LossConfig = LossConfig()
+
+    assert check(Wider, {"more": {"gamma": 3}}).more.gamma == 3
+    with pytest.raises(ConfigError, match=r"unknown key 'more\.gama'; did you mean 'more\.gamma'\?"):
+        check(Wider, {"more": {"gama": 3}})
+
+
+def test_a_sweeps_section_says_where_it_belongs() -> None:
+    with pytest.raises(ConfigError, match=r"section 'sweep' is for python -m tuning\.sweep$"):
+        load_config(None, ["sweep.num_trials=3"])
+
+
+def test_values_are_set_by_dotted_key_in_a_copy() -> None:
+    content = {"loss": {"gamma": 1}, "seed": 2}
+    changed = with_values(content, {"loss.beta": [3], "model.dim": 4, "seed": 5})
+    assert changed == {"loss": {"gamma": 1, "beta": [3]}, "model": {"dim": 4}, "seed": 5}
+    assert content == {"loss": {"gamma": 1}, "seed": 2}
+    with pytest.raises(ConfigError, match="seed is a value, not a section"):
+        with_values(content, {"seed.x": 1})
