@@ -24,6 +24,10 @@ class TrainingError(RuntimeError):
         self.is_agreed = is_agreed
 
 
+class DivergedError(TrainingError):
+    """The loss or its gradient is no longer a number: started again, training would come to the same."""
+
+
 class FiniteGuard:
     """Watches loss and gradient norm of every step.
 
@@ -48,7 +52,7 @@ class FiniteGuard:
             losses: Window keys and losses of each of this rank's micro batches.
 
         Raises:
-            TrainingError: On every rank, naming the rank and the windows.
+            DivergedError: On every rank, naming the rank and the windows.
         """
         self._steps.append((step, _Verdict(summary), losses))
         self._judge(keep=self.lag)
@@ -57,7 +61,7 @@ class FiniteGuard:
         """Judge every step so far.
 
         Raises:
-            TrainingError: As ``watch``.
+            DivergedError: As ``watch``.
         """
         self._judge(keep=0)
 
@@ -78,10 +82,10 @@ class FiniteGuard:
                 if keys
             ]
             if found:
-                raise TrainingError(f"the loss is not finite at step {step}; windows of {'; '.join(found)}")
+                raise DivergedError(f"the loss is not finite at step {step}; windows of {'; '.join(found)}")
             everyone = self.processes.gather([key for keys, _ in losses for key in keys])
             keys = ", ".join(key for part in everyone for key in part)
-            raise TrainingError(
+            raise DivergedError(
                 f"the gradient is not finite at step {step}, though every loss is; windows {keys}"
             )
 

@@ -21,6 +21,7 @@ from langpose_dist.models.weights import read_header, write_weights
 from langpose_dist.tasks.pretrain import LabelTable, PretrainTask
 from langpose_dist.train.checkpoint import (
     TrainState,
+    adopt_checkpoint,
     checkpoint_folders,
     find_checkpoint,
     read_optimizer,
@@ -38,9 +39,9 @@ from langpose_dist.train.preflight import PreflightError, check_everything
 from langpose_dist.train.processes import Layout, Meeting, Processes, join_processes, leave_processes
 from langpose_dist.train.progress import Progress
 from langpose_dist.train.status import read_status, write_status
-from langpose_dist.train.stop import Interrupted, StopRequest
+from langpose_dist.train.stop import Interrupted, SeenEnough, StopRequest
 from langpose_dist.train.tracker import Status, Tracker
-from langpose_dist.train.trainer import Trainer
+from langpose_dist.train.trainer import OnEvaluation, Trainer
 
 _PEER_LOST = re.compile(
     r"Connection (closed|reset) by peer|Broken pipe|Read error|Connection refused"
@@ -84,6 +85,7 @@ def train(
     resume: Literal["no", "yes", "if started"] = "no",
     strict: bool = False,
     request: StopRequest | None = None,
+    on_evaluation: OnEvaluation | None = None,
 ) -> TrainingResult | None:
     """Run a training from start to end; every rank calls it, once per process: DeepSpeed keeps its groups.
 
@@ -93,6 +95,7 @@ def train(
         resume: Whether to go on from the newest whole checkpoint in the run's folder.
         strict: Refuse to go on from an older checkpoint where the newest is damaged.
         request: What may ask for an early stop; ``None``: nothing does.
+        on_evaluation: Called on every rank after each evaluation but the last, which is in the result.
 
     Returns:
         What it left behind on rank 0, ``None`` on the others.
@@ -102,6 +105,7 @@ def train(
         UserError: If configuration, data or folder do not allow it.
         TrainingError: If the loss stops being a number, data or disk fail, or another rank ends.
         Interrupted: If the run was asked to stop; a checkpoint holds where it stands.
+        SeenEnough: From ``on_evaluation``; a checkpoint holds where it stands, the run counts as finished.
     """
     run_dir = Path(config.output)
     layout = Layout.from_environment()
@@ -121,7 +125,8 @@ def train(
     )
     try:
         _hold(lock, run_dir, processes)
-        result = _train(config, tracker, Gate(processes, request, progress), resume=resume, strict=strict)
+        gate = Gate(processes, request, progress)
+        result = _train(config, tracker, gate, on_evaluation, resume=resume, strict=strict)
     except PreflightError:
         meeting.part(_PREFLIGHT_SECONDS)
         raise
@@ -193,7 +198,13 @@ def build_task(config: RunConfig, corpus: Corpus, device: torch.device) -> Pretr
 
 
 def _train(
-    config: RunConfig, tracker: Tracker, gate: Gate, *, resume: str, strict: bool
+    config: RunConfig,
+    tracker: Tracker,
+    gate: Gate,
+    on_evaluation: OnEvaluation | None,
+    *,
+    resume: str,
+    strict: bool,
 ) -> TrainingResult | None:
     processes = gate.processes
     run_dir = Path(config.output)
@@ -262,6 +273,7 @@ def _train(
             num_steps=num_steps,
             state=state,
             origin={name: str(origin[name]) for name in _IN_HEADER} | record,
+            on_evaluation=on_evaluation,
         )
         if path is not None:
             restore_random(processes, read_random(path))
@@ -291,6 +303,9 @@ def _train(
         return None
     except Interrupted as stop:
         end = ("KILLED", str(stop))
+        raise
+    except SeenEnough as stop:
+        end = ("FINISHED", str(stop))
         raise
     except UserError as error:
         end = ("FAILED", str(error))
@@ -394,6 +409,24 @@ def _refuse_changes(config: RunConfig, run_dir: Path) -> None:
             raise UserError(
                 f"--resume: {key} was {before[key]!r} and is now {value!r}; start a new run for that"
             )
+
+
+def go_on_from(checkpoint: Path, config: RunConfig) -> None:
+    """Let a run's folder go on from a checkpoint of another run, or with another configuration.
+
+    Args:
+        checkpoint: Folder of a published checkpoint, or a copy of one under any name.
+        config: From now on; its output is the folder.
+
+    Raises:
+        UserError: If the checkpoint is damaged or the folder cannot be written.
+    """
+    run_dir = Path(config.output)
+    try:
+        adopt_checkpoint(checkpoint, run_dir / "checkpoints")
+    except (ValueError, OSError) as error:
+        raise UserError(f"{checkpoint}: {error}") from None
+    _write_config(config, run_dir)
 
 
 def _write_config(config: RunConfig, run_dir: Path) -> None:

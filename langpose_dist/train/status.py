@@ -19,6 +19,14 @@ def read_status(run_dir: Path) -> str | None:
         return None
 
 
+def read_reason(run_dir: Path) -> str:
+    """Why the run ended early, as its file says; empty if it does not."""
+    try:
+        return str(json.loads((run_dir / "status.json").read_text(encoding="utf-8"))["reason"])
+    except (OSError, ValueError, KeyError):
+        return ""
+
+
 def write_status(
     run_dir: Path,
     status: Literal["running", "finished", "interrupted", "failed"],

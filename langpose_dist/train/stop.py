@@ -43,6 +43,14 @@ class Interrupted(BaseException):
         self.is_agreed = is_agreed
 
 
+class SeenEnough(BaseException):
+    """Whoever watches the evaluations wants no more of them. Not an ``Exception``, as ``Interrupted``.
+
+    Args:
+        reason: For a person.
+    """
+
+
 class StopRequest:
     """Listens for requests to stop, from the moment it is made until it is closed.
 

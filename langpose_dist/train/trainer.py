@@ -1,7 +1,7 @@
 """The training loop: one for one process and for many."""
 
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from langpose_dist.models.weights import weights_header
 from langpose_dist.train.checkpoint import (
     CheckpointWriter,
     TrainState,
+    checkpoint_name,
     raise_if_failed,
 )
 from langpose_dist.train.engine import micro_batch_size
@@ -32,6 +33,10 @@ from langpose_dist.train.processes import Processes
 from langpose_dist.train.stop import Interrupted
 from langpose_dist.train.tracker import Tracker
 from langpose_dist.train.usage import DeviceUsage
+
+OnEvaluation = Callable[[int, Mapping[str, float], Path], None]
+"""Is told of an evaluation: step, metrics by full name, folder of the step's published checkpoint. May raise
+``SeenEnough`` to end the run there."""
 
 
 class Trainer:
@@ -48,6 +53,7 @@ class Trainer:
         gate: Where ranks agree to go on.
         num_steps: Updates in the whole run.
         state: Where to start.
+        on_evaluation: Called on every rank after each evaluation but the last.
         origin: Data, configuration and commit, for the header of weights.
     """
 
@@ -65,6 +71,7 @@ class Trainer:
         num_steps: int,
         state: TrainState,
         origin: Mapping[str, str],
+        on_evaluation: OnEvaluation | None = None,
     ) -> None:
         self.config = config
         self.run_dir = run_dir
@@ -83,6 +90,7 @@ class Trainer:
         self.usage = DeviceUsage(processes.rank, processes.device)
         self.metrics_file = MetricsFile(run_dir / "metrics.jsonl", self.step) if processes.is_main else None
         self.origin = origin
+        self.on_evaluation = on_evaluation
         self.writer = (
             CheckpointWriter(run_dir / "checkpoints", keep=config.train.keep_checkpoints, step=state.step)
             if processes.is_main
@@ -204,6 +212,15 @@ class Trainer:
             if self.step == self._saved_step and self.writer is not None:
                 self.writer.mark_best(self.step)
             self.save()
+        if self.on_evaluation is not None and self.step < self.num_steps:
+            # What is told of a step can be gone on from: its checkpoint is there, whole.
+            self.save()
+            self.finish_saving()
+            with self._untimed():
+                self.on_evaluation(
+                    self.step, metrics, self.run_dir / "checkpoints" / checkpoint_name(self.step)
+                )
+            self.gate.tick("the next step")
         return self.evaluation
 
     def save(self) -> None:
