@@ -1,10 +1,5 @@
-"""Which way a metric improves."""
+"""Which way a metric improves: ``langpose_dist.direction`` under the name of the metrics."""
 
+from langpose_dist.direction import is_more_better
 
-def is_more_better(name: str) -> bool:
-    """Whether more of a metric is better: of recall it is, of errors and ranks less.
-
-    Args:
-        name: Such as ``r_at_1`` or ``validation/masked/mpjpe_mm``.
-    """
-    return "r_at_" in name
+__all__ = ["is_more_better"]

@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from langpose_dist.direction import is_more_better
 from langpose_dist.environment import printable
-from langpose_dist.metrics.direction import is_more_better
 from langpose_dist.tracking.registry import RegisteredVersion
 
 _ORIGIN = {

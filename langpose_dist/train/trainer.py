@@ -15,7 +15,7 @@ from langpose_dist.config import RunConfig, UserError
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.loader import TrainingStream, load_batches, stream_batches
 from langpose_dist.data.streaming import StreamingWindows
-from langpose_dist.metrics.direction import is_more_better
+from langpose_dist.direction import is_more_better
 from langpose_dist.models.weights import weights_header
 from langpose_dist.train.checkpoint import (
     CheckpointWriter,

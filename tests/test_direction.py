@@ -1,6 +1,6 @@
 import pytest
 
-from langpose_dist.metrics.direction import is_more_better
+from langpose_dist.direction import is_more_better
 
 
 @pytest.mark.parametrize(
