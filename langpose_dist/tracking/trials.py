@@ -184,8 +184,8 @@ def register_trial(
 ) -> str | None:
     """Register a finished trial's model; doing it again makes no second version.
 
-    Its journal keeps the request: if the store is away now, ``langpose registry replay`` makes the version. It
-    belongs to the trial's own run and carries those of its tags that begin with ``sweep.``.
+    Its journal keeps the request: if the store is away now, ``langpose registry replay`` makes the version.
+    That belongs to the trial's own run and carries those of its tags that begin with ``sweep.``.
 
     Args:
         run_dir: The trial's folder.

@@ -39,12 +39,16 @@ def start(
     step: int = 0,
     run_id: str | None = None,
     origin: Mapping[str, str] | None = None,
+    **options: Any,
 ) -> MLflowTracker:
-    """A tracker that records a run, once the store has it or has shown that it is away."""
+    """A tracker that records a run, once the store has it or has shown that it is away.
+
+    ``options`` are the tracker's own.
+    """
     run_dir.mkdir(parents=True, exist_ok=True)
     if not resumed:
         (run_dir / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
-    tracker = MLflowTracker(config.tracking)
+    tracker = MLflowTracker(config.tracking, **options)
     tracker.check()
     tracker.start(
         config=config,
