@@ -1,0 +1,352 @@
+"""The ``sweep`` section of a configuration: what is searched and how, checked before it starts."""
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from langpose_dist.config import (
+    ConfigError,
+    Count,
+    Positive,
+    RunConfig,
+    Section,
+    build_config,
+    check,
+    describe_keys,
+    read_content,
+    with_values,
+)
+from tuning.space import DEFAULT_SPACE, Space
+from tuning.space_check import (
+    MAX_TRIALS,
+    PBT_KEYS,
+    STEP_KEYS,
+    check_points,
+    checked_space,
+    possible_values,
+)
+
+POSE_METRICS = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm_s")
+RETRIEVAL_METRICS = ("r_at_1", "r_at_3", "median_rank")
+_SAMPLED_POINTS = 256
+"""Points of a space with suggestions that are tried out before it starts."""
+_MIN_POPULATION = 4
+
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class SchedulerConfig(Section):
+    """Which trials go on."""
+
+    name: Literal["asha", "none", "median", "pbt"] = "asha"
+    """asha: successive halving. median: stop what is worse than the median. pbt: take over and change."""
+    metric: str | None = None
+    """What it compares; default: the objective. Of two objectives it must be named."""
+    grace_evaluations: Count = 1
+    """Evaluations before asha's first rung or median's earliest stop; between pbt's changes."""
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    """asha: one in so many goes on from each rung, and rungs lie so many times apart."""
+    quantile: Annotated[float, Field(gt=0, le=0.5)] = 0.25
+    """pbt: share of the population that takes over from the best share of equal size."""
+
+
+class ResourcesConfig(Section):
+    """What a trial holds while it runs."""
+
+    workers: Count = 1
+    """Ranks of each trial; they share out train.global_batch_size."""
+    cpus: Positive = 1.0
+    """CPUs of each worker."""
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+    """GPUs of each worker, at most 1; a share of one, such as 0.5, only with one worker."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.gpus > 1:
+            raise ValueError(f"gpus={self.gpus:g} must be at most 1, since a rank uses one; raise workers")
+        if 0 < self.gpus < 1 and self.workers > 1:
+            raise ValueError(
+                f"gpus={self.gpus:g} with workers={self.workers}: ranks of one trial cannot share a GPU, "
+                "NCCL takes one rank for each; set gpus=1, or workers=1"
+            )
+        return self
+
+
+class SweepConfig(Section):
+    """Everything that defines a sweep besides the configuration that it changes."""
+
+    space: dict[str, Any] = DEFAULT_SPACE
+    """Key -> {choice | uniform | log_uniform | integer | grid: values, when: {key: value or values}}."""
+    searcher: Literal["random", "grid", "optuna"] = "random"
+    """random: independent draws. grid: every combination. optuna: TPE, learns from the trials that ended."""
+    num_trials: Count = 16
+    """random: draws, each crossed with all grids; optuna: trials in all; grid: not used."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Of the searcher's draws."""
+    objective: tuple[str, ...] = ("masked/mpjpe_mm",)
+    """CONDITION/METRIC of the validation that ranks configurations; two for a Pareto front."""
+    seeds: tuple[Seed, ...] = ()
+    """Seeds of each configuration if the search treats all alike; else the finalists and the baseline are
+    trained anew with each of them. Default: the run's own seed, and nothing anew."""
+    finalists: Count = 3
+    """Best configurations of the search that are trained anew with each of the seeds."""
+    baseline: bool = True
+    """Train the configuration as it is, too."""
+    evaluations: Count | None = None
+    """Evaluations of each trial, evenly spread: sets train.evaluate_every, whatever the length of the run."""
+    scheduler: SchedulerConfig = SchedulerConfig()
+    resources: ResourcesConfig = ResourcesConfig()
+    max_concurrent: Count | None = None
+    """Trials at a time; default: as many as the cluster holds."""
+    max_failures: Annotated[int, Field(ge=0)] = 3
+    """Times that a failed trial is started again, from its last checkpoint."""
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _one_or_two(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @property
+    def has_fixed_points(self) -> bool:
+        """Whether all configurations are known before the first has ended."""
+        return self.searcher != "optuna"
+
+    @property
+    def has_confirm_stage(self) -> bool:
+        """Whether finalists are trained anew, since the search did not treat all alike."""
+        is_even = self.has_fixed_points and self.scheduler.name == "none"
+        return bool(self.seeds) and not is_even
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name, values in (("objective", self.objective), ("seeds", self.seeds)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name}={list(values)} must be different ones")
+        if len(self.objective) not in (1, 2):
+            raise ValueError(f"objective={list(self.objective)} must be one CONDITION/METRIC, or two")
+        metric = self.scheduler.metric
+        if metric is not None and metric not in self.objective:
+            raise ValueError(f"scheduler.metric={metric} must be of objective={list(self.objective)}")
+        if metric is None and len(self.objective) == 2 and self.scheduler.name != "none":
+            raise ValueError(
+                f"scheduler.name={self.scheduler.name} compares by one metric: set scheduler.metric to one "
+                f"of objective={list(self.objective)}, or scheduler.name=none"
+            )
+        if self.scheduler.name == "pbt":
+            self._check_population()
+        return self
+
+    def _check_population(self) -> None:
+        wanted = (
+            ("searcher", "random", self.searcher == "random", "it changes values itself"),
+            ("resources.workers", "1", self.resources.workers == 1, "a trial takes over in its own process"),
+            ("baseline", "false", not self.baseline, "all trials take over from each other"),
+            ("seeds", "[]", not self.seeds, "a schedule of values is no configuration to train again"),
+        )
+        for key, value, holds, reason in wanted:
+            if not holds:
+                raise ValueError(f"scheduler.name=pbt needs {key}={value}: {reason}")
+        if self.num_trials < _MIN_POPULATION:
+            raise ValueError(
+                f"num_trials={self.num_trials} must be at least {_MIN_POPULATION} with scheduler.name=pbt: "
+                "it is the population"
+            )
+
+
+class _SweepRun(RunConfig):
+    """A run's keys and the sweep's, so that every mistake is told at once."""
+
+    sweep: SweepConfig = SweepConfig()
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep that can start: its settings, and the configuration that it changes."""
+
+    content: dict[str, Any]
+    """Plain containers of the configuration, without the sweep's section."""
+    config: RunConfig
+    """The same, checked."""
+    settings: SweepConfig
+    space: Space
+
+    def with_values(self, values: Mapping[str, Any]) -> "Sweep":
+        """With other values of dotted keys, such as ``output`` or ``sweep.num_trials``; checked again.
+
+        Raises:
+            ConfigError: If they do not go together.
+        """
+        content = {**self.content, "sweep": self.settings.model_dump(mode="json")}
+        return build_sweep(with_values(content, values))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers for YAML: ``RunConfig.to_dict`` and the resolved section ``sweep``."""
+        settings = self.settings.model_dump(mode="json")
+        return {**self.config.to_dict(), "sweep": {**settings, "space": self.space.to_dict()}}
+
+
+def load_sweep(files: Path | str | Sequence[Path | str] | None, overrides: Iterable[str] = ()) -> Sweep:
+    """Read YAML files, apply ``key.sub=value`` overrides and check the result.
+
+    Args:
+        files: One YAML file, or several of which a later one overrides the earlier; ``None``: defaults.
+        overrides: ``key.sub=value``, the sweep's keys as ``sweep.key=value``.
+
+    Raises:
+        ConfigError: With one line that says what is wrong and what would be right.
+    """
+    return build_sweep(read_content(files, overrides))
+
+
+def build_sweep(content: Mapping[str, Any]) -> Sweep:
+    """Check plain containers: a run's keys, and the section ``sweep`` or its defaults.
+
+    Raises:
+        ConfigError: With one line that says what is wrong and what would be right.
+    """
+    run = {key: copy.deepcopy(value) for key, value in content.items() if key != "sweep"}
+    section = content.get("sweep")
+    settings = check(_SweepRun, {**run, "sweep": {} if section is None else section}).sweep
+    config = build_config(run)
+    if settings.evaluations is not None and config.train.max_steps is not None:
+        every = -(-config.train.max_steps // settings.evaluations)
+        run = with_values(run, {"train.evaluate_every": every})
+        config = build_config(run)
+    space = checked_space(settings.space, config)
+    _check_objective(settings, config, space)
+    _check_rhythm(settings, config)
+    _check_searcher(settings, config, space)
+    _check_seeds_and_devices(settings, config)
+    if settings.has_fixed_points and settings.scheduler.name != "pbt":
+        points = space.points(settings.searcher, settings.num_trials, settings.seed)
+    else:
+        points = space.points("random", _SAMPLED_POINTS, settings.seed)
+    check_points([*([{}] if settings.baseline else []), *points], run, settings.resources.workers)
+    return Sweep(run, config, settings, space)
+
+
+def describe_sweep_keys() -> list[tuple[str, str, str]]:
+    """(key, default, description) of every value of the section, for ``--help``."""
+    return describe_keys(SweepConfig, "sweep.")
+
+
+def _check_objective(settings: SweepConfig, config: RunConfig, space: Space) -> None:
+    for metric in settings.objective:
+        _check_metric(metric, config)
+    if not any(metric.rpartition("/")[2] in RETRIEVAL_METRICS for metric in settings.objective):
+        return
+    said = f"sweep.objective={list(settings.objective)} cannot be compared between all configurations:"
+    seen = {
+        key: possible_values(space, key, config, baseline=settings.baseline)
+        for key in ("loss.contrastive", "loss.lambda_con", "data.flip_probability")
+    }
+    for key, off in (("loss.contrastive", "none"), ("loss.lambda_con", 0)):
+        if off in seen[key]:
+            raise ConfigError(
+                f"{said} with {key}={off} nothing is retrieved; take it out of the space and of the "
+                "configuration, or rank by a pose metric, such as masked/mpjpe_mm"
+            )
+    flips = seen["data.flip_probability"]
+    if 0 in flips and any(flips):
+        raise ConfigError(
+            f"{said} with data.flip_probability=0 there are fewer labels to choose from; keep it above 0, or "
+            "rank by a pose metric, such as masked/mpjpe_mm"
+        )
+
+
+def _check_metric(metric: str, config: RunConfig) -> None:
+    condition, separator, name = metric.partition("/")
+    if any(part in ("loss", "total", "train") or part.startswith("loss_") for part in metric.split("/")):
+        raise ConfigError(
+            f"sweep.objective={metric} cannot rank trials: weights and temperature change the scale of a "
+            "loss; take a metric of the validation, such as masked/mpjpe_mm"
+        )
+    known = (*POSE_METRICS, *RETRIEVAL_METRICS)
+    if not separator or name not in known:
+        raise ConfigError(
+            f"sweep.objective={metric} must be CONDITION/METRIC, such as masked/mpjpe_mm, with a metric of "
+            f"{', '.join(known)}"
+        )
+    if condition not in config.evaluation.conditions:
+        raise ConfigError(
+            f"sweep.objective={metric} must name a condition of "
+            f"evaluation.conditions={list(config.evaluation.conditions)}"
+        )
+
+
+def _check_rhythm(settings: SweepConfig, config: RunConfig) -> None:
+    """Whether a scheduler sees its trials in between."""
+    scheduler, train = settings.scheduler, config.train
+    if scheduler.name == "none" or (train.evaluate_every is None and settings.evaluations is not None):
+        return
+    if train.evaluate_every is None:
+        raise ConfigError(
+            f"sweep.scheduler.name={scheduler.name} compares trials while they run: set train.evaluate_every, "
+            "or sweep.evaluations=12 for so many per trial, or sweep.scheduler.name=none"
+        )
+    grace = train.evaluate_every * scheduler.grace_evaluations
+    if train.max_steps is not None and grace > train.max_steps:
+        factor = f" x sweep.scheduler.grace_evaluations={scheduler.grace_evaluations}"
+        raise ConfigError(
+            f"train.evaluate_every={train.evaluate_every}{factor if scheduler.grace_evaluations > 1 else ''} "
+            f"must be at most train.max_steps={train.max_steps}, or no trial is compared before its end"
+        )
+
+
+def _check_searcher(settings: SweepConfig, config: RunConfig, space: Space) -> None:
+    for dimension in space.dimensions:
+        key, kind = dimension.key, dimension.kind
+        if settings.searcher == "grid" and kind not in ("choice", "grid"):
+            raise ConfigError(
+                f"sweep.space: {key}: {kind} has no end of values for sweep.searcher=grid; use grid, or "
+                "sweep.searcher=random"
+            )
+        if settings.searcher == "optuna" and kind == "grid":
+            raise ConfigError(f"sweep.space: {key}: sweep.searcher=optuna takes no grid; use choice")
+        if key in STEP_KEYS and config.train.max_steps is None:
+            raise ConfigError(
+                f"sweep.space: {key} changes the steps of an epoch, and trials are compared at equal steps: "
+                "set train.max_steps"
+            )
+        if settings.scheduler.name == "pbt":
+            _check_mutable(key, kind, dimension.when, dimension.arguments)
+    if settings.searcher == "random" and all(item.kind == "grid" for item in space.dimensions):
+        raise ConfigError("sweep.space has grids alone, nothing to draw: set sweep.searcher=grid")
+    draws = settings.num_trials if settings.searcher == "random" else 1
+    crossed = space.num_combinations(settings.searcher)
+    if draws * crossed > MAX_TRIALS:
+        raise ConfigError(
+            f"sweep.space: {crossed} combinations of grids, {draws} draws each, are more than {MAX_TRIALS} "
+            "trials; name fewer values"
+        )
+
+
+def _check_mutable(key: str, kind: str, when: Mapping[str, Any], values: Sequence[Any]) -> None:
+    said = f"sweep.space: {key}: sweep.scheduler.name=pbt"
+    if key not in PBT_KEYS:
+        raise ConfigError(f"{said} cannot change it in the middle of a run; it can be {', '.join(PBT_KEYS)}")
+    if kind == "grid" or when:
+        raise ConfigError(
+            f"{said} takes no {'grid' if kind == 'grid' else 'conditions'}; use a range or choice"
+        )
+    if key == "loss.lambda_con" and 0 in values:
+        raise ConfigError(f"{said} cannot switch a part of the model off and on again; keep it above 0")
+
+
+def _check_seeds_and_devices(settings: SweepConfig, config: RunConfig) -> None:
+    if settings.has_confirm_stage and config.seed in settings.seeds:
+        raise ConfigError(
+            f"sweep.seeds={list(settings.seeds)} must not hold seed={config.seed}, by which the search "
+            "chooses its finalists: that run would come again; give others, or another seed"
+        )
+    if settings.resources.gpus and config.train.device == "cpu":
+        raise ConfigError(
+            f"sweep.resources.gpus={settings.resources.gpus:g} does not go with train.device=cpu; set "
+            "train.device=auto, or sweep.resources.gpus=0"
+        )
+    if not settings.resources.gpus and config.train.device == "cuda":
+        raise ConfigError("train.device=cuda needs a GPU for each worker: set sweep.resources.gpus=1")
