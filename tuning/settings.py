@@ -285,7 +285,7 @@ def _check_rhythm(settings: SweepConfig, config: RunConfig) -> None:
         return
     if train.evaluate_every is None:
         raise ConfigError(
-            f"sweep.scheduler.name={scheduler.name} compares trials while they run: set train.evaluate_every, "
+            f"sweep.scheduler.name={scheduler.name} compares trials as they run: set train.evaluate_every, "
             "or sweep.evaluations=12 for so many per trial, or sweep.scheduler.name=none"
         )
     grace = train.evaluate_every * scheduler.grace_evaluations
