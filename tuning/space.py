@@ -294,7 +294,7 @@ def _sorted(dimensions: Sequence[Dimension]) -> tuple[Dimension, ...]:
         open_keys = {dimension.key for dimension in waiting}
         ready = next((item for item in waiting if not item.when.keys() & open_keys), None)
         if ready is None:
-            raise ConfigError(f"sweep.space: when: {_circle(waiting)} depend on each other")
+            raise ConfigError(f"sweep.space: when: {_circle(waiting)}")
         waiting.remove(ready)
         ordered.append(ready)
     return tuple(ordered)
@@ -306,7 +306,12 @@ def _circle(dimensions: Sequence[Dimension]) -> str:
     path = [dimensions[0].key]
     while path[-1] not in path[:-1]:
         path.append(min(waits[path[-1]]))
-    return " and ".join(path[path.index(path[-1]) : -1])
+    circle = path[path.index(path[-1]) : -1]
+    return (
+        f"{circle[0]} depends on itself"
+        if len(circle) == 1
+        else f"{' and '.join(circle)} depend on each other"
+    )
 
 
 def _by_name(points: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:

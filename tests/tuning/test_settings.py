@@ -1,0 +1,610 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from langpose_dist.config import ConfigError, RunConfig, describe_keys
+from tuning.settings import Sweep, SweepConfig, build_sweep, describe_sweep_keys, load_sweep
+from tuning.space import DEFAULT_SPACE
+from tuning.space_check import PBT_KEYS
+
+EVERY = {"train": {"evaluate_every": 10}}
+GAMMA = {"loss.gamma": {"uniform": [0, 4]}}
+
+
+def sweep(section: dict[str, Any] | None = None, **run: Any) -> Sweep:
+    """A sweep whose scheduler has what it needs."""
+    return build_sweep({**EVERY, **run, "sweep": section or {}})
+
+
+def searching(entry: Any, key: str = "loss.gamma", **run: Any) -> Sweep:
+    return sweep({"space": {key: entry}}, **run)
+
+
+def refused(content: dict[str, Any]) -> str:
+    with pytest.raises(ConfigError) as error:
+        build_sweep(content)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_a_configuration_without_the_section_gets_its_defaults() -> None:
+    found = build_sweep(EVERY)
+    assert found.settings == SweepConfig()
+    assert found.space.to_dict() == DEFAULT_SPACE
+    assert found.content == EVERY
+    assert found.config.train.evaluate_every == 10
+    assert build_sweep({**EVERY, "sweep": None}) == found
+    settings = found.settings
+    assert (settings.searcher, settings.num_trials, settings.seed) == ("random", 16, 0)
+    assert (settings.objective, settings.seeds, settings.finalists) == (("masked/mpjpe_mm",), (), 3)
+    assert (settings.scheduler.name, settings.scheduler.reduction_factor) == ("asha", 3)
+    assert (settings.resources.workers, settings.resources.cpus, settings.resources.gpus) == (1, 1, 0)
+    assert (settings.baseline, settings.max_concurrent, settings.max_failures) == (True, None, 3)
+
+
+def test_files_and_overrides_reach_the_run_and_the_sweep(tmp_path: Path) -> None:
+    files = [tmp_path / "run.yaml", tmp_path / "sweep.yaml"]
+    files[0].write_text("model: {dim: 64}\ntrain: {evaluate_every: 5}\n", encoding="utf-8")
+    files[1].write_text(
+        "output: runs/s\nsweep:\n  space:\n    loss.gamma: {uniform: [0, 4]}\n  num_trials: 8\n",
+        encoding="utf-8",
+    )
+    found = load_sweep(files, ["sweep.num_trials=4", "data.path=my data", "sweep.scheduler.name=median"])
+    assert (found.settings.num_trials, found.settings.scheduler.name) == (4, "median")
+    assert (found.config.data.path, found.config.output, found.config.model.dim) == ("my data", "runs/s", 64)
+    assert found.space.to_dict() == GAMMA
+    assert "sweep" not in found.content
+    whole = load_sweep(files, ["sweep.space={loss.beta: {choice: [0, 1]}}"])
+    assert whole.space.to_dict() == {"loss.beta": {"choice": [0.0, 1.0]}}
+    assert load_sweep(files, ["sweep.objective=clean/mpjpe_mm"]).settings.objective == ("clean/mpjpe_mm",)
+
+
+def test_the_resolved_sweep_loads_again(tmp_path: Path) -> None:
+    entry = {"log_uniform": ["1e-2", 1], "when": {"loss.contrastive": ["modified"]}}
+    found = sweep(
+        {
+            "space": {"loss.temperature": entry, "loss.contrastive": {"choice": ["modified", "infonce"]}},
+            "seeds": [4],
+        }
+    )
+    file = tmp_path / "sweep.yaml"
+    file.write_text(yaml.safe_dump(found.to_dict(), sort_keys=False), encoding="utf-8")
+    again = load_sweep([file])
+    assert (again.config, again.space) == (found.config, found.space)
+    assert again.to_dict() == found.to_dict() == json.loads(json.dumps(found.to_dict()))
+    assert found.to_dict()["sweep"]["space"]["loss.temperature"] == {
+        "log_uniform": [0.01, 1.0],
+        "when": {"loss.contrastive": "modified"},
+    }
+
+
+def test_values_can_be_set_later_and_are_checked_again() -> None:
+    found = sweep({"evaluations": 12}).with_values(
+        {"train.max_steps": 3001, "output": "/x", "sweep.num_trials": 5}
+    )
+    assert (found.config.output, found.config.train.max_steps, found.settings.num_trials) == ("/x", 3001, 5)
+    assert found.config.train.evaluate_every == found.content["train"]["evaluate_every"] == 251
+    with pytest.raises(ConfigError, match=r"sweep\.num_trials=0"):
+        found.with_values({"sweep.num_trials": 0})
+    with pytest.raises(ConfigError, match=r"must be at most train\.max_steps=5"):
+        sweep().with_values({"train.max_steps": 5, "optimizer.warmup_steps": 1})
+
+
+@pytest.mark.parametrize(
+    ("evaluations", "every"), [(12, 250), (1, 3000), (7, 429), (5000, 1)], ids=lambda number: str(number)
+)
+def test_evaluations_are_spread_over_a_run_of_any_length(evaluations: int, every: int) -> None:
+    found = build_sweep({"train": {"max_steps": 3000}, "sweep": {"evaluations": evaluations}})
+    assert found.config.train.evaluate_every == every
+    assert evaluations > 3000 or -(-3000 // every) == evaluations
+    # Where the length depends on the data, it is set later.
+    assert build_sweep({"sweep": {"evaluations": evaluations}}).config.train.evaluate_every is None
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        sweep().settings.num_trials = 3
+
+
+def test_every_key_of_the_section_is_described_and_is_taken_as_an_override() -> None:
+    rows = describe_sweep_keys()
+    assert [key for key, _, _ in rows][:3] == ["sweep.space", "sweep.searcher", "sweep.num_trials"]
+    assert not {key for key, _, _ in rows} & {key for key, _, _ in describe_keys()}
+    for key, default, description in rows:
+        assert description.endswith("."), key
+        overrides = ["train.evaluate_every=10", f"{key}={default}"]
+        assert load_sweep(None, overrides).settings == SweepConfig(), key
+
+
+@pytest.mark.parametrize(
+    ("section", "has_one"),
+    [
+        ({"seeds": [1, 2]}, True),
+        ({"seeds": []}, False),
+        ({"seeds": [1, 2], "scheduler": {"name": "none"}}, False),
+        ({"seeds": [0, 1], "scheduler": {"name": "none"}}, False),
+        ({"seeds": [1, 2], "scheduler": {"name": "median"}}, True),
+        ({"seeds": [1, 2], "searcher": "optuna", "scheduler": {"name": "none"}}, True),
+        ({"seeds": [1], "searcher": "grid", "space": {"loss.gamma": {"grid": [1]}}}, True),
+    ],
+)
+def test_finalists_are_confirmed_where_the_search_did_not_treat_all_alike(
+    section: dict[str, Any], has_one: bool
+) -> None:
+    assert sweep(section).settings.has_confirm_stage == has_one
+
+
+def test_seeds_that_confirm_are_not_the_one_that_chose() -> None:
+    message = refused({**EVERY, "seed": 4, "sweep": {"seeds": [3, 4]}})
+    assert "sweep.seeds=[3, 4] must not hold seed=4, by which the search chooses" in message
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"num_trails": 3}, "unknown key 'sweep.num_trails'; did you mean 'sweep.num_trials'?"),
+        (
+            {"scheduler": {"nam": "asha"}},
+            "unknown key 'sweep.scheduler.nam'; did you mean 'sweep.scheduler.name'?",
+        ),
+        ({"reduction_factor": 2}, "did you mean 'sweep.scheduler.reduction_factor'?"),
+        ({"searcher": "bayes"}, "sweep.searcher='bayes': input should be 'random', 'grid' or 'optuna'"),
+        ({"scheduler": {"name": "hyperband"}}, "'asha', 'none', 'median' or 'pbt'"),
+        ({"num_trials": 0}, "sweep.num_trials=0: input should be greater than or equal to 1"),
+        ({"finalists": 0}, "sweep.finalists=0: input should be greater than or equal to 1"),
+        ({"max_failures": -1}, "sweep.max_failures=-1: input should be greater than or equal to 0"),
+        ({"max_concurrent": 0}, "sweep.max_concurrent=0: input should be greater than or equal to 1"),
+        ({"evaluations": 0}, "sweep.evaluations=0: input should be greater than or equal to 1"),
+        ({"seed": -1}, "sweep.seed=-1: input should be greater than or equal to 0"),
+        ({"seeds": [1, -1]}, "sweep.seeds.1=-1: input should be greater than or equal to 0"),
+        ({"seeds": [1, 1]}, "sweep: seeds=[1, 1] must be different ones"),
+        (
+            {"scheduler": {"reduction_factor": 1}},
+            "sweep.scheduler.reduction_factor=1: input should be greater",
+        ),
+        (
+            {"scheduler": {"quantile": 0.6}},
+            "sweep.scheduler.quantile=0.6: input should be less than or equal",
+        ),
+        ({"scheduler": {"grace_evaluations": 0}}, "sweep.scheduler.grace_evaluations=0"),
+        ({"resources": {"cpus": 0}}, "sweep.resources.cpus=0: input should be greater than 0"),
+        ({"resources": {"gpus": -1}}, "sweep.resources.gpus=-1: input should be greater than or equal to 0"),
+        ({"resources": {"gpus": 2}}, "sweep.resources: gpus=2 must be at most 1, since a rank uses one"),
+        (
+            {"resources": {"gpus": 0.5, "workers": 2}},
+            "sweep.resources: gpus=0.5 with workers=2: ranks of one trial cannot share a GPU, NCCL takes one",
+        ),
+        ({"resources": {"workers": 3}}, "train.global_batch_size=16 must be a multiple of 3 ranks"),
+        (3, "sweep=3"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_it(section: Any, message: str) -> None:
+    assert message in refused({**EVERY, "sweep": section})
+
+
+def test_mistakes_of_run_and_sweep_are_told_at_once() -> None:
+    message = refused({"model": {"dept": 3}, "sweep": {"seeed": 1}})
+    assert "unknown key 'model.dept'; did you mean 'model.depth'?" in message
+    assert "unknown key 'sweep.seeed'; did you mean 'sweep.seed'?" in message
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("loss.temprature", "unknown key 'loss.temprature'; did you mean 'loss.temperature'?"),
+        ("temperature", "unknown key 'temperature'; did you mean 'loss.temperature'?"),
+        ("sweep.seed", "unknown key 'sweep.seed'"),
+        ("loss", "'loss' is a section; name its keys in full, such as 'loss.contrastive'"),
+        ("seed", "seed cannot be varied: give several seeds in sweep.seeds"),
+        ("output", "output cannot be varied: it does not change what is learnt"),
+        ("tracking.uri", "tracking.uri cannot be varied: it does not change what is learnt"),
+        ("registry.tolerance", "registry.tolerance cannot be varied: it does not change what is learnt"),
+        ("data.path", "data.path cannot be varied: it does not change what is learnt"),
+        ("data.num_workers", "data.num_workers cannot be varied: it does not change what is learnt"),
+        ("train.device", "train.device cannot be varied: it does not change what is learnt"),
+        (
+            "train.checkpoint_every",
+            "train.checkpoint_every cannot be varied: it does not change what is learnt",
+        ),
+        (
+            "evaluation.batch_size",
+            "evaluation.batch_size cannot be varied: it does not change what is learnt",
+        ),
+        ("train.max_steps", "train.max_steps cannot be varied: trials are compared at equal steps"),
+        ("train.epochs", "train.epochs cannot be varied: trials are compared at equal steps"),
+        ("train.evaluate_every", "train.evaluate_every cannot be varied: trials are compared at equal steps"),
+        ("evaluation.max_windows", "evaluation.max_windows cannot be varied: it changes what is measured"),
+        ("data.validation_split", "data.validation_split cannot be varied: it changes what is measured"),
+        ("camera.yaw", "camera.yaw cannot be varied: it changes what is measured"),
+        ("noise.gaussian_std", "noise.gaussian_std cannot be varied: it changes what is measured"),
+        ("masking.joint_ratio", "masking.joint_ratio cannot be varied: it changes what is measured"),
+        ("window.num_frames", "window.num_frames cannot be varied: it changes what is measured"),
+        ("window.min_span_frames", "window.min_span_frames cannot be varied: it changes what is measured"),
+    ],
+)
+def test_a_key_that_cannot_be_varied_is_refused_with_the_reason(key: str, message: str) -> None:
+    assert message in refused({**EVERY, "sweep": {"space": {key: {"choice": [1, 2]}}}})
+
+
+def test_a_section_in_the_space_names_the_key_that_was_meant() -> None:
+    message = refused({**EVERY, "sweep": {"space": {"loss": GAMMA | {"gamma": {"uniform": [0, 4]}}}}})
+    assert "'loss' is a section; name its keys in full, such as 'loss.gamma'" in message
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("noise.enabled", [True, False]),
+        ("masking.enabled", [True, False]),
+        ("data.flip_probability", [0.0, 0.5]),
+        ("data.order", ["exact", "streaming"]),
+        ("model.depth", [1, 2]),
+        ("model.initial_weights", [None, "encoder.safetensors"]),
+        ("text.max_tokens", [10, 20]),
+        ("optimizer.betas", [[0.9, 0.99], [0.9, 0.999]]),
+        ("optimizer.schedule", ["cosine", "constant"]),
+        ("train.micro_batch_size", [None, 8]),
+        ("train.precision", ["float32", "bfloat16"]),
+        ("train.zero_stage", [0, 1]),
+    ],
+)
+def test_what_is_learnt_from_can_be_varied(key: str, values: list[Any]) -> None:
+    found = searching({"choice": values}, key)
+    assert found.space.to_dict() == {key: {"choice": values}}
+
+
+@pytest.mark.parametrize(
+    ("key", "entry", "message"),
+    [
+        (
+            "loss.temperature",
+            {"log_uniform": [-1, 2]},
+            "loss.temperature: log_uniform=[-1.0, 2.0]: the lowest must",
+        ),
+        ("loss.temperature", {"uniform": [-1, 2]}, "loss.temperature=-1.0: input should be greater than 0"),
+        (
+            "data.flip_probability",
+            {"uniform": [0, 1.5]},
+            "data.flip_probability=1.5: input should be less than",
+        ),
+        (
+            "loss.contrastive",
+            {"choice": ["none", "infonse"]},
+            "loss.contrastive='infonse': input should be 'none', ",
+        ),
+        (
+            "loss.num_negatives",
+            {"integer": [0, 4]},
+            "loss.num_negatives=0: input should be greater than or equal",
+        ),
+        ("loss.num_negatives", {"choice": [1.5]}, "loss.num_negatives=1.5: input should be a valid integer"),
+        ("loss.gamma", {"choice": [0.1, "1e-1"]}, "loss.gamma: choice names 0.1 twice"),
+        ("loss.gamma", {"choice": ["many"]}, "loss.gamma='many': input should be a valid number"),
+        ("optimizer.betas", {"choice": [[0.9]]}, "optimizer.betas=[0.9]"),
+        (
+            "loss.gamma",
+            {"integer": [0, 4]},
+            "loss.gamma is not a whole number: use uniform instead of integer",
+        ),
+        ("loss.contrastive", {"integer": [0, 4]}, "is not a whole number: use choice instead of integer"),
+        ("model.depth", {"uniform": [1, 4]}, "model.depth is a whole number: use integer instead of uniform"),
+        (
+            "loss.contrastive",
+            {"uniform": [0, 1]},
+            "loss.contrastive is not a number: use choice instead of uniform",
+        ),
+        ("masking.enabled", {"integer": [0, 1]}, "is not a whole number: use choice instead of integer"),
+        ("train.zero_stage", {"integer": [0, 1]}, "is not a whole number: use choice instead of integer"),
+        (
+            "model.num_heads",
+            {"integer": [6, 8]},
+            "model.num_heads=7 do not go together: model: dim=512 must be",
+        ),
+        ("train.offload", {"choice": ["none"]}, "train.offload cannot be varied"),
+    ],
+)
+def test_bounds_are_held_against_the_schema(key: str, entry: Any, message: str) -> None:
+    assert message in refused({**EVERY, "sweep": {"space": {key: entry}}})
+
+
+def test_values_are_what_the_schema_makes_of_them() -> None:
+    found = sweep(
+        {
+            "space": {
+                "optimizer.learning_rate": {"choice": ["1e-4", 1]},
+                "train.micro_batch_size": {"integer": [1, 2]},
+                "loss.beta": {"uniform": [0, 1], "when": {"train.micro_batch_size": [1, 2]}},
+            }
+        }
+    )
+    assert json.dumps(found.space.to_dict()["optimizer.learning_rate"]) == '{"choice": [0.0001, 1.0]}'
+    assert json.dumps(found.space.to_dict()["train.micro_batch_size"]) == '{"integer": [1, 2]}'
+
+
+def test_values_need_to_go_together_only_where_they_meet() -> None:
+    space = {
+        "train.zero_stage": {"choice": [0, 1]},
+        "model.compile": {"choice": [True]},
+        "model.dim": {"choice": [96]},
+        "model.num_heads": {"choice": [3, 6]},
+    }
+    assert sweep({"space": space, "baseline": False}).space.get("model.num_heads")
+    message = refused({**EVERY, "sweep": {"space": {**space, "train.zero_stage": {"choice": [0, 3]}}}})
+    assert "train.zero_stage=3, model.compile=True, model.dim=96" in message
+    assert "do not go together: model.compile=true does not go with train.zero_stage=3" in message
+    condition = {"train.zero_stage": 0}
+    either = {
+        **space,
+        "train.zero_stage": {"choice": [0, 3]},
+        "model.compile": {"choice": [True], "when": condition},
+    }
+    assert sweep({"space": either}).space.get("model.compile")
+
+
+@pytest.mark.parametrize("searcher", ["random", "grid", "optuna"])
+def test_combinations_are_tried_with_every_searcher(searcher: str) -> None:
+    space = {"model.dim": {"choice": [64, 96]}, "model.num_heads": {"choice": [2, 4, 64]}}
+    message = refused({**EVERY, "sweep": {"space": space, "searcher": searcher}})
+    assert "model.dim=96, model.num_heads=64 do not go together" in message
+
+
+def test_batches_and_warm_up_fit_each_configuration() -> None:
+    sizes = {"train.global_batch_size": {"choice": [16, 18]}}
+    run = {"train": {"evaluate_every": 10, "max_steps": 1000}}
+    assert sweep({"space": sizes, "resources": {"workers": 2}}, **run)
+    message = refused({**run, "sweep": {"space": sizes, "resources": {"workers": 4}}})
+    assert (
+        "train.global_batch_size=18 do not go together: train.global_batch_size=18 must be a multiple"
+        in message
+    )
+    message = refused({**run, "sweep": {"space": {"optimizer.warmup_steps": {"choice": [10, 1000]}}}})
+    assert "optimizer.warmup_steps=1000 must be below the run's 1000 steps" in message
+
+
+@pytest.mark.parametrize("key", ["train.global_batch_size", "window.stride"])
+def test_what_changes_the_steps_of_an_epoch_needs_their_number(key: str) -> None:
+    space = {key: {"choice": [16, 32]}}
+    assert f"{key} changes the steps of an epoch" in refused({**EVERY, "sweep": {"space": space}})
+    assert sweep({"space": space}, train={"evaluate_every": 10, "max_steps": 1000})
+
+
+@pytest.mark.parametrize(
+    ("when", "message"),
+    [
+        ({"loss.contrastive": "modfied"}, "loss.gamma: when: loss.contrastive='modfied': input should be"),
+        (
+            {"loss.contrastive": "infonce"},
+            "when: loss.contrastive='infonce' never comes: loss.contrastive is choice",
+        ),
+        (
+            {"loss.contrastiv": "none"},
+            "when: unknown key 'loss.contrastiv'; did you mean 'loss.contrastive'?",
+        ),
+        (
+            {"loss.num_negatives": 9},
+            "when: loss.num_negatives=9 never comes: loss.num_negatives is integer [1, 4]",
+        ),
+        ({"loss.beta": 0.5}, "when: loss.beta is drawn from a range, of which no value comes twice"),
+        ({"model.depth": 0}, "loss.gamma: when: model.depth=0: input should be greater than or equal to 1"),
+        ({"loss.gamma": 1}, "when: loss.gamma depends on itself"),
+    ],
+)
+def test_a_condition_that_cannot_be_is_refused(when: dict[str, Any], message: str) -> None:
+    space = {
+        "loss.contrastive": {"choice": ["none", "modified"]},
+        "loss.num_negatives": {"integer": [1, 4]},
+        "loss.beta": {"uniform": [0, 1]},
+        "loss.gamma": {"uniform": [0, 4], "when": when},
+    }
+    assert message in refused({**EVERY, "sweep": {"space": space}})
+
+
+def test_a_condition_on_a_key_that_is_not_varied_is_a_constant() -> None:
+    entry = {"uniform": [0, 4], "when": {"loss.contrastive": "infonce"}}
+    content = {"loss.gamma": entry, "loss.beta": {"uniform": [0, 1]}}
+    (point,) = sweep({"space": content}).space.points("random", 1, 0)
+    assert list(point) == ["loss.beta"]
+    (point,) = sweep({"space": content}, loss={"contrastive": "infonce"}).space.points("random", 1, 0)
+    assert list(point) == ["loss.gamma", "loss.beta"]
+
+
+SCALE = "weights and temperature change the scale of a loss"
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        (["masked/loss"], SCALE),
+        (["loss"], SCALE),
+        (["total"], SCALE),
+        (["train/mpjpe_mm"], SCALE),
+        (["masked/loss_con"], SCALE),
+        (["train/total"], SCALE),
+        (["mpjpe_mm"], "sweep.objective=mpjpe_mm must be CONDITION/METRIC, such as masked/mpjpe_mm"),
+        (
+            ["masked/mpjpe"],
+            "must be CONDITION/METRIC, such as masked/mpjpe_mm, with a metric of mpjpe_mm, p_mpjpe",
+        ),
+        (["validation/masked/mpjpe_mm"], "must be CONDITION/METRIC"),
+        (["noisy/mpjpe_mm"], "must name a condition of evaluation.conditions=['clean', 'masked']"),
+        ([], "sweep: objective=[] must be one CONDITION/METRIC, or two"),
+        (["masked/mpjpe_mm", "clean/mpjpe_mm", "clean/r_at_1"], "must be one CONDITION/METRIC, or two"),
+        (["masked/mpjpe_mm", "masked/mpjpe_mm"], "must be different ones"),
+    ],
+)
+def test_an_objective_that_cannot_rank_is_refused(objective: list[str], message: str) -> None:
+    evaluation = {"conditions": ["clean", "masked"]}
+    content = {
+        **EVERY,
+        "evaluation": evaluation,
+        "sweep": {"objective": objective, "scheduler": {"name": "none"}},
+    }
+    assert message in refused(content)
+
+
+@pytest.mark.parametrize(
+    "metric", ["p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm_s", "r_at_1", "r_at_3", "median_rank"]
+)
+def test_every_metric_of_a_validation_can_rank(metric: str) -> None:
+    assert sweep({"objective": [f"clean/{metric}"]}).settings.objective == (f"clean/{metric}",)
+
+
+@pytest.mark.parametrize(
+    ("section", "run", "message"),
+    [
+        ({"space": {"loss.contrastive": {"choice": ["none", "modified"]}}}, {}, "with loss.contrastive=none"),
+        ({"space": GAMMA}, {"loss": {"contrastive": "none"}}, "with loss.contrastive=none"),
+        ({"space": {"loss.lambda_con": {"uniform": [0, 1]}}}, {}, "with loss.lambda_con=0"),
+        ({"space": GAMMA}, {"loss": {"lambda_con": 0}}, "with loss.lambda_con=0"),
+        (
+            {"space": {"loss.contrastive": {"choice": ["infonce"]}}},
+            {"loss": {"contrastive": "none"}},
+            "with loss.contrastive=none",
+        ),
+        ({"space": {"data.flip_probability": {"choice": [0, 0.5]}}}, {}, "with data.flip_probability=0"),
+    ],
+)
+def test_retrieval_does_not_rank_where_some_configuration_has_none(
+    section: dict[str, Any], run: dict[str, Any], message: str
+) -> None:
+    both = {"objective": ["masked/mpjpe_mm", "masked/r_at_1"], "scheduler": {"metric": "masked/mpjpe_mm"}}
+    found = refused({**EVERY, **run, "sweep": {**section, **both}})
+    assert message in found
+    assert "cannot be compared between all configurations" in found
+    assert sweep({**section, "objective": ["masked/mpjpe_mm"]}, **run)
+
+
+def test_a_configuration_that_is_not_trained_may_lack_retrieval() -> None:
+    section = {
+        "space": {"loss.contrastive": {"choice": ["infonce", "modified"]}},
+        "objective": ["clean/r_at_1"],
+    }
+    assert sweep({**section, "baseline": False}, loss={"contrastive": "none"})
+    assert refused({**EVERY, "loss": {"contrastive": "none"}, "sweep": section})
+
+
+def test_of_two_objectives_the_schedulers_is_named() -> None:
+    two = ["masked/mpjpe_mm", "masked/r_at_1"]
+    message = refused({**EVERY, "sweep": {"objective": two}})
+    assert "scheduler.name=asha compares by one metric: set scheduler.metric to one of objective=" in message
+    assert sweep({"objective": two, "scheduler": {"metric": "masked/r_at_1"}})
+    assert sweep({"objective": two, "scheduler": {"name": "none"}})
+    for objective in (two, two[:1]):
+        message = refused(
+            {**EVERY, "sweep": {"objective": objective, "scheduler": {"metric": "clean/r_at_1"}}}
+        )
+        assert "scheduler.metric=clean/r_at_1 must be of objective=" in message
+
+
+@pytest.mark.parametrize("name", ["asha", "median"])
+def test_a_scheduler_needs_evaluations_on_the_way(name: str) -> None:
+    section = {"scheduler": {"name": name}}
+    message = refused({"sweep": section})
+    assert f"sweep.scheduler.name={name} compares trials as they run: set train.evaluate_every" in message
+    assert build_sweep({"sweep": {**section, "evaluations": 12}})
+    assert build_sweep({"sweep": {"scheduler": {"name": "none"}}})
+    steps = {"train": {"evaluate_every": 700, "max_steps": 600}}
+    message = refused({**steps, "sweep": section})
+    assert "train.evaluate_every=700 must be at most train.max_steps=600" in message
+    assert build_sweep({**steps, "sweep": {"scheduler": {"name": "none"}}})
+    later = {"scheduler": {"name": name, "grace_evaluations": 3}}
+    message = refused({"train": {"evaluate_every": 300, "max_steps": 600}, "sweep": later})
+    assert "train.evaluate_every=300 x sweep.scheduler.grace_evaluations=3 must be at most" in message
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"searcher": "grid"}, "loss.lambda_con: log_uniform has no end of values for sweep.searcher=grid"),
+        (
+            {"searcher": "grid", "space": {"model.depth": {"integer": [1, 2]}}},
+            "model.depth: integer has no end",
+        ),
+        (
+            {"searcher": "optuna", "space": {"model.depth": {"grid": [1, 2]}}},
+            "model.depth: sweep.searcher=optuna takes no grid; use choice",
+        ),
+        (
+            {"space": {"model.depth": {"grid": [1, 2]}}},
+            "grids alone, nothing to draw: set sweep.searcher=grid",
+        ),
+        (
+            {"space": {"loss.num_negatives": {"grid": list(range(1, 1001))}, **GAMMA}},
+            "1000 combinations of grids, 16 draws each, are more than 10000 trials",
+        ),
+        ({"num_trials": 20_000}, "are more than 10000 trials"),
+    ],
+)
+def test_a_searcher_takes_what_it_can_search(section: dict[str, Any], message: str) -> None:
+    assert message in refused({**EVERY, "sweep": section})
+
+
+def test_a_grid_takes_choices_and_does_not_use_the_number_of_trials() -> None:
+    space = {"loss.contrastive": {"choice": ["none", "infonce"]}, "loss.gamma": {"grid": [0, 2]}}
+    found = sweep({"searcher": "grid", "space": space, "num_trials": 3})
+    assert len(found.space.points("grid", found.settings.num_trials, 0)) == 4
+
+
+def population(**changes: Any) -> dict[str, Any]:
+    section = {"scheduler": {"name": "pbt"}, "baseline": False, "num_trials": 4, **changes}
+    return {**EVERY, "sweep": section}
+
+
+def test_a_population_changes_what_a_run_can_change_on_its_way() -> None:
+    assert build_sweep(population()).settings.scheduler.name == "pbt"
+    space = {key: {"uniform": [0.1, 0.5]} for key in PBT_KEYS}
+    assert build_sweep(population(space=space)).space.keys == PBT_KEYS
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"searcher": "optuna"}, "sweep: scheduler.name=pbt needs searcher=random"),
+        ({"resources": {"workers": 2}}, "scheduler.name=pbt needs resources.workers=1"),
+        ({"baseline": True}, "scheduler.name=pbt needs baseline=false"),
+        ({"seeds": [1]}, "scheduler.name=pbt needs seeds=[]"),
+        ({"num_trials": 3}, "num_trials=3 must be at least 4 with scheduler.name=pbt"),
+        (
+            {"space": {"model.depth": {"integer": [1, 2]}}},
+            "model.depth: sweep.scheduler.name=pbt cannot change it",
+        ),
+        (
+            {"space": {"loss.contrastive": {"choice": ["none"]}}},
+            "loss.contrastive: sweep.scheduler.name=pbt cannot",
+        ),
+        (
+            {"space": {"loss.gamma": {"grid": [1, 2]}, **DEFAULT_SPACE}},
+            "loss.gamma: sweep.scheduler.name=pbt takes no",
+        ),
+        (
+            {"space": {"loss.gamma": {"uniform": [1, 2], "when": {"loss.contrastive": "modified"}}}},
+            "pbt takes no conditions",
+        ),
+        (
+            {"space": {"loss.lambda_con": {"uniform": [0, 1]}}},
+            "cannot switch a part of the model off and on again",
+        ),
+    ],
+)
+def test_a_population_that_cannot_be_is_refused(changes: dict[str, Any], message: str) -> None:
+    assert message in refused(population(**changes))
+
+
+def test_devices_fit_the_run() -> None:
+    assert "sweep.resources.gpus=1 does not go with train.device=cpu" in refused(
+        {"train": {"evaluate_every": 1, "device": "cpu"}, "sweep": {"resources": {"gpus": 1}}}
+    )
+    message = refused({"train": {"evaluate_every": 1, "device": "cuda"}})
+    assert message == "train.device=cuda needs a GPU for each worker: set sweep.resources.gpus=1"
+    assert sweep({"resources": {"gpus": 0.5}})
+    assert sweep({"resources": {"gpus": 1, "workers": 2}})
+
+
+def test_the_runs_own_keys_stay_what_they_are() -> None:
+    found = sweep({"objective": ["clean/mpjpe_mm"]})
+    assert found.config.best_metric == RunConfig().best_metric == "validation/masked/mpjpe_mm"
+    assert found.config.hash() == RunConfig().hash()
