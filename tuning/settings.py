@@ -172,6 +172,7 @@ class Sweep:
     config: RunConfig
     """The same, checked."""
     settings: SweepConfig
+    """The section, its space as ``Space.to_dict`` has it."""
     space: Space
 
     def with_values(self, values: Mapping[str, Any]) -> "Sweep":
@@ -185,8 +186,7 @@ class Sweep:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers for YAML: ``RunConfig.to_dict`` and the resolved section ``sweep``."""
-        settings = self.settings.model_dump(mode="json")
-        return {**self.config.to_dict(), "sweep": {**settings, "space": self.space.to_dict()}}
+        return {**self.config.to_dict(), "sweep": self.settings.model_dump(mode="json")}
 
 
 def load_sweep(files: Path | str | Sequence[Path | str] | None, overrides: Iterable[str] = ()) -> Sweep:
@@ -226,7 +226,7 @@ def build_sweep(content: Mapping[str, Any]) -> Sweep:
     else:
         points = space.points("random", _SAMPLED_POINTS, settings.seed)
     check_points([*([{}] if settings.baseline else []), *points], run, settings.resources.workers)
-    return Sweep(run, config, settings, space)
+    return Sweep(run, config, settings.model_copy(update={"space": space.to_dict()}), space)
 
 
 def describe_sweep_keys() -> list[tuple[str, str, str]]:

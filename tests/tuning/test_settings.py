@@ -74,7 +74,7 @@ def test_the_resolved_sweep_loads_again(tmp_path: Path) -> None:
     file = tmp_path / "sweep.yaml"
     file.write_text(yaml.safe_dump(found.to_dict(), sort_keys=False), encoding="utf-8")
     again = load_sweep([file])
-    assert (again.config, again.space) == (found.config, found.space)
+    assert (again.config, again.settings, again.space) == (found.config, found.settings, found.space)
     assert again.to_dict() == found.to_dict() == json.loads(json.dumps(found.to_dict()))
     assert found.to_dict()["sweep"]["space"]["loss.temperature"] == {
         "log_uniform": [0.01, 1.0],
