@@ -142,8 +142,11 @@ class Settler:
         """Write down what can be by now."""
         for run_dir, (ending, until) in list(self._unrecorded.items()):
             if not is_training(run_dir):
-                if ending.record():
-                    self._unsent.add(run_dir)
+                try:
+                    if ending.record():
+                        self._unsent.add(run_dir)
+                except OSError as error:  # a sweep does not end for it
+                    _logger.warning("%s: its end cannot be recorded: %s", run_dir, error)
             elif time.monotonic() > until:
                 _logger.warning("%s: its training goes on, so there is no end of it to record", run_dir)
             else:
@@ -349,8 +352,11 @@ def _send(
 
 def _is_sent(run_dir: Path, uri: str | None) -> bool:
     """Whether the store has all of a journal whose trial has ended."""
-    state = _state(run_dir, uri)
-    return state.sent >= Journal(run_dir).size and state.unlinked is None
+    try:
+        state = _state(run_dir, uri)
+        return state.sent >= Journal(run_dir).size and state.unlinked is None
+    except OSError:  # the folder cannot be read now
+        return False
 
 
 def _state(run_dir: Path, uri: str | None) -> State:

@@ -1,10 +1,12 @@
 """Sweeps as MLflow sees them: trials under their parent, ended as their sweep says, whatever came between."""
 
 import json
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from filelock import FileLock
@@ -311,7 +313,8 @@ def test_a_trial_that_goes_on_has_not_ended(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    tracker = start(make_config(uri), tmp_path)
+    with recording_process(uri, tmp_path) as process:
+        process.kill()
     settler = Settler(uri)
     with FileLock(tmp_path / RUN_LOCK):
         settler.submit(tmp_path, **end_as("FINISHED"))
@@ -331,7 +334,6 @@ def test_a_trial_that_goes_on_has_not_ended(
         wait_until(lambda: "its training goes on" in caplog.text, 5)
     assert settler.close(30.0) == []
     assert kinds(tmp_path) == ["open", "tags", "close"]
-    tracker.finish("FINISHED")
 
 
 def test_ends_of_an_outage_arrive_when_the_store_is_back(
@@ -393,6 +395,19 @@ def test_a_store_that_refuses_holds_no_sweep_up(tmp_path: Path, uri: str) -> Non
         Settler("ftp://host")
 
 
+def test_a_store_that_hangs_holds_no_sweep_up(tmp_path: Path, uri: str) -> None:
+    tracker = start(make_config(uri), tmp_path)
+    tracker.finish("FINISHED")
+    wait_until(lambda: not senders_of(tmp_path), 15)
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        began = time.monotonic()
+        settler = Settler(f"http://127.0.0.1:{hanging.getsockname()[1]}")
+        settler.submit(tmp_path, **end_as("KILLED", "rung 250"))
+        assert settler.close(2.0) == [tmp_path]
+        assert time.monotonic() - began < 4
+    assert kinds(tmp_path) == ["open", "close", "tags", "close"]
+
+
 def finished_trial(uri: str, run_dir: Path, parent: MLflowTracker) -> None:
     """A trial with a model."""
     tracking = {"uri": uri, "experiment": "an experiment", "parent_run_id": parent.record["run_uid"]}
@@ -420,8 +435,8 @@ def test_the_best_trial_s_model_leads_to_the_sweep(uri: str, client: MlflowClien
     assert (version.licence, version.parents) == ("CC0", ("1" * 32,))
     assert version.evaluation == evaluation()
     (model,) = run_of(client, run_dir).outputs.model_outputs  # pyright: ignore[reportOptionalMemberAccess]
-    card = Path(client.get_logged_model(model.model_id).artifact_location.removeprefix("file://"))
-    assert parent.record["run_id"] in (card / "model_card.md").read_text()
+    folder = unquote(client.get_logged_model(model.model_id).artifact_location.removeprefix("file://"))
+    assert parent.record["run_id"] in (Path(folder) / "model_card.md").read_text()
     parent.finish("FINISHED")
     for place, name in ((run_dir, "a/b"), (tmp_path, "swept"), (tmp_path / "none", "swept")):
         with pytest.raises(UserError):
