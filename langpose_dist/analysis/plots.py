@@ -57,7 +57,7 @@ def draw_skeletons(
     keypoints_2d: Float[Tensor, "T J 3"] | None = None,
 ) -> None:
     """Draw ``build_skeletons`` into a PNG file."""
-    _save(
+    save_figure(
         build_skeletons(
             true_poses, predicted_poses, title=title, frames=frames, hidden=hidden, keypoints_2d=keypoints_2d
         ),
@@ -95,7 +95,7 @@ def build_skeletons(
     errors = 1000 * np.linalg.norm(predicted - true, axis=-1).mean(axis=-1)
     views = {"front": (0, "x (m)"), "side, z away from the camera": (2, "z (m)")}
     num_rows = len(views) + (keypoints_2d is not None)
-    figure = _new_figure(1.8 * len(moments) + 0.8, 2.8 * num_rows + 0.9)
+    figure = new_figure(1.8 * len(moments) + 0.8, 2.8 * num_rows + 0.9)
     grid = figure.subplots(num_rows, len(moments), sharex="row", sharey="row", squeeze=False)
     for column, moment in enumerate(moments):
         grid[0, column].set_title(f"frame {moment}\n{errors[moment]:.0f} mm", fontsize=9)
@@ -131,7 +131,7 @@ def build_skeletons(
 
 def draw_curves(path: Path, lines: MetricLines) -> None:
     """Draw ``build_curves`` into a PNG file."""
-    _save(build_curves(lines), path)
+    save_figure(build_curves(lines), path)
 
 
 def build_curves(lines: MetricLines) -> Figure:
@@ -143,7 +143,7 @@ def build_curves(lines: MetricLines) -> Figure:
     terms = _loss_terms(lines)
     num_columns = min(2, max(1, len(terms)))
     num_rows = max(1, math.ceil(len(terms) / num_columns))
-    figure = _new_figure(5.2 * num_columns, 3.1 * num_rows + 0.4)
+    figure = new_figure(5.2 * num_columns, 3.1 * num_rows + 0.4)
     grid = figure.subplots(num_rows, num_columns, squeeze=False).flatten()
     for axes, term in zip(grid, terms, strict=False):
         _draw_term(axes, lines, term)
@@ -159,7 +159,7 @@ def draw_comparison(
     path: Path, runs: Mapping[str, MetricLines], *, term: str = "loss", condition: str = "masked"
 ) -> None:
     """Draw ``build_comparison`` into a PNG file."""
-    _save(build_comparison(runs, term=term, condition=condition), path)
+    save_figure(build_comparison(runs, term=term, condition=condition), path)
 
 
 def build_comparison(
@@ -183,7 +183,7 @@ def build_comparison(
     Source:
         The paper's Fig. 2.
     """
-    figure = _new_figure(4.2 * len(runs), 3.6)
+    figure = new_figure(4.2 * len(runs), 3.6)
     grid = figure.subplots(1, len(runs), sharex=True, squeeze=False)[0]
     for axes, (name, lines) in zip(grid, runs.items(), strict=True):
         axes.set_title(name, fontsize=10)
@@ -300,12 +300,14 @@ def _to_numpy(tensor: Tensor) -> np.ndarray:
     return tensor.detach().to("cpu", torch.float32).numpy()
 
 
-def _new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches that belongs to no window."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Draw a figure into a PNG file, in a new folder if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=_DPI, format="png")

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from langpose_dist import __version__
-from langpose_dist.cli import data, doctor, evaluate, model, preflight, registry, train
+from langpose_dist.cli import data, doctor, evaluate, model, preflight, registry, report, train
 from langpose_dist.config import UserError
 from langpose_dist.environment import holds_secret, printable, redact
 
-_COMMANDS = (doctor, data, model, preflight, train, evaluate, registry)
+_COMMANDS = (doctor, data, model, preflight, train, evaluate, registry, report)
 """In the order of their use, as help lists them."""
 
 

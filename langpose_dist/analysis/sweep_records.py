@@ -1,0 +1,397 @@
+"""What a sweep's folder holds, read and checked: plain JSON, without Ray and without running anything."""
+
+import contextlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeGuard, TypeVar
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from langpose_dist.config import UserError
+
+FORMAT = 1
+SWEEP_FILE = "sweep.json"
+TRIAL_FILE = "trial.json"
+
+_Count = Annotated[int, Field(ge=0)]
+_Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_KINDS = ("choice", "grid", "integer", "log_uniform", "uniform")
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True)
+
+
+class Evaluation(_Record):
+    """One evaluation of a trial."""
+
+    step: _Count
+    metrics: dict[str, float]
+    """Such as ``masked/mpjpe_mm``, without the split."""
+    params: dict[str, JsonValue] = {}
+    """Values at that time, where a scheduler changes them."""
+
+
+class TrialRecord(_Record):
+    """One training of a sweep: a configuration with a seed."""
+
+    trial_id: str
+    number: _Count
+    stage: Literal["search", "confirm"]
+    is_baseline: bool
+    params: dict[str, JsonValue]
+    """Key of the configuration -> value, of the keys that are in use; empty for the baseline."""
+    seed: int
+    status: Literal["pending", "running", "finished", "stopped", "failed", "diverged", "interrupted"]
+    reason: str = ""
+    step: _Count = 0
+    rung: _Count | None = None
+    failures: _Count = 0
+    seconds: _Seconds = 0.0
+    """For which it held its devices."""
+    num_devices: Annotated[int, Field(ge=1)] = 1
+    device: str = "CPU"
+    evaluations: tuple[Evaluation, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        steps = [evaluation.step for evaluation in self.evaluations]
+        if steps != sorted(set(steps)):
+            raise ValueError("the steps of its evaluations do not rise")
+        return self
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether nothing can come of it any more."""
+        return self.status in ("failed", "diverged")
+
+    @property
+    def device_seconds(self) -> float:
+        """Seconds times devices."""
+        return self.seconds * self.num_devices
+
+    def values_at(self, step: int) -> dict[str, float]:
+        """Finite metrics of the evaluation at a step; empty without one."""
+        for evaluation in self.evaluations:
+            if evaluation.step == step:
+                return {name: value for name, value in evaluation.metrics.items() if math.isfinite(value)}
+        return {}
+
+    def steps_with(self, metrics: Sequence[str]) -> list[int]:
+        """Steps at which every one of the metrics is finite."""
+        return [
+            evaluation.step
+            for evaluation in self.evaluations
+            if all(math.isfinite(evaluation.metrics.get(name, math.nan)) for name in metrics)
+        ]
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One key of a search space."""
+
+    key: str
+    kind: str
+    """choice, grid, integer, log_uniform or uniform."""
+    values: tuple[Any, ...] = ()
+    """Of a choice or grid."""
+    low: float = 0.0
+    high: float = 0.0
+    """Ends of a range."""
+    when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Key -> values with which this one is in use."""
+
+    @property
+    def is_range(self) -> bool:
+        """Whether values come from a range of numbers."""
+        return self.kind not in ("choice", "grid")
+
+    @property
+    def is_log(self) -> bool:
+        """Whether values are drawn evenly on a logarithmic scale."""
+        return self.kind == "log_uniform"
+
+    def is_active(self, params: Mapping[str, Any]) -> bool:
+        """Whether the key is in use beside these values."""
+        return all(params.get(key) in values for key, values in self.when.items())
+
+    def describe(self) -> str:
+        """As in the YAML file, in one line."""
+        span = ", ".join(map(_say_value, (self.low, self.high) if self.is_range else self.values))
+        conditions = [f"{key} is {' or '.join(map(_say_value, values))}" for key, values in self.when.items()]
+        return f"{self.kind} [{span}]{' when ' if conditions else ''}{' and '.join(conditions)}"
+
+
+class Scheduler(_Record):
+    """What stops trials early."""
+
+    name: str = "none"
+    metric: str | None = None
+    grace_evaluations: int | None = None
+    reduction_factor: float | None = None
+    quantile: float | None = None
+
+
+class Resources(_Record):
+    """Of each trial: workers; of each worker: CPUs and GPUs."""
+
+    workers: int = 1
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+
+class Origin(_Record):
+    """What the trials were trained on and with."""
+
+    dataset: str | None = None
+    fps: float | None = None
+    data_fingerprint: str | None = None
+    config_hash: str | None = None
+    commit: str | None = None
+    commit_dirty: bool | str | None = None
+    source_2d: str | None = None
+
+
+class Tracking(_Record):
+    """The sweep's own run in MLflow."""
+
+    run_id: str | None = None
+    run_uid: str | None = None
+    tracking_uri: str | None = None
+
+
+class Best(_Record):
+    """What the sweep's driver took as the best."""
+
+    trials: tuple[str, ...]
+    params: dict[str, JsonValue] = {}
+    values: dict[str, float] = {}
+    registered: str | None = None
+
+
+class SweepRecord(_Record):
+    """``sweep.json``: what a sweep is and how it stands."""
+
+    status: Literal["running", "finished", "interrupted", "failed"]
+    reason: str = ""
+    started: str = ""
+    seconds: _Seconds = 0.0
+    """Wall seconds of its driver, over all attempts."""
+    attempts: _Count = 1
+    objective: Annotated[tuple[str, ...], Field(min_length=1, max_length=2)]
+    split: str = "unknown"
+    searcher: str = "unknown"
+    seed: int = 0
+    """Of the searcher's own draws."""
+    scheduler: Scheduler = Scheduler()
+    rungs: tuple[_Count, ...] = ()
+    num_steps: Annotated[int, Field(ge=1)]
+    """Of a whole trial."""
+    evaluate_every: int | None = None
+    planned: _Count = 0
+    """Trials of the search, with the baseline."""
+    space: dict[str, dict[str, JsonValue]] = {}
+    seeds: tuple[int, ...] = ()
+    finalists: _Count = 0
+    resources: Resources = Resources()
+    max_concurrent: int | None = None
+    origin: Origin = Origin()
+    environment: dict[str, str] = {}
+    tracking: Tracking = Tracking()
+    best: Best | None = None
+    baseline_params: dict[str, JsonValue] = {}
+    """Values that the space's keys have in the configuration as it is; from ``sweep.yaml``."""
+
+    @field_validator("space")
+    @classmethod
+    def _check_space(cls, space: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for key, entry in space.items():
+            _to_dimension(key, entry)
+        return space
+
+    @property
+    def dimensions(self) -> tuple[Dimension, ...]:
+        """The search space, key by key."""
+        return tuple(_to_dimension(key, entry) for key, entry in self.space.items())
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """All that the report needs of a sweep's folder."""
+
+    path: Path
+    sweep: SweepRecord
+    trials: tuple[TrialRecord, ...]
+    """By their numbers, those of the search first."""
+    warnings: tuple[str, ...]
+    """What was left out, and why."""
+
+
+def read_sweep(run_dir: Path) -> SweepFolder:
+    """Read a sweep's folder, finished or not.
+
+    A trial without a whole ``trial.json`` is left out with a warning.
+
+    Args:
+        run_dir: The sweep's folder.
+
+    Raises:
+        UserError: If it is none.
+    """
+    sweep = _read_sweep_file(run_dir)
+    trials, warnings = [], []
+    for path in _trial_folders(run_dir):
+        try:
+            trials.append(_read_trial(path))
+        except UserError as error:
+            warnings.append(f"left out: {error}")
+    trials.sort(key=lambda trial: (trial.stage != "search", trial.number, trial.trial_id))
+    sweep = sweep.model_copy(update={"baseline_params": _read_baseline(run_dir, sweep)})
+    return SweepFolder(run_dir, sweep, tuple(trials), tuple(warnings))
+
+
+def read_protocol(run_dir: Path, trial_id: str) -> dict[str, str]:
+    """What the metrics of a trial mean, as its ``evaluation.json`` says; empty if it says nothing.
+
+    Args:
+        run_dir: The sweep's folder.
+        trial_id: Of a trial that ``read_sweep`` found.
+    """
+    try:
+        content = json.loads(_read_bytes(run_dir / "trials" / trial_id / "evaluation.json"))
+    except (UserError, ValueError, RecursionError):
+        return {}
+    protocol = content.get("protocol") if isinstance(content, dict) else None
+    return {str(name): str(text) for name, text in (protocol if isinstance(protocol, dict) else {}).items()}
+
+
+def _read_sweep_file(run_dir: Path) -> SweepRecord:
+    if not run_dir.is_dir():
+        raise UserError(f"{run_dir} is no folder; name the output folder of a sweep")
+    path = run_dir / SWEEP_FILE
+    if not path.is_file():
+        folder = run_dir.resolve()
+        if (folder.parent.parent / SWEEP_FILE).is_file():
+            raise UserError(
+                f"{run_dir} is one trial of a sweep; name the sweep's folder {folder.parent.parent}"
+            )
+        if (run_dir / "config.yaml").is_file() or (run_dir / "metrics.jsonl").is_file():
+            raise UserError(
+                f"{run_dir} is the folder of a single run, not of a sweep: it has no {SWEEP_FILE}"
+            )
+        raise UserError(f"{run_dir} has no {SWEEP_FILE}; name the output folder of a sweep")
+    return _parse(path, SweepRecord)
+
+
+def _trial_folders(run_dir: Path) -> Iterator[Path]:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        yield from sorted(path for path in (run_dir / "trials").iterdir() if path.is_dir())
+
+
+def _read_trial(folder: Path) -> TrialRecord:
+    path = folder / TRIAL_FILE
+    if not path.is_file():
+        raise UserError(f"{folder} has no {TRIAL_FILE}")
+    trial = _parse(path, TrialRecord)
+    if trial.trial_id != folder.name:
+        raise UserError(f"{path} is of another trial, {trial.trial_id}")
+    return trial
+
+
+_RecordType = TypeVar("_RecordType", bound=_Record)
+
+
+def _parse(path: Path, record: type[_RecordType]) -> _RecordType:
+    text = _read_bytes(path)
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: no JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged: not a JSON object")
+    found = content.get("format")
+    if type(found) is not int or found != FORMAT:
+        raise UserError(f"{path} has format {found!r}, this version reads format {FORMAT}")
+    try:
+        return record.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path} is damaged: {place or 'record'}: {first['msg']}") from None
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _read_baseline(run_dir: Path, sweep: SweepRecord) -> dict[str, Any]:
+    """Values of the space's keys in ``sweep.yaml``; what cannot be read is left out."""
+    try:
+        content = yaml.safe_load(_read_bytes(run_dir / "sweep.yaml"))
+    except (UserError, yaml.YAMLError, ValueError, RecursionError):
+        return {}
+    wanted = {*sweep.space, *(key for dimension in sweep.dimensions for key in dimension.when)}
+    every = {key: _look_up(content, key) for key in wanted}
+    return {
+        dimension.key: every[dimension.key]
+        for dimension in sweep.dimensions
+        if isinstance(every[dimension.key], bool | int | float | str) and dimension.is_active(every)
+    }
+
+
+def _look_up(content: Any, key: str) -> Any:
+    for name in key.split("."):
+        content = content.get(name) if isinstance(content, dict) else None
+    return content
+
+
+def _to_dimension(key: str, entry: Mapping[str, Any]) -> Dimension:
+    kinds = [kind for kind in _KINDS if kind in entry]
+    if len(kinds) != 1 or set(entry) - {*kinds, "when"}:
+        raise ValueError(f"{key} must have one of {', '.join(_KINDS)}, has {', '.join(entry) or 'nothing'}")
+    (kind,) = kinds
+    arguments, conditions = entry[kind], entry.get("when") or {}
+    if not isinstance(arguments, list) or not arguments:
+        raise ValueError(f"{key}: {kind} must be a list")
+    if not isinstance(conditions, dict):
+        raise ValueError(f"{key}: when must be a mapping")
+    when = {
+        other: tuple(values) if isinstance(values, list) else (values,)
+        for other, values in conditions.items()
+    }
+    if kind in ("choice", "grid"):
+        return Dimension(key, kind, values=tuple(arguments), when=when)
+    if len(arguments) != 2 or not all(is_number(end) for end in arguments) or arguments[0] > arguments[1]:
+        raise ValueError(f"{key}: {kind} must be two numbers in rising order")
+    if kind == "log_uniform" and arguments[0] <= 0:
+        raise ValueError(f"{key}: log_uniform must be above 0")
+    return Dimension(key, kind, low=float(arguments[0]), high=float(arguments[1]), when=when)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value of a file is a finite number, and not a truth value."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _say_value(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

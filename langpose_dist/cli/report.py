@@ -1,0 +1,53 @@
+"""``langpose report``: what a run found, as text, tables and pictures."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from langpose_dist.environment import printable, redact
+
+_EXAMPLES = """examples:
+  langpose report sweep runs/weights
+  langpose report sweep runs/weights --out reports/weights
+  langpose report sweep runs/weights --json
+
+docs/sweeps.md says how to read it.
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "report",
+        help="report what a sweep found",
+        description="Text, tables and pictures of what was found.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_EXAMPLES,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    sweep = commands.add_parser(
+        "sweep",
+        help="ranking, differences with intervals, importance, curves and cost of a sweep",
+        description="Reads a sweep's folder, finished or not, and writes sweep.md, trials.csv, report.json "
+        "and pictures.",
+    )
+    sweep.add_argument("run_dir", metavar="RUN", type=Path, help="output folder of the sweep")
+    sweep.add_argument("--out", metavar="DIR", type=Path, help="where to write; default: RUN/report")
+    sweep.add_argument("--json", action="store_true", help="print the whole report as JSON")
+    sweep.set_defaults(handler=_sweep)
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    from langpose_dist.analysis.sweeps import to_text, write_report
+
+    report = write_report(arguments.run_dir, arguments.out)
+    for warning in report.folder.warnings:
+        print(printable(redact(f"warning: {warning}")), file=sys.stderr)
+    if arguments.json:
+        print(json.dumps(report.to_dict(), indent=2, allow_nan=False))
+    else:
+        print(to_text(report))
+        names = ", ".join(path.name for path in report.files)
+        print(f"\n{printable(f'written to {report.files[0].parent}: {names}')}")
+    return 0
