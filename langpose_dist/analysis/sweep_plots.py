@@ -355,7 +355,7 @@ class _ParallelAxis:
             _label(panel, place, self.height(value, 3), _say(say_value(value), 14))
 
 
-def _label(panel: Axes, place: float, height: float, text: str) -> None:
+def _label(panel: Axes, place: int, height: float, text: str) -> None:
     """Left of an axis, above the lines."""
     style: dict[str, Any] = {"fontsize": 7.5, "color": "#404040", "zorder": 7, "bbox": _LABEL_BOX}
     panel.text(place - 0.05, height, text, ha="right", va="center", **style)
@@ -373,7 +373,7 @@ def _parameter_axis(dimension: Dimension, report: Report) -> _ParallelAxis:
         return _ParallelAxis(values, is_listed=True)
     low, high = dimension.low, dimension.high
     if has_baseline and is_number(baseline) and (baseline > 0 or not dimension.is_log):
-        low, high = min(low, baseline), max(high, baseline)
+        low, high = float(min(low, baseline)), float(max(high, baseline))
     return _ParallelAxis(_ticks(low, high, dimension.is_log), low, high, dimension.is_log)
 
 
