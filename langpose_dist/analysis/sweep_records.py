@@ -177,7 +177,7 @@ class Best(_Record):
 
     trials: tuple[str, ...]
     params: dict[str, JsonValue] = {}
-    values: dict[str, float] = {}
+    values: dict[str, float | None] = {}
     registered: str | None = None
 
 
