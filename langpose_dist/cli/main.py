@@ -10,7 +10,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from langpose_dist import __version__
@@ -22,7 +22,7 @@ _COMMANDS = (doctor, data, model, preflight, train, evaluate, registry, report)
 """In the order of their use, as help lists them."""
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Reports a mistake in one line, with the nearest word where one is close."""
 
     def __init__(self, **options: Any) -> None:
@@ -52,16 +52,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: From argparse, with 2 for bad arguments and 0 after ``--help`` and ``--version``.
     """
-    arguments = _parse(argv)
+    arguments = parse_words(_build_parser(), argv)
+    return say_errors("langpose", lambda: arguments.handler(arguments), is_process=argv is None)
+
+
+def say_errors(name: str, action: Callable[[], int], *, is_process: bool) -> int:
+    """Do what a command does, and make one line of whatever is no mistake of the program.
+
+    Args:
+        name: Of the command, in front of the line.
+        action: Returns the exit status.
+        is_process: Whether this process ends with it.
+    """
     try:
-        status = arguments.handler(arguments)
+        status = action()
         # Here and not when the interpreter ends, where a closed pipe would print a warning.
         sys.stdout.flush()
         return status
     except UserError as error:
         # Some have several lines, and some repeat what others wrote.
         text = "\n".join(map(printable, redact(str(error)).split("\n")))
-        print(f"langpose: error: {text}", file=sys.stderr)
+        print(f"{name}: error: {text}", file=sys.stderr)
         return 2
     except (OSError, MemoryError, OverflowError, RecursionError) as error:
         # Of a full disk, a folder without access, a number that no machine can hold.
@@ -69,13 +80,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _reader_gone()
         place = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        print(f"langpose: error: {redact(place + (text or type(error).__name__))}", file=sys.stderr)
+        print(f"{name}: error: {redact(place + (text or type(error).__name__))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        if argv is None:
+        if is_process:
             # The process is about to end: an impatient second Ctrl-C changes nothing but the exit status.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-        print("langpose: interrupted", file=sys.stderr)
+        print(f"{name}: interrupted", file=sys.stderr)
         return 130
 
 
@@ -85,8 +96,12 @@ def _reader_gone() -> int:
     return 141
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = _build_parser()
+def parse_words(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse a command line, with overrides on both sides of options, and without credentials.
+
+    Raises:
+        SystemExit: From argparse.
+    """
     for word in sys.argv[1:] if argv is None else argv:
         if holds_secret(word):
             # Every user of a machine can read them there.
@@ -106,7 +121,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _build_parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="langpose", description="Train, evaluate and look up LangPose models.")
+    parser = Parser(prog="langpose", description="Train, evaluate and look up LangPose models.")
     parser.add_argument("--version", action="version", version=f"langpose {__version__}")
     subparsers = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     for command in _COMMANDS:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from langpose_dist.config import RunConfig, describe_keys, load_config
 from langpose_dist.environment import redact
@@ -133,15 +134,15 @@ def _is_main() -> bool:
     return "WORLD_SIZE" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
-def build_tracker(config: RunConfig):
-    """The tracker that a configuration asks for."""
+def build_tracker(config: RunConfig, **about: Any):
+    """The tracker that a configuration asks for; ``about`` are further options of ``MLflowTracker``."""
     from langpose_dist.train.tracker import NullTracker
 
     if not config.tracking.enabled:
         return NullTracker()
     from langpose_dist.tracking.tracker import MLflowTracker
 
-    return MLflowTracker(config.tracking)
+    return MLflowTracker(config.tracking, **about)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -74,7 +74,7 @@ def _start(ray: Any, workers: int, address: str | None) -> None:
     if address is None:
         ray.init(num_cpus=workers, object_store_memory=_OBJECT_STORE_BYTES, address="local", **quiet)
         return
-    _check_reachable(address)
+    check_reachable(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -85,7 +85,7 @@ def _start(ray: Any, workers: int, address: str | None) -> None:
         ) from None
 
 
-def _check_reachable(address: str) -> None:
+def check_reachable(address: str) -> None:
     """Ray itself tries for minutes to reach an address where nothing listens."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if address == "auto":

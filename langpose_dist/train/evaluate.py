@@ -36,6 +36,9 @@ from langpose_dist.train.processes import Processes
 _POSE_METRICS = {"mpjpe_mm": mpjpe, "p_mpjpe_mm": p_mpjpe, "n_mpjpe_mm": n_mpjpe}
 _MEAN_POSE_WINDOWS = 2000
 
+SOURCE_2D = "synthetic: ground-truth 3D through a virtual camera"
+"""Of every evaluation here."""
+
 PROTOCOL = {
     "mpjpe_mm": "mean per-joint position error over all valid frames, pelvis at 0, camera axes",
     "p_mpjpe_mm": "the same after the best rotation, translation and scale of each frame",
@@ -94,7 +97,7 @@ class Evaluation:
         """
         return {
             "split": self.split,
-            "source_2d": "synthetic: ground-truth 3D through a virtual camera",
+            "source_2d": SOURCE_2D,
             "num_windows": self.num_windows,
             "num_frames": self.num_frames,
             "num_labelled_windows": self.num_labelled,

@@ -1,0 +1,238 @@
+"""Drives a sweep on Ray Tune: one stage after another, each of which goes on where it was broken off."""
+
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler
+
+from langpose_dist.config import UserError
+from langpose_dist.train.stop import STOP_FILE, say
+from tuning.cluster import check_places, free_places, node_resources
+from tuning.recorder import Recorder, Session
+from tuning.schedulers import build_scheduler, rungs
+from tuning.searchers import OptunaSearcher
+from tuning.settings import Sweep
+from tuning.trial import TrialPlan, run_trial
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_LOOK_SECONDS = 5.0
+_LOST_SECONDS = 120.0
+"""That a sweep waits for a node to come back when no trial finds a place on those that are left."""
+_EMPTY_SECONDS = 20.0
+"""The same where none is left."""
+_SETTINGS = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # it prints a banner, whatever it is told
+    "TUNE_GLOBAL_CHECKPOINT_S": "1",  # what a killed driver forgets
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1e9",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "60",
+}
+
+
+class SweepInterrupted(Exception):
+    """The sweep was asked to stop; ``--resume`` goes on with it."""
+
+
+class SweepStuck(Exception):
+    """The sweep cannot go on by itself."""
+
+
+class Driver:
+    """Runs the stages of a sweep in this process, on the Ray cluster that it has joined.
+
+    Args:
+        sweep: Its ``train.max_steps`` is set, its output absolute.
+        max_concurrent: Trials at a time.
+        say: Tells a person that a trial's record has changed, in its stage.
+        on_end: Called with the record of a trial that has ended for now.
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        *,
+        max_concurrent: int,
+        say: Callable[[Mapping[str, Any]], Any],
+        on_end: Callable[[Mapping[str, Any]], Any],
+    ) -> None:
+        self.sweep = sweep
+        self.output = Path(sweep.config.output)
+        self.max_concurrent = max_concurrent
+        self._session = Session(self._look, lambda record, trials: say(record), on_end)
+        self._trials: Sequence[Trial] = ()
+        self._reason: str | None = None
+        self._problem: str | None = None
+        self._looked_at = 0.0
+        self._idle_since: float | None = None
+        self._stop_file = self.output / STOP_FILE
+        self._touched_before = _touched(self._stop_file)
+
+    def run(self, stage: str, plans: Sequence[TrialPlan], *, num_suggested: int = 0) -> None:
+        """Run a stage to its end, or go on with it.
+
+        Args:
+            stage: ``search`` or ``confirm``.
+            plans: Its fixed trials.
+            num_suggested: Trials that the searcher adds to them.
+
+        Raises:
+            SweepInterrupted: If it was asked to stop.
+            SweepStuck: If no trial finds a place any more.
+        """
+        os.environ.update(_SETTINGS)
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the recorder says it all, and better
+        Recorder.session = self._session
+        tuner = self._tuner(stage, plans, num_suggested)
+        unfinished: Sequence[Trial] = ()
+        try:
+            with self._stoppable():
+                tuner.fit()
+        finally:
+            unfinished = self._recorder().interrupt(self._trials)
+            Recorder.session = None
+        if self._problem is not None:
+            raise SweepStuck(self._problem)
+        if unfinished or len(self._trials) < len(plans) + num_suggested:
+            raise SweepInterrupted(self._reason or "a signal")
+
+    def _tuner(self, stage: str, plans: Sequence[TrialPlan], num_suggested: int) -> tune.Tuner:
+        resources = self.sweep.settings.resources
+        # Several ranks have workers of their own; the trial's process only leads them.
+        if resources.workers == 1:
+            own: dict[str, float] = {"CPU": resources.cpus, "GPU": resources.gpus}
+        else:
+            own = {"CPU": 0, "memory": 1}
+        trainable = tune.with_resources(run_trial, own)
+        folder = self.output / "ray" / stage
+        if tune.Tuner.can_restore(str(folder)):
+            check_is_own(folder)
+            return tune.Tuner.restore(str(folder), trainable, resume_unfinished=True, resume_errored=True)
+        settings = self.sweep.settings
+        searcher = OptunaSearcher(self.sweep, plans) if num_suggested else None
+        points = [plan.to_config(str(self.output)) for plan in plans]
+        memory = self.output / "ray" / f"{stage}-scheduler.jsonl"
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        is_search = stage == "search"
+        scheduler = build_scheduler(self.sweep, memory) if is_search else FIFOScheduler()
+        return tune.Tuner(
+            trainable,
+            param_space=None if searcher is not None else _every(points),
+            tune_config=tune.TuneConfig(
+                num_samples=len(plans) + num_suggested if searcher is not None else 1,
+                search_alg=searcher,
+                scheduler=scheduler,
+                max_concurrent_trials=self.max_concurrent,
+                trial_name_creator=_name,
+                trial_dirname_creator=_name,
+                reuse_actors=False,  # DeepSpeed keeps its groups for as long as its process lives
+            ),
+            run_config=tune.RunConfig(
+                name=stage,
+                storage_path=str(self.output / "ray"),
+                failure_config=tune.FailureConfig(max_failures=settings.max_failures),
+                checkpoint_config=tune.CheckpointConfig(
+                    num_to_keep=3 if settings.scheduler.name == "pbt" else 1
+                ),
+                callbacks=[self._recorder()],
+                verbose=0,
+            ),
+        )
+
+    def _recorder(self) -> Recorder:
+        resources = self.sweep.settings.resources
+        assert self.sweep.config.train.max_steps is not None
+        return Recorder(
+            self.output,
+            num_devices=resources.workers,
+            device="GPU" if resources.gpus else "CPU",
+            num_steps=self.sweep.config.train.max_steps,
+            rungs=rungs(self.sweep),
+        )
+
+    @contextmanager
+    def _stoppable(self) -> Iterator[None]:
+        """Signals end Tune's loop in its own way, which keeps its trials fit to go on."""
+        before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: Any) -> None:
+        if self._reason is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._ask_to_stop(signal.Signals(number).name)
+
+    def _ask_to_stop(self, reason: str) -> None:
+        if self._reason is None:
+            self._reason = reason
+            say(f"{reason}: stopping the trials; go on with --resume")
+            os.kill(os.getpid(), signal.SIGUSR1)  # Tune's own way to stop
+
+    def _look(self, trials: Sequence[Trial]) -> None:
+        self._trials = trials
+        now = time.monotonic()
+        if now < self._looked_at + _LOOK_SECONDS:
+            return
+        self._looked_at = now
+        if _touched(self._stop_file) not in (None, self._touched_before):
+            self._ask_to_stop("the stop file")
+        if self.sweep.settings.resources.workers > 1:
+            free_places()
+        is_waiting = any(trial.status in (Trial.PENDING, Trial.PAUSED) for trial in trials)
+        if any(trial.status == Trial.RUNNING for trial in trials) or not is_waiting:
+            self._idle_since = None
+            return
+        self._idle_since = self._idle_since or now
+        if now > self._idle_since + _EMPTY_SECONDS:
+            nodes = node_resources()
+            try:
+                check_places(nodes, self.sweep.settings.resources)
+            except UserError as error:
+                if not nodes or now > self._idle_since + _LOST_SECONDS:
+                    self._problem = f"{error}; then go on with --resume"
+                    self._ask_to_stop("no trial finds a place any more")
+
+
+def check_is_own(folder: Path) -> None:
+    """Tune restores an experiment by unpickling it, which runs what is in it: whose is it?
+
+    Raises:
+        UserError: If someone else could have written it.
+    """
+    for path in (folder, *folder.iterdir()):
+        status = path.stat()
+        if status.st_uid not in (os.getuid(), 0) or status.st_mode & 0o002:
+            raise UserError(
+                f"{path} can be written by others, and Ray's state may run code when it is read; resume only "
+                "sweeps in folders that are yours alone"
+            )
+
+
+def _every(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A search space that is these configurations, one trial each."""
+    (output,) = {point["output"] for point in points}
+    return {"plan": tune.grid_search([point["plan"] for point in points]), "output": output}
+
+
+def _name(trial: Trial) -> str:
+    return trial.trial_id
+
+
+def _touched(path: Path) -> int | None:
+    with contextlib.suppress(OSError):
+        return path.stat().st_mtime_ns
+    return None

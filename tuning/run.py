@@ -1,0 +1,572 @@
+"""A whole sweep: prepare it, search, confirm, choose, register and report."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import ray
+import yaml
+from filelock import FileLock, Timeout
+
+from langpose_dist.analysis.sweeps import (
+    Configuration,
+    TrialRecord,
+    rank_configurations,
+    read_sweep,
+    to_text,
+    write_report,
+)
+from langpose_dist.cli.train import build_tracker
+from langpose_dist.config import RUN_LOCK, UserError, build_config, with_values
+from langpose_dist.data.corpus import Corpus
+from langpose_dist.data.remote import is_url
+from langpose_dist.direction import is_more_better
+from langpose_dist.environment import describe_environment, installed_packages, redact
+from langpose_dist.train.engine import count_steps, micro_batch_size
+from langpose_dist.train.evaluate import SOURCE_2D
+from langpose_dist.train.preflight import check_here, raise_problems
+from langpose_dist.train.stop import say
+from langpose_dist.train.tracker import NullTracker, Status, Tracker
+from tuning.cluster import check_places, node_resources, start_ray, watch_head
+from tuning.driver import Driver, SweepInterrupted
+from tuning.recorder import FORMAT, write_json
+from tuning.schedulers import rungs
+from tuning.searchers import search_plans
+from tuning.settings import Sweep, load_sweep
+from tuning.trial import SWEEP_FILE, TrialPlan, trial_config, trial_folder
+
+SWEEP_RECORD = "sweep.json"
+_LOCK_SECONDS = 15.0
+_SETTLING_SECONDS = 60.0
+"""That the end of a sweep waits for its tracking store."""
+_FREE = (
+    "sweep.max_concurrent",
+    "sweep.max_failures",
+    "tracking.",
+    "registry.",
+    "data.num_workers",
+    "data.cache_dir",
+)
+"""Keys that a resumed sweep may change, or their beginnings."""
+_ENDED: Mapping[str, Status] = {
+    "finished": "FINISHED",
+    "stopped": "FINISHED",
+    "failed": "FAILED",
+    "diverged": "FAILED",
+    "interrupted": "KILLED",
+}
+
+
+class SweepFailed(Exception):
+    """The sweep came to no result; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep that is ready to start."""
+
+    sweep: Sweep
+    """Absolute paths, and ``train.max_steps`` set."""
+    corpus: Corpus
+    first: Sequence[TrialPlan]
+    """Trials of the search that are known beforehand."""
+    num_suggested: int
+    """Trials that the searcher adds to them."""
+
+    @property
+    def output(self) -> Path:
+        """The sweep's folder."""
+        return Path(self.sweep.config.output)
+
+    @property
+    def num_trials(self) -> int:
+        """Of the search."""
+        return len(self.first) + self.num_suggested
+
+
+def prepare(sweep: Sweep) -> Plan:
+    """Resolve what a sweep leaves open, and check every trial that is known.
+
+    Raises:
+        UserError: If something does not go together.
+    """
+    config = sweep.config
+    for uri in (config.tracking.uri, config.data.path):
+        if redact(uri) != uri:
+            raise UserError(
+                f"{redact(uri)} holds credentials, and a sweep writes its configuration down; give "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ~/.mlflow/credentials or ~/.pgpass"
+            )
+    corpus = Corpus.open(config)
+    num_steps = count_steps(config, len(corpus.training_set))
+    values: dict[str, Any] = {"train.max_steps": num_steps, "data.path": _absolute(config.data.path)}
+    values["output"] = str(Path(config.output).resolve())
+    for key, path in (
+        ("model.initial_weights", config.model.initial_weights),
+        ("text.encoder", config.text.encoder),
+    ):
+        if path is not None and Path(path).exists():
+            values[key] = str(Path(path).resolve())
+    if config.tracking.enabled:
+        from langpose_dist.tracking.client import resolve_uri
+
+        uri = resolve_uri(config.tracking.uri)
+        values |= {"tracking.uri": uri} if redact(uri) == uri else {}
+    sweep = sweep.with_values(values)
+    first = search_plans(sweep)
+    for plan in first:
+        trial = trial_config(sweep, plan, "none")
+        micro_batch_size(trial, sweep.settings.resources.workers)
+        count_steps(trial, len(corpus.training_set))
+    num_suggested = sweep.settings.num_trials if sweep.settings.searcher == "optuna" else 0
+    return Plan(sweep, corpus, first, num_suggested)
+
+
+def run_sweep(plan: Plan, *, resume: bool, address: str | None, tell: Callable[[str], Any]) -> dict[str, Any]:
+    """Run a sweep to its end.
+
+    Args:
+        plan: From ``prepare``.
+        resume: Go on with the sweep that the folder holds.
+        address: Of a running Ray cluster; ``None`` for this machine alone.
+        tell: Is given lines for a person.
+
+    Returns:
+        The sweep's record.
+
+    Raises:
+        UserError: If configuration, data, folder or cluster do not allow it.
+        SweepInterrupted: If it was asked to stop; ``resume`` goes on with it.
+        SweepFailed, SweepStuck: If it came to no result.
+    """
+    output = plan.output
+    _check_folder(plan, resume=resume)
+    raise_problems(check_here(plan.sweep.config, plan.sweep.settings.resources.workers, NullTracker()))
+    with _held(output):
+        start_ray(address)
+        places = check_places(node_resources(), plan.sweep.settings.resources)
+        limit = plan.sweep.settings.max_concurrent
+        course = _Course(plan, min(places, limit or places), tell, is_resumed=resume)
+        end_watch = watch_head(course.lose)
+        try:
+            return course.run()
+        finally:
+            end_watch()
+
+
+class _Course:
+    """One attempt at a sweep, from its start or from where it was broken off."""
+
+    def __init__(
+        self, plan: Plan, max_concurrent: int, tell: Callable[[str], Any], *, is_resumed: bool
+    ) -> None:
+        self.plan = plan
+        self.output = plan.output
+        self.max_concurrent = max_concurrent
+        self.tell = tell
+        self.is_resumed = is_resumed
+        self.began = time.monotonic()
+        self.environment = describe_environment()
+        self.tracker: Tracker = build_tracker(
+            plan.sweep.config,
+            **(
+                {
+                    "tags": {"langpose.kind": "sweep", "sweep.searcher": plan.sweep.settings.searcher},
+                    "texts": {SWEEP_FILE: _to_yaml(plan.sweep)},
+                    "source": "tuning.sweep",
+                }
+                if plan.sweep.config.tracking.enabled
+                else {}
+            ),
+        )
+        self.record = self._first_record()
+
+    def run(self) -> dict[str, Any]:
+        end: tuple[Status, str, str] = ("FAILED", "failed", "an error; see its message")
+        try:
+            self._start()
+            try:
+                self._search()
+                best = self._choose()
+                end = ("FINISHED", "finished", "")
+            except SweepInterrupted as stop:
+                end = ("KILLED", "interrupted", str(stop))
+                raise
+            except Exception as error:
+                end = ("FAILED", "failed", redact(str(error)))
+                raise
+            self._conclude(best)
+        finally:
+            self._write(status=end[1], reason=end[2])
+            self.tracker.finish(end[0], end[2])
+        return self.record
+
+    def lose(self, reason: str) -> None:
+        """Last words of a process that ends at once."""
+        say(f"error: {reason}")
+        self._write(status="interrupted", reason=reason)
+        self.tracker.finish("KILLED", reason, wait=False)
+
+    def _start(self) -> None:
+        config, manifest = self.plan.sweep.config, self.plan.corpus.manifest
+        self._write(status="running", reason="")
+        self.tracker.start(
+            config=config,
+            run_dir=self.output,
+            dataset=manifest.dataset,
+            data_fingerprint=manifest.fingerprint,
+            environment=self.environment,
+            packages=installed_packages(),
+            origin={},
+            resumed=self.is_resumed,
+            step=0,
+            run_id=None,
+            is_stopping=lambda: False,
+        )
+        self.tracker.opened()
+        tracking = self.tracker.record
+        self._write(tracking=tracking)
+        # Trials read their configuration from here, and belong under this run.
+        parent = self.plan.sweep.with_values({"tracking.parent_run_id": tracking.get("run_uid")})
+        _write_text(self.output / SWEEP_FILE, _to_yaml(parent))
+
+    def _search(self) -> None:
+        settings = self.plan.sweep.settings
+        with self._driver() as driver:
+            driver.run("search", self.plan.first, num_suggested=self.plan.num_suggested)
+            if settings.has_confirm_stage:
+                driver.run("confirm", self._confirm_plans())
+
+    @contextmanager
+    def _driver(self) -> Iterator[Driver]:
+        sweep = self.plan.sweep
+        settler = None
+        if sweep.config.tracking.enabled:
+            from langpose_dist.tracking.trials import Settler
+
+            settler = Settler(sweep.config.tracking.uri)
+        parent = self.tracker.record.get("run_uid")
+
+        def on_end(record: Mapping[str, Any]) -> None:
+            if settler is not None:
+                settler.submit(
+                    trial_folder(self.output, record["trial_id"]),
+                    status=_ENDED[record["status"]],
+                    reason=record["reason"],
+                    tags=_tags(record),
+                    parent=parent,
+                )
+
+        try:
+            yield Driver(
+                load_sweep([self.output / SWEEP_FILE]),
+                max_concurrent=self.max_concurrent,
+                say=_Narrator(self.plan, self.tell),
+                on_end=on_end,
+            )
+        finally:
+            left = settler.close(_SETTLING_SECONDS) if settler is not None else []
+            if left:
+                say(
+                    f"MLflow does not have all of {len(left)} trials yet; nothing is lost, send it with: "
+                    f"langpose registry replay {self.output}"
+                )
+
+    def _confirm_plans(self) -> list[TrialPlan]:
+        """The finalists and the baseline, with fresh seeds."""
+        settings = self.plan.sweep.settings
+        chosen = [found.params for found in self._ranked() if found.is_complete and not found.is_baseline]
+        points: list[Mapping[str, Any] | None] = [None] if settings.baseline else []
+        points += chosen[: settings.finalists]
+        numbered = enumerate(
+            ((point, seed) for point in points for seed in settings.seeds), self.plan.num_trials
+        )
+        return [
+            TrialPlan(number, seed, dict(point or {}), is_baseline=point is None, stage="confirm")
+            for number, (point, seed) in numbered
+        ]
+
+    def _ranked(self) -> list[Configuration]:
+        folder = read_sweep(self.output)
+        return rank_configurations(folder.sweep, folder.trials)
+
+    def _choose(self) -> Configuration:
+        ranked = [found for found in self._ranked() if found.is_complete]
+        if not ranked:
+            raise SweepFailed(f"no trial came to its end; see {self.output / 'trials'}/*/trial.log")
+        return ranked[0]
+
+    def _conclude(self, best: Configuration) -> None:
+        """Write down, register and report what was found."""
+        config = self.plan.sweep.config
+        objective = self.plan.sweep.settings.objective
+        values = {name: best.mean(name) for name in sorted({*objective, *best.values})}
+        best_file = self.output / "best.yaml"
+        _write_text(best_file, _best_yaml(self.plan.sweep, best))
+        registered = None
+        if config.tracking.enabled and config.tracking.register_as is not None:
+            from langpose_dist.tracking.trials import register_trial
+
+            registered = register_trial(
+                trial_folder(self.output, _model_of(best, objective[0]).trial_id),
+                name=config.tracking.register_as,
+                alias=config.tracking.alias,
+                uri=config.tracking.uri,
+            )
+        trials = [trial.trial_id for trial in best.trials]
+        found = {"trials": trials, "params": dict(best.params), "values": values, "registered": registered}
+        self._write(best=found, status="finished", reason="")
+        report = write_report(self.output)
+        for file in (best_file, *report.files):
+            self.tracker.log_artifact(file, "report")
+        step = config.train.max_steps
+        assert step is not None
+        self.tracker.log_metrics(
+            {f"best/{name}": value for name, value in values.items() if value is not None}, step
+        )
+        self.tell(to_text(report))
+        self.tell(f"best configuration: {best_file}")
+        if registered is not None:
+            reference = f"models:/{config.tracking.register_as}@{config.tracking.alias}"
+            self.tell(f"registered: {registered}, {reference}")
+
+    def _first_record(self) -> dict[str, Any]:
+        sweep, manifest = self.plan.sweep, self.plan.corpus.manifest
+        settings = sweep.settings.model_dump(mode="json")
+        before: dict[str, Any] = {}
+        if self.is_resumed:
+            before = json.loads((self.output / SWEEP_RECORD).read_text(encoding="utf-8"))
+        return {
+            "format": FORMAT,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": 0.0,
+            "tracking": {},
+            "best": None,
+            **before,
+            "attempts": before.get("attempts", 0) + 1,
+            "status": "running",
+            "reason": "",
+            "objective": settings["objective"],
+            "split": sweep.config.data.validation_split,
+            "searcher": settings["searcher"],
+            "seed": settings["seed"],
+            "scheduler": settings["scheduler"],
+            "rungs": rungs(sweep),
+            "num_steps": sweep.config.train.max_steps,
+            "evaluate_every": sweep.config.train.evaluate_every,
+            "planned": self.plan.num_trials,
+            "space": sweep.space.to_dict(),
+            "seeds": settings["seeds"],
+            "finalists": settings["finalists"],
+            "resources": settings["resources"],
+            "max_concurrent": self.max_concurrent,
+            "origin": {
+                "dataset": manifest.dataset,
+                "fps": manifest.fps,
+                "data_fingerprint": manifest.fingerprint,
+                "config_hash": sweep.config.hash(),
+                "commit": self.environment["git_commit"],
+                "commit_dirty": self.environment["git_dirty"],
+                "source_2d": SOURCE_2D,
+            },
+            "environment": self.environment,
+        }
+
+    def _write(self, **changes: Any) -> None:
+        self.record |= changes
+        now = time.monotonic()
+        self.record["seconds"] += now - self.began
+        self.began = now
+        write_json(self.output / SWEEP_RECORD, self.record)
+
+
+class _Narrator:
+    """One line for each thing that happens to a trial."""
+
+    def __init__(self, plan: Plan, tell: Callable[[str], Any]) -> None:
+        self._plan = plan
+        self._tell = tell
+        self._seen: dict[str, Mapping[str, Any]] = {}
+        self._metric = plan.sweep.settings.objective[0]
+
+    def __call__(self, record: Mapping[str, Any]) -> None:
+        self._seen[record["trial_id"]] = record
+        ended = sum(other["status"] in _ENDED for other in self._seen.values())
+        words = [f"{record['stage']} trial {record['number']} ({record['trial_id']}, seed {record['seed']})"]
+        if record["evaluations"]:
+            last = record["evaluations"][-1]
+            value = last["metrics"].get(self._metric)
+            words.append(f"step {last['step']}/{self._plan.sweep.config.train.max_steps}")
+            words += [f"{self._metric} {value:.4g}"] if value is not None else []
+        words.append(record["status"])
+        if record["reason"]:
+            words.append(record["reason"])
+        self._tell(f"[{ended} ended] {', '.join(words)}")
+
+
+def describe_plan(plan: Plan, address: str | None) -> dict[str, Any]:
+    """What a sweep would start: plain values, with lines for people under ``lines``.
+
+    Raises:
+        UserError: If the cluster cannot be reached or does not hold a trial.
+    """
+    start_ray(address)
+    try:
+        places = check_places(node_resources(), plan.sweep.settings.resources)
+    finally:
+        ray.shutdown()
+    sweep, config = plan.sweep, plan.sweep.config
+    settings, wanted = sweep.settings, sweep.settings.resources
+    concurrent = min(places, settings.max_concurrent or places)
+    trials = [
+        {
+            "number": trial.number,
+            "seed": trial.seed,
+            "params": dict(trial.params),
+            "is_baseline": trial.is_baseline,
+        }
+        for trial in plan.first
+    ]
+    each = f"{wanted.workers} x ({wanted.cpus:g} CPUs, {wanted.gpus:g} GPUs)"
+    lines = [
+        f"{plan.num_trials} trials of {config.train.max_steps} steps, {each} each, {concurrent} at a time "
+        f"({places} find a place)",
+        f"searcher {settings.searcher}, scheduler {settings.scheduler.name}, objective "
+        f"{', '.join(settings.objective)} on {config.data.validation_split}"
+        + (f", compared at steps {', '.join(map(str, rungs(sweep)))}" if rungs(sweep) else ""),
+        *(
+            f"  {trial.number:3d}  seed {trial.seed}  "
+            + (
+                "the configuration as it is"
+                if trial.is_baseline
+                else "  ".join(f"{key}={_short(value)}" for key, value in trial.params.items())
+            )
+            for trial in plan.first
+        ),
+    ]
+    if plan.num_suggested:
+        lines.append(f"  and {plan.num_suggested} that Optuna suggests in the course of the sweep, over:")
+        lines += [f"       {key}: {entry}" for key, entry in sweep.space.to_dict().items()]
+    num_confirm = 0
+    if settings.has_confirm_stage:
+        num_confirm = (settings.finalists + settings.baseline) * len(settings.seeds)
+        lines.append(
+            f"then the best {settings.finalists}"
+            + (" and the baseline" if settings.baseline else "")
+            + f" with seeds {', '.join(map(str, settings.seeds))}: {num_confirm} trials to the full length"
+        )
+    lines.append(
+        f"recorded in {plan.output}" + (f" and at {config.tracking.uri}" if config.tracking.enabled else "")
+    )
+    return {
+        "output": str(plan.output),
+        "num_trials": plan.num_trials,
+        "num_confirm_trials": num_confirm,
+        "num_steps": config.train.max_steps,
+        "rungs": rungs(sweep),
+        "resources": wanted.model_dump(),
+        "places": places,
+        "max_concurrent": concurrent,
+        "trials": trials,
+        "num_suggested": plan.num_suggested,
+        "lines": lines,
+    }
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _tags(record: Mapping[str, Any]) -> dict[str, str]:
+    """What the sweep knows of a trial's end and the trial does not."""
+    return {
+        "sweep.status": record["status"],
+        "sweep.stop_reason": record["reason"] or "came to its end",
+        "sweep.rung": str(record["rung"]) if record["rung"] is not None else "none",
+        "sweep.step": str(record["step"]),
+        "sweep.failures": str(record["failures"]),
+    }
+
+
+def _model_of(best: Configuration, metric: str) -> TrialRecord:
+    """Of the best configuration's seeds the one whose model is registered: the best."""
+    sign = -1 if is_more_better(metric) else 1
+    ended = [trial for trial in best.trials if trial.status == "finished"]
+    return min(ended, key=lambda trial: sign * best.values[metric][trial.seed])
+
+
+def _best_yaml(sweep: Sweep, best: Configuration) -> str:
+    """The best configuration, for ``langpose train``."""
+    content = with_values(sweep.config.to_dict(), best.params)
+    content = with_values(content, {"tracking.parent_run_id": None, "output": f"{sweep.config.output}-best"})
+    values = ", ".join(f"{name} {best.mean(name):.5g}" for name in sweep.settings.objective)
+    split = sweep.config.data.validation_split
+    head = (
+        f"# The best configuration of {sweep.config.output}: {values} on {split}.\n"
+        "# langpose train --config best.yaml output=FOLDER\n"
+    )
+    return head + build_config(content).to_yaml()
+
+
+def _check_folder(plan: Plan, *, resume: bool) -> None:
+    """Whether the folder is new, or holds the sweep that is to go on.
+
+    Raises:
+        UserError: If not.
+    """
+    output = plan.output
+    if not resume:
+        if (output / SWEEP_RECORD).exists():
+            raise UserError(f"{output} already holds a sweep; go on with --resume or choose another output=")
+        if (output / "config.yaml").exists():
+            raise UserError(f"{output} holds a run, not a sweep; choose another output=")
+        return
+    if not (output / SWEEP_RECORD).exists():
+        raise UserError(f"{output} holds no sweep to resume; leave out --resume")
+    before, now = (_flat(sweep) for sweep in (load_sweep([output / SWEEP_FILE]), plan.sweep))
+    for key in sorted({*before, *now}):
+        if before.get(key) != now.get(key) and not key.startswith(_FREE):
+            raise UserError(
+                f"--resume: {key} was {before.get(key)!r} and is now {now.get(key)!r}; start a new sweep for "
+                "that"
+            )
+
+
+def _flat(sweep: Sweep) -> dict[str, Any]:
+    settings = {f"sweep.{key}": value for key, value in sweep.settings.model_dump(mode="json").items()}
+    return sweep.config.to_flat() | settings
+
+
+@contextmanager
+def _held(output: Path) -> Iterator[None]:
+    """Have the sweep's folder to this process alone, and Ray only for as long."""
+    output.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(output / RUN_LOCK, timeout=_LOCK_SECONDS)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(f"{output}: another sweep is running there; stop it first") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+        lock.release()
+
+
+def _to_yaml(sweep: Sweep) -> str:
+    return yaml.safe_dump(sweep.to_dict(), sort_keys=False)
+
+
+def _write_text(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _absolute(path: str) -> str:
+    return path if is_url(path) else str(Path(path).resolve())

@@ -1,0 +1,244 @@
+"""Which trials go on: Ray Tune's schedulers, with a memory of what they saw that outlives the driver.
+
+Tune keeps trials and searcher through a restart but gives the scheduler a fresh start: restored, it would
+know no rung's values and halve nothing. So what a scheduler saw and decided is kept as JSON lines.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import (
+    AsyncHyperBandScheduler,
+    FIFOScheduler,
+    MedianStoppingRule,
+    PopulationBasedTraining,
+    TrialScheduler,
+)
+
+from langpose_dist.direction import is_more_better
+from tuning.settings import Sweep
+from tuning.trial import STEP
+
+_INFINITY = float("inf")
+
+
+class RememberingScheduler(FIFOScheduler):
+    """Asks another scheduler, and remembers each answer.
+
+    A result that comes again, because a trial or the driver was restarted, gets the answer of the first
+    time. A restarted driver shows a fresh scheduler all results again, in their order, before anything new.
+    What is no number is no result.
+
+    Args:
+        inner: Decides on results alone, and equally on equal ones.
+        metric: What it decides by.
+        path: File of what it saw.
+    """
+
+    def __init__(self, inner: TrialScheduler, metric: str, path: Path) -> None:
+        super().__init__()
+        self._inner = inner
+        self._metric = metric
+        self._path = path
+        self._decisions: dict[tuple[str, int], str] = {}
+        self._is_recalled = not path.exists()
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """All of them are given when it is made."""
+        return True
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """A trial is new, restored or started again."""
+        self._inner.on_trial_add(tune_controller, trial)
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        """A trial failed."""
+        self._inner.on_trial_error(tune_controller, trial)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """A trial has ended; its last result was decided on already."""
+
+    def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
+        """A trial was taken away before it ran."""
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Whether the trial goes on."""
+        self._recall(tune_controller)
+        value = result.get(self._metric, math.nan)
+        if not math.isfinite(value):
+            return TrialScheduler.CONTINUE
+        key = trial.trial_id, int(result[STEP])
+        if key not in self._decisions:
+            decision = self._inner.on_trial_result(tune_controller, trial, result)
+            self._decisions[key] = decision
+            line = {"trial_id": key[0], STEP: key[1], "value": value, "decision": decision}
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        return self._decisions[key]
+
+    def debug_string(self) -> str:
+        """For people."""
+        return self._inner.debug_string()
+
+    def _recall(self, tune_controller: Any) -> None:
+        if self._is_recalled:
+            return
+        self._is_recalled = True
+        trials = {trial.trial_id: trial for trial in tune_controller.get_trials()}
+        for line in read_decisions(self._path):
+            if line["trial_id"] in trials:
+                result = {STEP: line[STEP], self._metric: line["value"]}
+                self._inner.on_trial_result(tune_controller, trials[line["trial_id"]], result)
+                self._decisions[line["trial_id"], line[STEP]] = line["decision"]
+
+
+class RememberingPopulation(PopulationBasedTraining):
+    """Population-based training that keeps its trials' scores and its clock through a restart.
+
+    Args:
+        path: File of its state.
+        **options: Of Tune's own.
+    """
+
+    def __init__(self, path: Path, **options: Any) -> None:
+        super().__init__(**options)
+        self._path = path
+        self._is_recalled = not path.exists()
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Whether the trial goes on, waits or takes over from a better one."""
+        self._recall()
+        if not math.isfinite(result.get(self._metric or "", math.nan)):
+            return TrialScheduler.CONTINUE
+        decision = super().on_trial_result(tune_controller, trial, result)
+        states = {
+            other.trial_id: {
+                name: getattr(state, name)
+                for name in ("last_score", "last_train_time", "last_perturbation_time")
+            }
+            for other, state in self._trial_state.items()
+        }
+        content = {"next": self._next_perturbation_sync, "trials": states}
+        partial = self._path.with_suffix(".partial")
+        partial.write_text(json.dumps(content), encoding="utf-8")
+        partial.replace(self._path)
+        return decision
+
+    def _recall(self) -> None:
+        if self._is_recalled:
+            return
+        self._is_recalled = True
+        try:
+            content = json.loads(self._path.read_text(encoding="utf-8"))
+        except ValueError:
+            return
+        self._next_perturbation_sync = content["next"]
+        for trial, state in self._trial_state.items():
+            for name, value in content["trials"].get(trial.trial_id, {}).items():
+                setattr(state, name, value)
+
+
+def read_decisions(path: Path) -> list[dict[str, Any]]:
+    """What a scheduler saw and decided, oldest first; a line cut off by a crash is left out."""
+    if not path.exists():
+        return []
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            continue
+    return lines
+
+
+def build_scheduler(sweep: Sweep, path: Path) -> TrialScheduler:
+    """The scheduler of a sweep's search.
+
+    Args:
+        sweep: Its ``train.max_steps`` and ``train.evaluate_every`` are set.
+        path: File of the scheduler's memory.
+    """
+    settings, training = sweep.settings.scheduler, sweep.config.train
+    metric = settings.metric or sweep.settings.objective[0]
+    assert training.max_steps is not None
+    grace = settings.grace_evaluations * (training.evaluate_every or training.max_steps)
+    options: dict[str, Any] = {"time_attr": STEP, "metric": metric, "mode": mode_of(metric)}
+    match settings.name:
+        case "asha":
+            inner = AsyncHyperBandScheduler(
+                **options,
+                grace_period=grace,
+                max_t=training.max_steps,
+                reduction_factor=settings.reduction_factor,
+            )
+        case "median":
+            # Never paused: to be started again costs a trial more than it would gain.
+            inner = MedianStoppingRule(**options, grace_period=grace, min_time_slice=_INFINITY)  # pyright: ignore[reportArgumentType]
+        case "pbt":
+            return RememberingPopulation(
+                path,
+                **options,
+                perturbation_interval=grace,
+                hyperparam_mutations={"plan": {"params": _domains(sweep.space.to_dict())}},
+                quantile_fraction=settings.quantile,
+                custom_explore_fn=_Bounds(sweep.space.to_dict()),
+                log_config=False,
+                synch=True,
+            )
+        case "none":
+            inner = FIFOScheduler()
+    return RememberingScheduler(inner, metric, path)
+
+
+def rungs(sweep: Sweep) -> list[int]:
+    """Steps at which ASHA compares trials, lowest first; none for other schedulers."""
+    settings, training = sweep.settings.scheduler, sweep.config.train
+    if settings.name != "asha":
+        return []
+    assert training.max_steps is not None
+    found = []
+    step = settings.grace_evaluations * (training.evaluate_every or training.max_steps)
+    while step <= training.max_steps:
+        found.append(int(step))
+        step *= settings.reduction_factor
+    return found
+
+
+def mode_of(metric: str) -> str:
+    """Tune's word for the direction in which a metric improves."""
+    return "max" if is_more_better(metric) else "min"
+
+
+def _domains(space: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    kinds = {"uniform": tune.uniform, "log_uniform": tune.loguniform, "integer": tune.randint}
+    domains: dict[str, Any] = {}
+    for key, entry in space.items():
+        for kind, arguments in entry.items():
+            if kind == "choice":
+                domains[key] = list(arguments)
+            elif kind in kinds:
+                low, high = arguments
+                domains[key] = kinds[kind](low, high + (kind == "integer"))
+    return domains
+
+
+class _Bounds:
+    """Brings what a mutation moved out of the space back to its border."""
+
+    def __init__(self, space: Mapping[str, Mapping[str, Any]]) -> None:
+        self._space = space
+
+    def __call__(self, config: dict[str, Any]) -> dict[str, Any]:
+        params = config["plan"]["params"]
+        for key, entry in self._space.items():
+            for kind, arguments in entry.items():
+                if kind in ("uniform", "log_uniform", "integer"):
+                    low, high = arguments
+                    value = min(max(params[key], low), high)
+                    params[key] = round(value) if kind == "integer" else float(value)
+        return config

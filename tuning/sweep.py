@@ -1,0 +1,122 @@
+"""``python -m tuning.sweep``: search loss weights, temperature and any other key of the configuration."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from langpose_dist.cli.main import Parser, parse_words, say_errors
+from langpose_dist.cli.train import add_config_arguments
+from langpose_dist.config import UserError, read_content
+from langpose_dist.environment import printable, redact
+from langpose_dist.train.stop import EXIT_INTERRUPTED
+from tuning.settings import describe_sweep_keys, load_sweep
+
+SWEEP_FILE = "sweep.yaml"
+
+_EXAMPLES = """examples:
+  python -m tuning.sweep --config configs/pretrain/small.yaml --config configs/sweep/loss_weights.yaml \\
+      data.path=data/bandai output=runs/weights --dry-run
+  python -m tuning.sweep --config configs/pretrain/small.yaml --config configs/sweep/loss_weights.yaml \\
+      data.path=data/bandai output=runs/weights sweep.searcher=optuna
+  python -m tuning.sweep --resume output=runs/weights
+  langpose report sweep runs/weights
+
+A sweep is the configuration of a run with one more section, sweep: what is searched, how, and by which
+validation metric. Every trial is a run of its own below output/trials.
+
+Exit status: 0 finished; 75 asked to stop (SIGTERM, SIGINT, SIGHUP, SIGUSR1, a file named stop in the sweep's
+folder), go on with --resume; 1 it came to no result; 2 a mistake in what was asked for. A second Ctrl-C ends
+it at once.
+
+keys of the sweep, with their defaults (langpose train --help lists all others):
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: Words of the command line; default: those of this process.
+
+    Returns:
+        Exit status, as ``--help`` lists them.
+
+    Raises:
+        SystemExit: From argparse.
+    """
+    arguments = parse_words(_build_parser(), argv)
+    return say_errors("sweep", lambda: _run(arguments), is_process=argv is None)
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="python -m tuning.sweep",
+        description="Train many configurations on Ray Tune, stop those that fall behind, say which is best.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_EXAMPLES
+        + "\n".join(f"  {key}={default}\n      {text}" for key, default, text in describe_sweep_keys()),
+    )
+    add_config_arguments(parser)
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the sweep in the output folder; without --config it is as the folder has it",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say which trials would be started, with what, and start none"
+    )
+    parser.add_argument(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="of a running Ray cluster, auto or HOST:PORT; default: Ray is started on this machine alone",
+    )
+    parser.add_argument("--json", action="store_true", help="print the plan or the outcome as JSON")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    files = arguments.config or ()
+    if arguments.resume and not files:
+        files = [Path(read_content((), arguments.overrides).get("output", "runs/pretrain")) / SWEEP_FILE]
+        if not files[0].is_file():
+            raise UserError(f"{files[0].parent} holds no sweep to resume; name it with output=FOLDER")
+    sweep = load_sweep(files, arguments.overrides)
+
+    # Ray takes seconds to import.
+    from tuning.driver import SweepInterrupted, SweepStuck
+    from tuning.run import SweepFailed, describe_plan, prepare, run_sweep
+
+    plan = prepare(sweep)
+    if arguments.dry_run:
+        _print(describe_plan(plan, arguments.ray_address), as_json=arguments.json)
+        return 0
+
+    def tell(text: str) -> None:
+        if not arguments.json:
+            print("\n".join(map(printable, text.split("\n"))), flush=True)
+
+    try:
+        record = run_sweep(plan, resume=arguments.resume, address=arguments.ray_address, tell=tell)
+    except SweepInterrupted as stop:
+        print(f"sweep: interrupted by {stop}; go on with --resume", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except (SweepFailed, SweepStuck) as error:
+        print(f"sweep: error: {printable(redact(str(error)))}", file=sys.stderr)
+        return 1
+    if arguments.json:
+        print(json.dumps(record, indent=2))
+    return 0
+
+
+def _print(plan: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(plan, indent=2))
+        return
+    print("\n".join(plan["lines"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

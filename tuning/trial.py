@@ -1,0 +1,257 @@
+"""One trial: a whole training with one configuration and seed, told to Ray Tune evaluation by evaluation."""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from ray import tune
+
+from langpose_dist.cli.train import build_tracker
+from langpose_dist.config import RunConfig, UserError, build_config, load_config, with_values
+from langpose_dist.train.checkpoint import find_checkpoint
+from langpose_dist.train.guard import DivergedError
+from langpose_dist.train.metrics_file import read_metrics
+from langpose_dist.train.run import go_on_from, train
+from langpose_dist.train.status import read_status
+from langpose_dist.train.stop import SeenEnough
+from langpose_dist.train.tracker import Tracker
+from tuning.settings import Sweep, load_sweep
+
+STEP = "step"
+"""Name of the time that trials are compared at: optimizer updates, which no restart sets back."""
+ENDED = "ended"
+"""Of the last report of a trial: ``finished`` or ``diverged``; missing in those before."""
+SWEEP_FILE = "sweep.yaml"
+
+Report = Callable[[Mapping[str, Any], Path | None], None]
+"""Tells Tune metrics, with the folder of a checkpoint; raises ``SystemExit`` where the trial is stopped."""
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """What a trial trains; plain values, as they pass through Ray."""
+
+    number: int
+    seed: int
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Key of the configuration -> value; empty for the baseline."""
+    is_baseline: bool = False
+    stage: str = "search"
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Of a Tune trial's configuration."""
+        return cls(**config["plan"])
+
+    def to_config(self, output: str) -> dict[str, Any]:
+        """As a Tune trial's configuration."""
+        return {"plan": asdict(self), "output": output}
+
+
+def trial_folder(output: Path, trial_id: str) -> Path:
+    """The run's folder of a trial."""
+    return output / "trials" / trial_id
+
+
+def trial_config(sweep: Sweep, plan: TrialPlan, trial_id: str) -> RunConfig:
+    """The configuration that a trial trains with.
+
+    Raises:
+        ConfigError: If the values do not go together.
+    """
+    base, resources = sweep.config, sweep.settings.resources
+    run_name = base.tracking.run_name or Path(base.output).resolve().name
+    values: dict[str, Any] = {
+        **plan.params,
+        "output": str(trial_folder(Path(base.output), trial_id)),
+        "seed": plan.seed,
+        "tracking.run_name": f"{run_name}-{plan.number:03d}-seed{plan.seed}",
+        "tracking.register_as": None,
+        "train.keep_checkpoints": 1,  # Tune keeps its own
+    }
+    if resources.gpus == 0:
+        threads = base.train.num_threads or max(1, int(resources.cpus))
+        values |= {"train.device": "cpu", "train.num_threads": threads}
+    return build_config(with_values(sweep.content, values))
+
+
+def run_trial(config: Mapping[str, Any]) -> None:
+    """What Ray Tune starts, in a process of its own."""
+    output = Path(config["output"])
+    plan = TrialPlan.from_config(config)
+    trial_id = tune.get_context().get_trial_id()
+    assert trial_id is not None
+    sweep = load_sweep([output / SWEEP_FILE])
+    with logged(trial_folder(output, trial_id) / "trial.log"):
+        if sweep.settings.resources.workers > 1:
+            from tuning.workers import run_workers
+
+            run_workers(sweep, plan, trial_id)
+            return
+        checkpoint = tune.get_checkpoint()
+        if checkpoint is None:
+            train_trial(sweep, plan, trial_id, _report)
+        else:
+            with checkpoint.as_directory() as place:
+                train_trial(sweep, plan, trial_id, _report, Path(place))
+
+
+def _report(metrics: Mapping[str, Any], folder: Path | None) -> None:
+    checkpoint = None if folder is None else tune.Checkpoint.from_directory(folder)
+    tune.report(dict(metrics), checkpoint=checkpoint)
+
+
+def train_trial(
+    sweep: Sweep, plan: TrialPlan, trial_id: str, report: Report, checkpoint: Path | None = None
+) -> None:
+    """Train from wherever the trial stands to its end; every rank calls it.
+
+    The trial's folder is where it goes on from: it is as new as what Tune knows, or newer. Only for values
+    other than the folder's, as population-based training gives them, or for an empty folder, it is Tune's
+    checkpoint.
+
+    Args:
+        sweep: What the trial belongs to; its ``train.max_steps`` is set.
+        plan: What it trains.
+        trial_id: Tune's name of it.
+        report: Tells Tune.
+        checkpoint: The last that Tune has of this trial, or of the one that it is to take over from.
+
+    Raises:
+        SystemExit: If the trial was stopped.
+    """
+    config = trial_config(sweep, plan, trial_id)
+    run_dir = Path(config.output)
+    split = config.data.validation_split
+    known = 0
+    if checkpoint is not None:
+        known = _step_of(checkpoint)
+        if _is_elsewhere(run_dir, config):
+            go_on_from(checkpoint, config)
+
+    def on_evaluation(step: int, metrics: Mapping[str, float], folder: Path) -> None:
+        _tell(report, {STEP: step, **short_names(metrics, split)}, folder)
+
+    try:
+        _tell_again(run_dir, config, known, report)
+        evaluation_file = run_dir / "evaluation.json"
+        if read_status(run_dir) == "finished" and evaluation_file.exists():
+            evaluation = json.loads(evaluation_file.read_text(encoding="utf-8"))
+        else:
+            result = train(
+                config, _tracker(config, plan, trial_id), resume="if started", on_evaluation=on_evaluation
+            )
+            evaluation = {} if result is None else result.evaluation
+        _tell(report, {STEP: config.train.max_steps, ENDED: "finished", **_of_report(evaluation)}, None)
+    except DivergedError as error:
+        # To be started again would not help, so it is no failure to Tune.
+        print(f"error: {error}", file=sys.stderr)
+        nothing = dict.fromkeys(sweep.settings.objective, math.nan)
+        step = max([known, *(step for step, _ in evaluations(run_dir, split))])
+        _tell(report, {STEP: step, ENDED: "diverged", "reason": str(error), **nothing}, None)
+    except SeenEnough as stop:
+        print(stop, file=sys.stderr)
+        raise SystemExit(0) from None
+
+
+def short_names(metrics: Mapping[str, float], split: str) -> dict[str, float]:
+    """``validation/masked/mpjpe_mm`` -> ``masked/mpjpe_mm``; what is not of the model is left out."""
+    conditions = tuple(f"{split}/{condition}/" for condition in ("clean", "noisy", "masked"))
+    return {
+        name.removeprefix(f"{split}/"): value
+        for name, value in metrics.items()
+        if name.startswith(conditions)
+    }
+
+
+def evaluations(run_dir: Path, split: str) -> list[tuple[int, dict[str, float]]]:
+    """Step and metrics of every evaluation that a trial's folder holds."""
+    lines = [
+        (int(line["step"]), short_names(line, split)) for line in read_metrics(run_dir / "metrics.jsonl")
+    ]
+    return [(step, metrics) for step, metrics in lines if metrics]
+
+
+def _tell(report: Report, metrics: Mapping[str, Any], folder: Path | None) -> None:
+    try:
+        report(metrics, folder)
+    except SystemExit:
+        raise SeenEnough(f"stopped after step {metrics[STEP]}") from None
+
+
+def _tell_again(run_dir: Path, config: RunConfig, known: int, report: Report) -> None:
+    """Tell the evaluations that Tune may have lost with its driver.
+
+    The folder's checkpoint may be older than its last evaluation: what lies beyond comes again by itself.
+    The last evaluation of all is told when the run's folder is complete.
+    """
+    found = find_checkpoint(run_dir / "checkpoints", warn=lambda message: None)
+    if found is None:
+        return
+    folder, state = found
+    assert config.train.max_steps is not None
+    for step, metrics in evaluations(run_dir, config.data.validation_split):
+        if known < step <= state.step and step < config.train.max_steps:
+            _tell(report, {STEP: step, **metrics}, folder if step == state.step else None)
+
+
+def _is_elsewhere(run_dir: Path, config: RunConfig) -> bool:
+    """Whether the folder does not hold a run of this configuration that can be gone on with."""
+    try:
+        is_another = load_config(run_dir / "config.yaml").hash() != config.hash()
+        return is_another or find_checkpoint(run_dir / "checkpoints", warn=lambda message: None) is None
+    except UserError:
+        return True
+
+
+def _step_of(folder: Path) -> int:
+    """The step of Tune's copy of a checkpoint."""
+    content = json.loads((folder / "checkpoint.json").read_text(encoding="utf-8"))
+    return int(content["step"])
+
+
+def _of_report(evaluation: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        f"{condition}/{name}": value
+        for condition, values in evaluation.get("conditions", {}).items()
+        for name, value in values.items()
+    }
+
+
+def _tracker(config: RunConfig, plan: TrialPlan, trial_id: str) -> Tracker:
+    tags = {
+        "sweep.trial_id": trial_id,
+        "sweep.number": str(plan.number),
+        "sweep.seed": str(plan.seed),
+        "sweep.stage": plan.stage,
+        "sweep.is_baseline": str(plan.is_baseline).lower(),
+        "sweep.status": "running",
+    }
+    return build_tracker(config, tags=tags)
+
+
+@contextmanager
+def logged(path: Path) -> Iterator[None]:
+    """Send all that this process prints into a file of the trial's folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("TQDM_MININTERVAL", "30")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    before = [(number, os.dup(number)) for number in (1, 2)]
+    with path.open("ab") as file:
+        for number, _ in before:
+            os.dup2(file.fileno(), number)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, kept in before:
+            os.dup2(kept, number)
+            os.close(kept)
