@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,7 +98,9 @@ class Driver:
         tuner = self._tuner(stage, plans, num_suggested)
         unfinished: Sequence[Trial] = ()
         try:
-            with self._stoppable():
+            with self._stoppable(), warnings.catch_warnings():
+                # Processes cannot be used for a second trial.
+                warnings.filterwarnings("ignore", message="Consider boosting PBT performance")
                 tuner.fit()
         finally:
             unfinished = self._recorder().interrupt(self._trials)
@@ -133,7 +136,8 @@ class Driver:
                 num_samples=len(plans) + num_suggested if searcher is not None else 1,
                 search_alg=searcher,
                 scheduler=scheduler,
-                max_concurrent_trials=self.max_concurrent,
+                # A population exchanges when all of it has come so far; who waits holds no place.
+                max_concurrent_trials=None if settings.scheduler.name == "pbt" else self.max_concurrent,
                 trial_name_creator=_name,
                 trial_dirname_creator=_name,
                 reuse_actors=False,  # DeepSpeed keeps its groups for as long as its process lives

@@ -406,7 +406,8 @@ class _Narrator:
         words.append(record["status"])
         if record["reason"]:
             words.append(record["reason"])
-        self._tell(f"[{ended} ended] {', '.join(words)}")
+        planned = max(self._plan.num_trials, len(self._seen))
+        self._tell(f"[{ended}/{planned} ended] {', '.join(words)}")
 
 
 def describe_plan(plan: Plan, address: str | None) -> dict[str, Any]:

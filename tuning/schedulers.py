@@ -22,7 +22,7 @@ from ray.tune.schedulers import (
 
 from langpose_dist.direction import is_more_better
 from tuning.settings import Sweep
-from tuning.trial import STEP
+from tuning.trial import ENDED, STEP
 
 _INFINITY = float("inf")
 
@@ -113,9 +113,29 @@ class RememberingPopulation(PopulationBasedTraining):
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Whether the trial goes on, waits or takes over from a better one."""
         self._recall()
-        if not math.isfinite(result.get(self._metric or "", math.nan)):
+        if ENDED in result or not math.isfinite(result.get(self._metric or "", math.nan)):
             return TrialScheduler.CONTINUE
         decision = super().on_trial_result(tune_controller, trial, result)
+        self._remember()
+        return decision
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """A trial has ended: those that waited for it go on."""
+        self._release(tune_controller, trial)
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        """A trial failed: those that waited for it go on."""
+        self._release(tune_controller, trial)
+
+    def _release(self, tune_controller: Any, ended: Trial) -> None:
+        """Tune looks only at results for whether all trials have come to the moment of exchange."""
+        left = [trial for trial in tune_controller.get_live_trials() if trial != ended]
+        if left and all(
+            self._trial_state[trial].last_train_time >= self._next_perturbation_sync for trial in left
+        ):
+            self._next_perturbation_sync += self._perturbation_interval
+
+    def _remember(self) -> None:
         states = {
             other.trial_id: {
                 name: getattr(state, name)
@@ -127,7 +147,6 @@ class RememberingPopulation(PopulationBasedTraining):
         partial = self._path.with_suffix(".partial")
         partial.write_text(json.dumps(content), encoding="utf-8")
         partial.replace(self._path)
-        return decision
 
     def _recall(self) -> None:
         if self._is_recalled:
