@@ -42,7 +42,13 @@ def start_ray(address: str | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     # Where a process looks for this project's modules; a cluster's nodes must have them at the same place.
-    environment = {"env_vars": {"PYTHONPATH": _python_path(), "RAY_CHDIR_TO_TRIAL_DIR": "0"}}
+    environment = {
+        "env_vars": {
+            "PYTHONPATH": _python_path(),
+            "RAY_CHDIR_TO_TRIAL_DIR": "0",
+            "TQDM_MININTERVAL": "10",  # bars go into files
+        }
+    }
     if address is None:
         ray.init(
             address="local",

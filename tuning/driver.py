@@ -1,13 +1,10 @@
 """Drives a sweep on Ray Tune: one stage after another, each of which goes on where it was broken off."""
 
-import contextlib
 import logging
 import os
-import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +13,14 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 
 from langpose_dist.config import UserError
-from langpose_dist.train.stop import STOP_FILE, say
 from tuning.cluster import check_places, free_places, node_resources
 from tuning.recorder import Recorder, Session
 from tuning.schedulers import build_scheduler, rungs
 from tuning.searchers import OptunaSearcher
 from tuning.settings import Sweep
+from tuning.stopping import Stopping, SweepInterrupted
 from tuning.trial import TrialPlan, run_trial
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _LOOK_SECONDS = 5.0
 _LOST_SECONDS = 120.0
 """That a sweep waits for a node to come back when no trial finds a place on those that are left."""
@@ -42,10 +38,6 @@ _SETTINGS = {
 }
 
 
-class SweepInterrupted(Exception):
-    """The sweep was asked to stop; ``--resume`` goes on with it."""
-
-
 class SweepStuck(Exception):
     """The sweep cannot go on by itself."""
 
@@ -56,6 +48,7 @@ class Driver:
     Args:
         sweep: Its ``train.max_steps`` is set, its output absolute.
         max_concurrent: Trials at a time.
+        stopping: What may end it early.
         say: Tells a person that a trial's record has changed, in its stage.
         on_end: Called with the record of a trial that has ended for now.
     """
@@ -65,6 +58,7 @@ class Driver:
         sweep: Sweep,
         *,
         max_concurrent: int,
+        stopping: Stopping,
         say: Callable[[Mapping[str, Any]], Any],
         on_end: Callable[[Mapping[str, Any]], Any],
     ) -> None:
@@ -72,13 +66,11 @@ class Driver:
         self.output = Path(sweep.config.output)
         self.max_concurrent = max_concurrent
         self._session = Session(self._look, lambda record, trials: say(record), on_end)
+        self._stopping = stopping
         self._trials: Sequence[Trial] = ()
-        self._reason: str | None = None
         self._problem: str | None = None
         self._looked_at = 0.0
         self._idle_since: float | None = None
-        self._stop_file = self.output / STOP_FILE
-        self._touched_before = _touched(self._stop_file)
 
     def run(self, stage: str, plans: Sequence[TrialPlan], *, num_suggested: int = 0) -> None:
         """Run a stage to its end, or go on with it.
@@ -98,17 +90,17 @@ class Driver:
         tuner = self._tuner(stage, plans, num_suggested)
         unfinished: Sequence[Trial] = ()
         try:
-            with self._stoppable(), warnings.catch_warnings():
+            with self._stopping.in_loop(), warnings.catch_warnings():
                 # Processes cannot be used for a second trial.
                 warnings.filterwarnings("ignore", message="Consider boosting PBT performance")
-                tuner.fit()
+                count = len(tuner.fit())
         finally:
             unfinished = self._recorder().interrupt(self._trials)
             Recorder.session = None
         if self._problem is not None:
             raise SweepStuck(self._problem)
-        if unfinished or len(self._trials) < len(plans) + num_suggested:
-            raise SweepInterrupted(self._reason or "a signal")
+        if unfinished or count < len(plans) + num_suggested:
+            raise SweepInterrupted(self._stopping.reason or "a signal")
 
     def _tuner(self, stage: str, plans: Sequence[TrialPlan], num_suggested: int) -> tune.Tuner:
         resources = self.sweep.settings.resources
@@ -165,35 +157,13 @@ class Driver:
             rungs=rungs(self.sweep),
         )
 
-    @contextmanager
-    def _stoppable(self) -> Iterator[None]:
-        """Signals end Tune's loop in its own way, which keeps its trials fit to go on."""
-        before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _on_signal(self, number: int, frame: Any) -> None:
-        if self._reason is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self._ask_to_stop(signal.Signals(number).name)
-
-    def _ask_to_stop(self, reason: str) -> None:
-        if self._reason is None:
-            self._reason = reason
-            say(f"{reason}: stopping the trials; go on with --resume")
-            os.kill(os.getpid(), signal.SIGUSR1)  # Tune's own way to stop
-
     def _look(self, trials: Sequence[Trial]) -> None:
         self._trials = trials
         now = time.monotonic()
         if now < self._looked_at + _LOOK_SECONDS:
             return
         self._looked_at = now
-        if _touched(self._stop_file) not in (None, self._touched_before):
-            self._ask_to_stop("the stop file")
+        self._stopping.look()
         if self.sweep.settings.resources.workers > 1:
             free_places()
         is_waiting = any(trial.status in (Trial.PENDING, Trial.PAUSED) for trial in trials)
@@ -208,7 +178,7 @@ class Driver:
             except UserError as error:
                 if not nodes or now > self._idle_since + _LOST_SECONDS:
                     self._problem = f"{error}; then go on with --resume"
-                    self._ask_to_stop("no trial finds a place any more")
+                    self._stopping.ask("no trial finds a place any more")
 
 
 def check_is_own(folder: Path) -> None:
@@ -234,9 +204,3 @@ def _every(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _name(trial: Trial) -> str:
     return trial.trial_id
-
-
-def _touched(path: Path) -> int | None:
-    with contextlib.suppress(OSError):
-        return path.stat().st_mtime_ns
-    return None

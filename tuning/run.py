@@ -31,13 +31,14 @@ from langpose_dist.train.engine import count_steps, micro_batch_size
 from langpose_dist.train.evaluate import SOURCE_2D
 from langpose_dist.train.preflight import check_here, raise_problems
 from langpose_dist.train.stop import say
-from langpose_dist.train.tracker import NullTracker, Status, Tracker
+from langpose_dist.train.tracker import Status, Tracker
 from tuning.cluster import check_places, node_resources, start_ray, watch_head
-from tuning.driver import Driver, SweepInterrupted
+from tuning.driver import Driver
 from tuning.recorder import FORMAT, write_json
 from tuning.schedulers import rungs
 from tuning.searchers import search_plans
 from tuning.settings import Sweep, load_sweep
+from tuning.stopping import Stopping, SweepInterrupted
 from tuning.trial import SWEEP_FILE, TrialPlan, trial_config, trial_folder
 
 SWEEP_RECORD = "sweep.json"
@@ -144,17 +145,16 @@ def run_sweep(plan: Plan, *, resume: bool, address: str | None, tell: Callable[[
         SweepInterrupted: If it was asked to stop; ``resume`` goes on with it.
         SweepFailed, SweepStuck: If it came to no result.
     """
-    output = plan.output
     _check_folder(plan, resume=resume)
-    raise_problems(check_here(plan.sweep.config, plan.sweep.settings.resources.workers, NullTracker()))
-    with _held(output):
+    course = _Course(plan, tell, is_resumed=resume)
+    settings = plan.sweep.settings
+    raise_problems(check_here(plan.sweep.config, settings.resources.workers, course.tracker))
+    with _held(plan.output), Stopping(plan.output) as stopping:
         start_ray(address)
-        places = check_places(node_resources(), plan.sweep.settings.resources)
-        limit = plan.sweep.settings.max_concurrent
-        course = _Course(plan, min(places, limit or places), tell, is_resumed=resume)
+        places = check_places(node_resources(), settings.resources)
         end_watch = watch_head(course.lose)
         try:
-            return course.run()
+            return course.run(min(places, settings.max_concurrent or places), stopping)
         finally:
             end_watch()
 
@@ -162,12 +162,9 @@ def run_sweep(plan: Plan, *, resume: bool, address: str | None, tell: Callable[[
 class _Course:
     """One attempt at a sweep, from its start or from where it was broken off."""
 
-    def __init__(
-        self, plan: Plan, max_concurrent: int, tell: Callable[[str], Any], *, is_resumed: bool
-    ) -> None:
+    def __init__(self, plan: Plan, tell: Callable[[str], Any], *, is_resumed: bool) -> None:
         self.plan = plan
         self.output = plan.output
-        self.max_concurrent = max_concurrent
         self.tell = tell
         self.is_resumed = is_resumed
         self.began = time.monotonic()
@@ -186,35 +183,39 @@ class _Course:
         )
         self.record = self._first_record()
 
-    def run(self) -> dict[str, Any]:
+    def run(self, max_concurrent: int, stopping: Stopping) -> dict[str, Any]:
+        """Start, or go on, and come to the end."""
         end: tuple[Status, str, str] = ("FAILED", "failed", "an error; see its message")
+        self.record["max_concurrent"] = max_concurrent
         try:
             self._start()
-            try:
-                self._search()
-                best = self._choose()
-                end = ("FINISHED", "finished", "")
-            except SweepInterrupted as stop:
-                end = ("KILLED", "interrupted", str(stop))
-                raise
-            except Exception as error:
-                end = ("FAILED", "failed", redact(str(error)))
-                raise
-            self._conclude(best)
+            self._train(max_concurrent, stopping)
+            self._conclude(self._choose())
+            end = ("FINISHED", "finished", "")
+        except SweepInterrupted as stop:
+            end = ("KILLED", "interrupted", str(stop))
+            raise
+        except KeyboardInterrupt:
+            end = ("KILLED", "interrupted", "SIGINT, twice")
+            raise
+        except Exception as error:
+            end = ("FAILED", "failed", redact(str(error)))
+            raise
         finally:
-            self._write(status=end[1], reason=end[2])
+            if (self.output / SWEEP_RECORD).exists():
+                self._write(status=end[1], reason=end[2])
             self.tracker.finish(end[0], end[2])
         return self.record
 
     def lose(self, reason: str) -> None:
         """Last words of a process that ends at once."""
         say(f"error: {reason}")
-        self._write(status="interrupted", reason=reason)
+        if (self.output / SWEEP_RECORD).exists():
+            self._write(status="interrupted", reason=reason)
         self.tracker.finish("KILLED", reason, wait=False)
 
     def _start(self) -> None:
         config, manifest = self.plan.sweep.config, self.plan.corpus.manifest
-        self._write(status="running", reason="")
         self.tracker.start(
             config=config,
             run_dir=self.output,
@@ -230,20 +231,20 @@ class _Course:
         )
         self.tracker.opened()
         tracking = self.tracker.record
-        self._write(tracking=tracking)
         # Trials read their configuration from here, and belong under this run.
         parent = self.plan.sweep.with_values({"tracking.parent_run_id": tracking.get("run_uid")})
         _write_text(self.output / SWEEP_FILE, _to_yaml(parent))
+        self._write(status="running", reason="", tracking=tracking)
 
-    def _search(self) -> None:
+    def _train(self, max_concurrent: int, stopping: Stopping) -> None:
         settings = self.plan.sweep.settings
-        with self._driver() as driver:
+        with self._driver(max_concurrent, stopping) as driver:
             driver.run("search", self.plan.first, num_suggested=self.plan.num_suggested)
             if settings.has_confirm_stage:
                 driver.run("confirm", self._confirm_plans())
 
     @contextmanager
-    def _driver(self) -> Iterator[Driver]:
+    def _driver(self, max_concurrent: int, stopping: Stopping) -> Iterator[Driver]:
         sweep = self.plan.sweep
         settler = None
         if sweep.config.tracking.enabled:
@@ -265,7 +266,8 @@ class _Course:
         try:
             yield Driver(
                 load_sweep([self.output / SWEEP_FILE]),
-                max_concurrent=self.max_concurrent,
+                max_concurrent=max_concurrent,
+                stopping=stopping,
                 say=_Narrator(self.plan, self.tell),
                 on_end=on_end,
             )
@@ -364,7 +366,7 @@ class _Course:
             "seeds": settings["seeds"],
             "finalists": settings["finalists"],
             "resources": settings["resources"],
-            "max_concurrent": self.max_concurrent,
+            "max_concurrent": None,
             "origin": {
                 "dataset": manifest.dataset,
                 "fps": manifest.fps,

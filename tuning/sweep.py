@@ -86,8 +86,9 @@ def _run(arguments: argparse.Namespace) -> int:
     sweep = load_sweep(files, arguments.overrides)
 
     # Ray takes seconds to import.
-    from tuning.driver import SweepInterrupted, SweepStuck
+    from tuning.driver import SweepStuck
     from tuning.run import SweepFailed, describe_plan, prepare, run_sweep
+    from tuning.stopping import SweepInterrupted
 
     plan = prepare(sweep)
     if arguments.dry_run:

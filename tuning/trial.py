@@ -240,7 +240,6 @@ def _tracker(config: RunConfig, plan: TrialPlan, trial_id: str) -> Tracker:
 def logged(path: Path) -> Iterator[None]:
     """Send all that this process prints into a file of the trial's folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("TQDM_MININTERVAL", "30")
     sys.stdout.flush()
     sys.stderr.flush()
     before = [(number, os.dup(number)) for number in (1, 2)]

@@ -1,0 +1,90 @@
+"""Who asks a sweep to stop: signals, and a file in its folder."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from langpose_dist.train.stop import STOP_FILE, say
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+
+
+class SweepInterrupted(Exception):
+    """The sweep was asked to stop; ``--resume`` goes on with it."""
+
+
+class Stopping:
+    """Hears of requests to stop while it is entered, in the main thread.
+
+    While Tune's loop runs it ends the loop in Tune's own way, which leaves the trials fit to go on. At any
+    other time a signal raises ``SweepInterrupted`` where the sweep is. A second Ctrl-C ends it at once.
+
+    Args:
+        output: The sweep's folder. A stop file that is there already is of an earlier time.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self.reason: str | None = None
+        """What asked; ``None`` while nothing has."""
+        self._file = output / STOP_FILE
+        self._touched_before = self._touched()
+        self._is_in_loop = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.getsignal(number) for number in _SIGNALS}
+        self._listen()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def in_loop(self) -> Iterator[None]:
+        """While Tune's loop runs; it takes SIGUSR1 for itself."""
+        self._is_in_loop = True
+        try:
+            yield
+        finally:
+            self._is_in_loop = False
+            self._listen()
+
+    def look(self) -> None:
+        """See whether the stop file was touched."""
+        if self._touched() not in (None, self._touched_before):
+            self.ask("the stop file")
+
+    def ask(self, reason: str) -> None:
+        """Stop, once."""
+        if self.reason is not None:
+            return
+        self.reason = reason
+        say(f"{reason}: stopping the sweep; go on with --resume")
+        if not self._is_in_loop:
+            raise SweepInterrupted(reason)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    def _listen(self) -> None:
+        for number in _SIGNALS:
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.reason is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.ask(signal.Signals(number).name)
+
+    def _touched(self) -> int | None:
+        with contextlib.suppress(OSError):
+            return self._file.stat().st_mtime_ns
+        return None
