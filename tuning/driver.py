@@ -112,7 +112,7 @@ class Driver:
         trainable = tune.with_resources(run_trial, own)
         folder = self.output / "ray" / stage
         if tune.Tuner.can_restore(str(folder)):
-            check_is_own(folder)
+            check_is_own(self.output, folder.parent, folder, *folder.iterdir())
             return tune.Tuner.restore(str(folder), trainable, resume_unfinished=True, resume_errored=True)
         settings = self.sweep.settings
         searcher = OptunaSearcher(self.sweep, plans) if num_suggested else None
@@ -181,13 +181,13 @@ class Driver:
                     self._stopping.ask("no trial finds a place any more")
 
 
-def check_is_own(folder: Path) -> None:
+def check_is_own(*paths: Path) -> None:
     """Tune restores an experiment by unpickling it, which runs what is in it: whose is it?
 
     Raises:
         UserError: If someone else could have written it.
     """
-    for path in (folder, *folder.iterdir()):
+    for path in paths:
         status = path.stat()
         if status.st_uid not in (os.getuid(), 0) or status.st_mode & 0o002:
             raise UserError(

@@ -1,13 +1,12 @@
-"""A whole sweep: prepare it, search, confirm, choose, register and report."""
+"""A whole sweep: search, confirm, choose, register and report."""
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ray
 import yaml
@@ -23,23 +22,20 @@ from langpose_dist.analysis.sweeps import (
 )
 from langpose_dist.cli.train import build_tracker
 from langpose_dist.config import RUN_LOCK, UserError, build_config, with_values
-from langpose_dist.data.corpus import Corpus
-from langpose_dist.data.remote import is_url
 from langpose_dist.direction import is_more_better
 from langpose_dist.environment import describe_environment, installed_packages, redact
-from langpose_dist.train.engine import count_steps, micro_batch_size
 from langpose_dist.train.evaluate import SOURCE_2D
 from langpose_dist.train.preflight import check_here, raise_problems
 from langpose_dist.train.stop import say
 from langpose_dist.train.tracker import Status, Tracker
 from tuning.cluster import check_places, node_resources, start_ray, watch_head
 from tuning.driver import Driver
+from tuning.plan import Plan
 from tuning.recorder import FORMAT, write_json
 from tuning.schedulers import rungs
-from tuning.searchers import search_plans
 from tuning.settings import Sweep, load_sweep
 from tuning.stopping import Stopping, SweepInterrupted
-from tuning.trial import SWEEP_FILE, TrialPlan, trial_config, trial_folder
+from tuning.trial import SWEEP_FILE, TrialPlan, trial_folder
 
 SWEEP_RECORD = "sweep.json"
 _LOCK_SECONDS = 15.0
@@ -65,67 +61,6 @@ _ENDED: Mapping[str, Status] = {
 
 class SweepFailed(Exception):
     """The sweep came to no result; the message is one line."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A sweep that is ready to start."""
-
-    sweep: Sweep
-    """Absolute paths, and ``train.max_steps`` set."""
-    corpus: Corpus
-    first: Sequence[TrialPlan]
-    """Trials of the search that are known beforehand."""
-    num_suggested: int
-    """Trials that the searcher adds to them."""
-
-    @property
-    def output(self) -> Path:
-        """The sweep's folder."""
-        return Path(self.sweep.config.output)
-
-    @property
-    def num_trials(self) -> int:
-        """Of the search."""
-        return len(self.first) + self.num_suggested
-
-
-def prepare(sweep: Sweep) -> Plan:
-    """Resolve what a sweep leaves open, and check every trial that is known.
-
-    Raises:
-        UserError: If something does not go together.
-    """
-    config = sweep.config
-    for uri in (config.tracking.uri, config.data.path):
-        if redact(uri) != uri:
-            raise UserError(
-                f"{redact(uri)} holds credentials, and a sweep writes its configuration down; give "
-                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ~/.mlflow/credentials or ~/.pgpass"
-            )
-    corpus = Corpus.open(config)
-    num_steps = count_steps(config, len(corpus.training_set))
-    values: dict[str, Any] = {"train.max_steps": num_steps, "data.path": _absolute(config.data.path)}
-    values["output"] = str(Path(config.output).resolve())
-    for key, path in (
-        ("model.initial_weights", config.model.initial_weights),
-        ("text.encoder", config.text.encoder),
-    ):
-        if path is not None and Path(path).exists():
-            values[key] = str(Path(path).resolve())
-    if config.tracking.enabled:
-        from langpose_dist.tracking.client import resolve_uri
-
-        uri = resolve_uri(config.tracking.uri)
-        values |= {"tracking.uri": uri} if redact(uri) == uri else {}
-    sweep = sweep.with_values(values)
-    first = search_plans(sweep)
-    for plan in first:
-        trial = trial_config(sweep, plan, "none")
-        micro_batch_size(trial, sweep.settings.resources.workers)
-        count_steps(trial, len(corpus.training_set))
-    num_suggested = sweep.settings.num_trials if sweep.settings.searcher == "optuna" else 0
-    return Plan(sweep, corpus, first, num_suggested)
 
 
 def run_sweep(plan: Plan, *, resume: bool, address: str | None, tell: Callable[[str], Any]) -> dict[str, Any]:
@@ -282,7 +217,8 @@ class _Course:
     def _confirm_plans(self) -> list[TrialPlan]:
         """The finalists and the baseline, with fresh seeds."""
         settings = self.plan.sweep.settings
-        chosen = [found.params for found in self._ranked() if found.is_complete and not found.is_baseline]
+        searched = self._ranked("search")
+        chosen = [found.params for found in searched if found.is_complete and not found.is_baseline]
         points: list[Mapping[str, Any] | None] = [None] if settings.baseline else []
         points += chosen[: settings.finalists]
         numbered = enumerate(
@@ -293,9 +229,9 @@ class _Course:
             for number, (point, seed) in numbered
         ]
 
-    def _ranked(self) -> list[Configuration]:
+    def _ranked(self, stage: Literal["search"] | None = None) -> list[Configuration]:
         folder = read_sweep(self.output)
-        return rank_configurations(folder.sweep, folder.trials)
+        return rank_configurations(folder.sweep, folder.trials, stage=stage)
 
     def _choose(self) -> Configuration:
         ranked = [found for found in self._ranked() if found.is_complete]
@@ -412,79 +348,6 @@ class _Narrator:
         self._tell(f"[{ended}/{planned} ended] {', '.join(words)}")
 
 
-def describe_plan(plan: Plan, address: str | None) -> dict[str, Any]:
-    """What a sweep would start: plain values, with lines for people under ``lines``.
-
-    Raises:
-        UserError: If the cluster cannot be reached or does not hold a trial.
-    """
-    start_ray(address)
-    try:
-        places = check_places(node_resources(), plan.sweep.settings.resources)
-    finally:
-        ray.shutdown()
-    sweep, config = plan.sweep, plan.sweep.config
-    settings, wanted = sweep.settings, sweep.settings.resources
-    concurrent = min(places, settings.max_concurrent or places)
-    trials = [
-        {
-            "number": trial.number,
-            "seed": trial.seed,
-            "params": dict(trial.params),
-            "is_baseline": trial.is_baseline,
-        }
-        for trial in plan.first
-    ]
-    each = f"{wanted.workers} x ({wanted.cpus:g} CPUs, {wanted.gpus:g} GPUs)"
-    lines = [
-        f"{plan.num_trials} trials of {config.train.max_steps} steps, {each} each, {concurrent} at a time "
-        f"({places} find a place)",
-        f"searcher {settings.searcher}, scheduler {settings.scheduler.name}, objective "
-        f"{', '.join(settings.objective)} on {config.data.validation_split}"
-        + (f", compared at steps {', '.join(map(str, rungs(sweep)))}" if rungs(sweep) else ""),
-        *(
-            f"  {trial.number:3d}  seed {trial.seed}  "
-            + (
-                "the configuration as it is"
-                if trial.is_baseline
-                else "  ".join(f"{key}={_short(value)}" for key, value in trial.params.items())
-            )
-            for trial in plan.first
-        ),
-    ]
-    if plan.num_suggested:
-        lines.append(f"  and {plan.num_suggested} that Optuna suggests in the course of the sweep, over:")
-        lines += [f"       {key}: {entry}" for key, entry in sweep.space.to_dict().items()]
-    num_confirm = 0
-    if settings.has_confirm_stage:
-        num_confirm = (settings.finalists + settings.baseline) * len(settings.seeds)
-        lines.append(
-            f"then the best {settings.finalists}"
-            + (" and the baseline" if settings.baseline else "")
-            + f" with seeds {', '.join(map(str, settings.seeds))}: {num_confirm} trials to the full length"
-        )
-    lines.append(
-        f"recorded in {plan.output}" + (f" and at {config.tracking.uri}" if config.tracking.enabled else "")
-    )
-    return {
-        "output": str(plan.output),
-        "num_trials": plan.num_trials,
-        "num_confirm_trials": num_confirm,
-        "num_steps": config.train.max_steps,
-        "rungs": rungs(sweep),
-        "resources": wanted.model_dump(),
-        "places": places,
-        "max_concurrent": concurrent,
-        "trials": trials,
-        "num_suggested": plan.num_suggested,
-        "lines": lines,
-    }
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def _tags(record: Mapping[str, Any]) -> dict[str, str]:
     """What the sweep knows of a trial's end and the trial does not."""
     return {
@@ -569,7 +432,3 @@ def _write_text(path: Path, text: str) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
-
-
-def _absolute(path: str) -> str:
-    return path if is_url(path) else str(Path(path).resolve())

@@ -87,7 +87,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
     # Ray takes seconds to import.
     from tuning.driver import SweepStuck
-    from tuning.run import SweepFailed, describe_plan, prepare, run_sweep
+    from tuning.plan import describe_plan, prepare
+    from tuning.run import SweepFailed, run_sweep
     from tuning.stopping import SweepInterrupted
 
     plan = prepare(sweep)

@@ -140,24 +140,32 @@ def train_trial(
 
     try:
         _tell_again(run_dir, config, known, report)
-        evaluation_file = run_dir / "evaluation.json"
-        if read_status(run_dir) == "finished" and evaluation_file.exists():
-            evaluation = json.loads(evaluation_file.read_text(encoding="utf-8"))
-        else:
-            result = train(
-                config, _tracker(config, plan, trial_id), resume="if started", on_evaluation=on_evaluation
-            )
-            evaluation = {} if result is None else result.evaluation
-        _tell(report, {STEP: config.train.max_steps, ENDED: "finished", **_of_report(evaluation)}, None)
-    except DivergedError as error:
-        # To be started again would not help, so it is no failure to Tune.
-        print(f"error: {error}", file=sys.stderr)
-        nothing = dict.fromkeys(sweep.settings.objective, math.nan)
-        step = max([known, *(step for step, _ in evaluations(run_dir, split))])
-        _tell(report, {STEP: step, ENDED: "diverged", "reason": str(error), **nothing}, None)
+        try:
+            evaluation = _finished(run_dir)
+            if evaluation is None:
+                result = train(
+                    config, _tracker(config, plan, trial_id), resume="if started", on_evaluation=on_evaluation
+                )
+                evaluation = {} if result is None else result.evaluation
+            last = {STEP: config.train.max_steps, ENDED: "finished", **_of_report(evaluation)}
+        except DivergedError as error:
+            # To be started again would not help, so it is no failure to Tune.
+            print(f"error: {error}", file=sys.stderr)
+            step = max([known, *(step for step, _ in evaluations(run_dir, split))])
+            last = {STEP: step, ENDED: "diverged", "reason": str(error)}
+            last |= dict.fromkeys(sweep.settings.objective, math.nan)
+        _tell(report, last, None)
     except SeenEnough as stop:
         print(stop, file=sys.stderr)
         raise SystemExit(0) from None
+
+
+def _finished(run_dir: Path) -> dict[str, Any] | None:
+    """The last evaluation of a trial that came to its end before Tune heard of it."""
+    path = run_dir / "evaluation.json"
+    if read_status(run_dir) != "finished" or not path.exists():
+        return None
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def short_names(metrics: Mapping[str, float], split: str) -> dict[str, float]:

@@ -1,0 +1,157 @@
+"""A sweep before it starts: everything resolved, every trial that is known checked and described."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from langpose_dist.config import UserError
+from langpose_dist.data.corpus import Corpus
+from langpose_dist.data.remote import is_url
+from langpose_dist.environment import redact
+from langpose_dist.train.engine import count_steps, micro_batch_size
+from tuning.cluster import check_places, node_resources, start_ray
+from tuning.schedulers import rungs
+from tuning.searchers import search_plans
+from tuning.settings import Sweep
+from tuning.trial import TrialPlan, trial_config
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep that is ready to start."""
+
+    sweep: Sweep
+    """Absolute paths, and ``train.max_steps`` set."""
+    corpus: Corpus
+    first: Sequence[TrialPlan]
+    """Trials of the search that are known beforehand."""
+    num_suggested: int
+    """Trials that the searcher adds to them."""
+
+    @property
+    def output(self) -> Path:
+        """The sweep's folder."""
+        return Path(self.sweep.config.output)
+
+    @property
+    def num_trials(self) -> int:
+        """Of the search."""
+        return len(self.first) + self.num_suggested
+
+
+def prepare(sweep: Sweep) -> Plan:
+    """Resolve what a sweep leaves open, and check every trial that is known.
+
+    Raises:
+        UserError: If something does not go together.
+    """
+    config = sweep.config
+    for uri in (config.tracking.uri, config.data.path):
+        if redact(uri) != uri:
+            raise UserError(
+                f"{redact(uri)} holds credentials, and a sweep writes its configuration down; give "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ~/.mlflow/credentials or ~/.pgpass"
+            )
+    corpus = Corpus.open(config)
+    num_steps = count_steps(config, len(corpus.training_set))
+    values: dict[str, Any] = {"train.max_steps": num_steps, "data.path": _absolute(config.data.path)}
+    values["output"] = str(Path(config.output).resolve())
+    for key, path in (
+        ("model.initial_weights", config.model.initial_weights),
+        ("text.encoder", config.text.encoder),
+    ):
+        if path is not None and Path(path).exists():
+            values[key] = str(Path(path).resolve())
+    if config.tracking.enabled:
+        from langpose_dist.tracking.client import resolve_uri
+
+        uri = resolve_uri(config.tracking.uri)
+        values |= {"tracking.uri": uri} if redact(uri) == uri else {}
+    sweep = sweep.with_values(values)
+    first = search_plans(sweep)
+    for plan in first:
+        trial = trial_config(sweep, plan, "none")
+        micro_batch_size(trial, sweep.settings.resources.workers)
+        count_steps(trial, len(corpus.training_set))
+    num_suggested = sweep.settings.num_trials if sweep.settings.searcher == "optuna" else 0
+    return Plan(sweep, corpus, first, num_suggested)
+
+
+def describe_plan(plan: Plan, address: str | None) -> dict[str, Any]:
+    """What a sweep would start: plain values, with lines for people under ``lines``.
+
+    Raises:
+        UserError: If the cluster cannot be reached or does not hold a trial.
+    """
+    start_ray(address)
+    try:
+        places = check_places(node_resources(), plan.sweep.settings.resources)
+    finally:
+        ray.shutdown()
+    sweep, config = plan.sweep, plan.sweep.config
+    settings, wanted = sweep.settings, sweep.settings.resources
+    concurrent = min(places, settings.max_concurrent or places)
+    trials = [
+        {
+            "number": trial.number,
+            "seed": trial.seed,
+            "params": dict(trial.params),
+            "is_baseline": trial.is_baseline,
+        }
+        for trial in plan.first
+    ]
+    each = f"{wanted.workers} x ({wanted.cpus:g} CPUs, {wanted.gpus:g} GPUs)"
+    lines = [
+        f"{plan.num_trials} trials of {config.train.max_steps} steps, {each} each, {concurrent} at a time "
+        f"({places} find a place)",
+        f"searcher {settings.searcher}, scheduler {settings.scheduler.name}, objective "
+        f"{', '.join(settings.objective)} on {config.data.validation_split}"
+        + (f", compared at steps {', '.join(map(str, rungs(sweep)))}" if rungs(sweep) else ""),
+        *(
+            f"  {trial.number:3d}  seed {trial.seed}  "
+            + (
+                "the configuration as it is"
+                if trial.is_baseline
+                else "  ".join(f"{key}={_short(value)}" for key, value in trial.params.items())
+            )
+            for trial in plan.first
+        ),
+    ]
+    if plan.num_suggested:
+        lines.append(f"  and {plan.num_suggested} that Optuna suggests in the course of the sweep, over:")
+        lines += [f"       {key}: {entry}" for key, entry in sweep.space.to_dict().items()]
+    num_confirm = 0
+    if settings.has_confirm_stage:
+        num_confirm = (settings.finalists + settings.baseline) * len(settings.seeds)
+        lines.append(
+            f"then the best {settings.finalists}"
+            + (" and the baseline" if settings.baseline else "")
+            + f" with seeds {', '.join(map(str, settings.seeds))}: {num_confirm} trials to the full length"
+        )
+    lines.append(
+        f"recorded in {plan.output}" + (f" and at {config.tracking.uri}" if config.tracking.enabled else "")
+    )
+    return {
+        "output": str(plan.output),
+        "num_trials": plan.num_trials,
+        "num_confirm_trials": num_confirm,
+        "num_steps": config.train.max_steps,
+        "rungs": rungs(sweep),
+        "resources": wanted.model_dump(),
+        "places": places,
+        "max_concurrent": concurrent,
+        "trials": trials,
+        "num_suggested": plan.num_suggested,
+        "lines": lines,
+    }
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _absolute(path: str) -> str:
+    return path if is_url(path) else str(Path(path).resolve())
