@@ -22,7 +22,7 @@ from ray.tune.schedulers import (
 
 from langpose_dist.direction import is_more_better
 from tuning.settings import Sweep
-from tuning.trial import ENDED, STEP
+from tuning.trial import ENDED, STEP, TrialPlan
 
 _INFINITY = float("inf")
 
@@ -32,7 +32,7 @@ class RememberingScheduler(FIFOScheduler):
 
     A result that comes again, because a trial or the driver was restarted, gets the answer of the first
     time. A restarted driver shows a fresh scheduler all results again, in their order, before anything new.
-    What is no number is no result.
+    What is no number is no result. The baseline is left out: what all are compared with comes to its end.
 
     Args:
         inner: Decides on results alone, and equally on equal ones.
@@ -70,7 +70,7 @@ class RememberingScheduler(FIFOScheduler):
         """Whether the trial goes on."""
         self._recall(tune_controller)
         value = result.get(self._metric, math.nan)
-        if not math.isfinite(value):
+        if not math.isfinite(value) or TrialPlan.from_config(trial.config).is_baseline:
             return TrialScheduler.CONTINUE
         key = trial.trial_id, int(result[STEP])
         if key not in self._decisions:
