@@ -31,6 +31,7 @@ ALLOWED_PACKAGES = {
 HOMES = {
     "deepspeed": ("langpose_dist/train/",),
     "mlflow": ("langpose_dist/tracking/",),
+    "optuna": ("tuning/", "langpose_dist/analysis/"),
     "ray": ("tuning/", "langpose_dist/data/parallel.py"),
     "smplx": ("langpose_dist/data/",),
     "transformers": ("langpose_dist/models/text.py", "langpose_dist/models/captioner.py"),
