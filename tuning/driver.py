@@ -139,7 +139,7 @@ class Driver:
                 storage_path=str(self.output / "ray"),
                 failure_config=tune.FailureConfig(max_failures=settings.max_failures),
                 checkpoint_config=tune.CheckpointConfig(
-                    num_to_keep=3 if settings.scheduler.name == "pbt" else 1
+                    num_to_keep=4 if settings.scheduler.name == "pbt" else None  # see handed_over
                 ),
                 callbacks=[self._recorder()],
                 verbose=0,

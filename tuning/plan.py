@@ -59,6 +59,7 @@ def prepare(sweep: Sweep) -> Plan:
     num_steps = count_steps(config, len(corpus.training_set))
     values: dict[str, Any] = {"train.max_steps": num_steps, "data.path": _absolute(config.data.path)}
     values["output"] = str(Path(config.output).resolve())
+    values["tracking.parent_run_id"] = None  # its trials', where it is read from a sweep's folder
     for key, path in (
         ("model.initial_weights", config.model.initial_weights),
         ("text.encoder", config.text.encoder),

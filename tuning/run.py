@@ -86,6 +86,7 @@ def run_sweep(plan: Plan, *, resume: bool, address: str | None, tell: Callable[[
     raise_problems(check_here(plan.sweep.config, settings.resources.workers, course.tracker))
     with _held(plan.output), Stopping(plan.output) as stopping:
         start_ray(address)
+        stopping.listen()
         places = check_places(node_resources(), settings.resources)
         end_watch = watch_head(course.lose)
         try:
@@ -334,7 +335,9 @@ class _Narrator:
 
     def __call__(self, record: Mapping[str, Any]) -> None:
         self._seen[record["trial_id"]] = record
-        ended = sum(other["status"] in _ENDED for other in self._seen.values())
+        ended = sum(
+            other["status"] in _ENDED and other["status"] != "interrupted" for other in self._seen.values()
+        )
         words = [f"{record['stage']} trial {record['number']} ({record['trial_id']}, seed {record['seed']})"]
         if record["evaluations"]:
             last = record["evaluations"][-1]
@@ -369,7 +372,7 @@ def _model_of(best: Configuration, metric: str) -> TrialRecord:
 def _best_yaml(sweep: Sweep, best: Configuration) -> str:
     """The best configuration, for ``langpose train``."""
     content = with_values(sweep.config.to_dict(), best.params)
-    content = with_values(content, {"tracking.parent_run_id": None, "output": f"{sweep.config.output}-best"})
+    content = with_values(content, {"tracking.register_as": None, "output": f"{sweep.config.output}-best"})
     values = ", ".join(f"{name} {best.mean(name):.5g}" for name in sweep.settings.objective)
     split = sweep.config.data.validation_split
     head = (

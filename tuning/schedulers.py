@@ -46,7 +46,7 @@ class RememberingScheduler(FIFOScheduler):
         self._metric = metric
         self._path = path
         self._decisions: dict[tuple[str, int], str] = {}
-        self._is_recalled = not path.exists()
+        self._is_recalled = False  # Tune pickles it as it is now, and restores that
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """All of them are given when it is made."""
@@ -108,7 +108,7 @@ class RememberingPopulation(PopulationBasedTraining):
     def __init__(self, path: Path, **options: Any) -> None:
         super().__init__(**options)
         self._path = path
-        self._is_recalled = not path.exists()
+        self._is_recalled = False  # Tune pickles it as it is now, and restores that
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Whether the trial goes on, waits or takes over from a better one."""
@@ -154,7 +154,7 @@ class RememberingPopulation(PopulationBasedTraining):
         self._is_recalled = True
         try:
             content = json.loads(self._path.read_text(encoding="utf-8"))
-        except ValueError:
+        except (OSError, ValueError):  # there was nothing to remember yet
             return
         self._next_perturbation_sync = content["next"]
         for trial, state in self._trial_state.items():

@@ -38,7 +38,7 @@ class Stopping:
 
     def __enter__(self) -> Self:
         self._before = {number: signal.getsignal(number) for number in _SIGNALS}
-        self._listen()
+        self.listen()
         return self
 
     def __exit__(
@@ -54,11 +54,12 @@ class Stopping:
     def in_loop(self) -> Iterator[None]:
         """While Tune's loop runs; it takes SIGUSR1 for itself."""
         self._is_in_loop = True
+        self.listen()
         try:
             yield
         finally:
             self._is_in_loop = False
-            self._listen()
+            self.listen()
 
     def look(self) -> None:
         """See whether the stop file was touched."""
@@ -75,7 +76,8 @@ class Stopping:
             raise SweepInterrupted(reason)
         os.kill(os.getpid(), signal.SIGUSR1)
 
-    def _listen(self) -> None:
+    def listen(self) -> None:
+        """Hear of signals again: Ray takes SIGTERM for itself when it starts, Tune SIGUSR1."""
         for number in _SIGNALS:
             signal.signal(number, self._on_signal)
 

@@ -3,10 +3,13 @@
 import json
 import math
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +17,7 @@ from ray import tune
 
 from langpose_dist.cli.train import build_tracker
 from langpose_dist.config import RunConfig, UserError, build_config, load_config, with_values
-from langpose_dist.train.checkpoint import find_checkpoint
+from langpose_dist.train.checkpoint import STATE, WEIGHTS, find_checkpoint
 from langpose_dist.train.guard import DivergedError
 from langpose_dist.train.metrics_file import read_metrics
 from langpose_dist.train.run import go_on_from, train
@@ -73,7 +76,7 @@ def trial_config(sweep: Sweep, plan: TrialPlan, trial_id: str) -> RunConfig:
         "seed": plan.seed,
         "tracking.run_name": f"{run_name}-{plan.number:03d}-seed{plan.seed}",
         "tracking.register_as": None,
-        "train.keep_checkpoints": 1,  # Tune keeps its own
+        "train.keep_checkpoints": 1,
     }
     if resources.gpus == 0:
         threads = base.train.num_threads or max(1, int(resources.cpus))
@@ -95,16 +98,35 @@ def run_trial(config: Mapping[str, Any]) -> None:
             run_workers(sweep, plan, trial_id)
             return
         checkpoint = tune.get_checkpoint()
+        report = partial(_report, is_whole=sweep.settings.scheduler.name == "pbt")
         if checkpoint is None:
-            train_trial(sweep, plan, trial_id, _report)
+            train_trial(sweep, plan, trial_id, report)
         else:
             with checkpoint.as_directory() as place:
-                train_trial(sweep, plan, trial_id, _report, Path(place))
+                train_trial(sweep, plan, trial_id, report, Path(place))
 
 
-def _report(metrics: Mapping[str, Any], folder: Path | None) -> None:
-    checkpoint = None if folder is None else tune.Checkpoint.from_directory(folder)
-    tune.report(dict(metrics), checkpoint=checkpoint)
+def _report(metrics: Mapping[str, Any], folder: Path | None, *, is_whole: bool) -> None:
+    if folder is None:
+        tune.report(dict(metrics))
+        return
+    with handed_over(folder, is_whole=is_whole) as place:
+        tune.report(dict(metrics), checkpoint=tune.Checkpoint.from_directory(place))
+
+
+@contextmanager
+def handed_over(checkpoint: Path, *, is_whole: bool) -> Iterator[Path]:
+    """What Tune keeps of a checkpoint: all of it where another trial may take over, else its state alone.
+
+    The trial's own folder lies on the same storage and goes on from its own. And what Tune keeps must not be
+    so large that it has to be deleted: a killed driver may have deleted what its last state still names.
+    """
+    if is_whole:
+        yield checkpoint
+        return
+    with tempfile.TemporaryDirectory(prefix="langpose-") as place:
+        shutil.copy(checkpoint / STATE, place)
+        yield Path(place)
 
 
 def train_trial(
@@ -112,9 +134,8 @@ def train_trial(
 ) -> None:
     """Train from wherever the trial stands to its end; every rank calls it.
 
-    The trial's folder is where it goes on from: it is as new as what Tune knows, or newer. Only for values
-    other than the folder's, as population-based training gives them, or for an empty folder, it is Tune's
-    checkpoint.
+    The trial's folder is where it goes on from: it is as new as what Tune knows, or newer. Only in
+    population-based training, for values other than the folder's, it is Tune's checkpoint.
 
     Args:
         sweep: What the trial belongs to; its ``train.max_steps`` is set.
@@ -132,7 +153,7 @@ def train_trial(
     known = 0
     if checkpoint is not None:
         known = _step_of(checkpoint)
-        if _is_elsewhere(run_dir, config):
+        if (checkpoint / WEIGHTS).exists() and _is_elsewhere(run_dir, config):
             go_on_from(checkpoint, config)
 
     def on_evaluation(step: int, metrics: Mapping[str, float], folder: Path) -> None:
@@ -220,7 +241,7 @@ def _is_elsewhere(run_dir: Path, config: RunConfig) -> bool:
 
 def _step_of(folder: Path) -> int:
     """The step of Tune's copy of a checkpoint."""
-    content = json.loads((folder / "checkpoint.json").read_text(encoding="utf-8"))
+    content = json.loads((folder / STATE).read_text(encoding="utf-8"))
     return int(content["step"])
 
 

@@ -14,7 +14,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from tuning.settings import Sweep, load_sweep
-from tuning.trial import SWEEP_FILE, TrialPlan, logged, train_trial, trial_folder
+from tuning.trial import SWEEP_FILE, TrialPlan, handed_over, logged, train_trial, trial_folder
 
 
 class LauncherConfig(BackendConfig):
@@ -83,7 +83,6 @@ def run_workers(sweep: Sweep, plan: TrialPlan, trial_id: str) -> None:
             storage_path=str(output / "ray" / "workers"),
             # Tune starts the trial again, from its own folder.
             failure_config=ray.train.FailureConfig(max_failures=0),
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
             callbacks=[TuneReportCallback()],
         ),
     )
@@ -101,6 +100,8 @@ def _train_rank(config: Mapping[str, Any]) -> None:
 
 def _report(metrics: Mapping[str, Any], folder: Path | None) -> None:
     """Every rank reports; the checkpoint is rank 0's."""
-    is_main = ray.train.get_context().get_world_rank() == 0
-    checkpoint = ray.train.Checkpoint.from_directory(folder) if folder is not None and is_main else None
-    ray.train.report(dict(metrics), checkpoint=checkpoint)
+    if folder is None or ray.train.get_context().get_world_rank() > 0:
+        ray.train.report(dict(metrics))
+        return
+    with handed_over(folder, is_whole=False) as place:
+        ray.train.report(dict(metrics), checkpoint=ray.train.Checkpoint.from_directory(place))

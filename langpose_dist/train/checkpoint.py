@@ -29,7 +29,7 @@ from langpose_dist.train.guard import TrainingError
 from langpose_dist.train.stop import say
 
 WEIGHTS, OPTIMIZER, RANDOM = "model.safetensors", "optimizer.safetensors", "random.safetensors"
-_STATE = "checkpoint.json"
+STATE = "checkpoint.json"
 _FORMAT = 1
 _DAMAGED = ".damaged-"
 _ASIDE = ".unfinished-"
@@ -173,7 +173,7 @@ def publish(folder: Path, snapshot: Snapshot, state: TrainState, header: Mapping
             flush(aside / name)
         content = {"format": _FORMAT, **asdict(state), "files": files}
         content["sha256"] = _digest(content)
-        _write_text(aside / _STATE, json.dumps(content, indent=2))
+        _write_text(aside / STATE, json.dumps(content, indent=2))
         flush(aside)
         _remove(target)  # an unverified one of the same step
         aside.rename(target)
@@ -233,11 +233,11 @@ def saved_step(folder: Path) -> int:
 def _read_step(path: Path) -> int:
     """As its state says it, whatever its folder is called."""
     try:
-        return int(json.loads((path / _STATE).read_text(encoding="utf-8"))["step"])
+        return int(json.loads((path / STATE).read_text(encoding="utf-8"))["step"])
     except OSError as error:
-        raise ValueError(f"{_STATE}: {error.strerror}") from None
+        raise ValueError(f"{STATE}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{_STATE} is damaged") from None
+        raise ValueError(f"{STATE} is damaged") from None
 
 
 def _step_of(path: Path) -> int:
@@ -256,22 +256,22 @@ def verify_checkpoint(path: Path) -> TrainState:
         ValueError: If anything is missing or different; the message says what.
     """
     try:
-        content = json.loads((path / _STATE).read_text(encoding="utf-8"))
+        content = json.loads((path / STATE).read_text(encoding="utf-8"))
         if content.pop("sha256") != _digest(content):
-            raise ValueError(f"{_STATE} is damaged: its SHA-256 is another")
+            raise ValueError(f"{STATE} is damaged: its SHA-256 is another")
         if (version := content.pop("format")) != _FORMAT:
             raise ValueError(f"format {version}, this version reads {_FORMAT}")
         files = content.pop("files")
         state = TrainState(**{**content, "since_log": tuple(content["since_log"])})
         expected = {name: (entry["bytes"], entry["sha256"]) for name, entry in files.items()}
     except OSError as error:
-        raise ValueError(f"{_STATE}: {error.strerror}") from None
+        raise ValueError(f"{STATE}: {error.strerror}") from None
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
-        raise ValueError(f"{_STATE} is damaged") from None
+        raise ValueError(f"{STATE} is damaged") from None
     if checkpoint_name(state.step) != path.name:
         raise ValueError(f"it is of step {state.step}")
     if set(expected) != {WEIGHTS, OPTIMIZER, RANDOM}:
-        raise ValueError(f"{_STATE} lists other files")
+        raise ValueError(f"{STATE} lists other files")
     for name, (num_bytes, sha256) in expected.items():
         try:
             size = (path / name).stat().st_size

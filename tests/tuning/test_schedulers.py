@@ -1,0 +1,142 @@
+"""Schedulers that remember: the same decisions with and without a restart."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
+
+from tuning.schedulers import RememberingScheduler, read_decisions, rungs
+from tuning.settings import build_sweep
+
+METRIC = "masked/mpjpe_mm"
+
+
+class Trial:
+    """What a scheduler sees of one of Tune's trials."""
+
+    def __init__(self, number: int, *, is_baseline: bool = False) -> None:
+        self.trial_id = f"t{number}"
+        self.status = "RUNNING"
+        plan = {"number": number, "seed": 0, "params": {}, "is_baseline": is_baseline, "stage": "search"}
+        self.config = {"plan": plan}
+
+
+class Controller:
+    """What a scheduler asks of Tune's loop."""
+
+    def __init__(self, trials: list[Any]) -> None:
+        self.trials = trials
+
+    def get_trials(self) -> list[Any]:
+        return self.trials
+
+    def get_live_trials(self) -> set[Any]:
+        return set(self.trials)
+
+
+def make(kind: str, path: Path) -> RememberingScheduler:
+    options: dict[str, Any] = {"time_attr": "step", "metric": METRIC, "mode": "min", "grace_period": 10}
+    inner = (
+        AsyncHyperBandScheduler(**options, max_t=90, reduction_factor=3)
+        if kind == "asha"
+        else MedianStoppingRule(**options, min_samples_required=2, min_time_slice=10**9)
+    )
+    return RememberingScheduler(inner, METRIC, path)
+
+
+def tell(scheduler: Any, controller: Any, trial: Any, step: int, value: float) -> str:
+    return scheduler.on_trial_result(controller, trial, {"step": step, METRIC: value})
+
+
+def add_all(scheduler: Any, controller: Any) -> None:
+    for trial in controller.trials:
+        scheduler.on_trial_add(controller, trial)
+
+
+@pytest.mark.parametrize("kind", ["asha", "median"])
+@given(data=st.data())
+def test_a_restart_changes_no_decision(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, data: st.DataObject
+) -> None:
+    values = data.draw(
+        st.lists(st.lists(st.floats(1, 100), min_size=9, max_size=9), min_size=3, max_size=6), label="values"
+    )
+    order = data.draw(st.permutations(sorted([*range(len(values))] * 9)), label="order")
+    cut = data.draw(st.integers(0, len(order)), label="cut")
+    folder = tmp_path_factory.mktemp("memory")
+
+    def play(path: Path, *, restart_at: int | None) -> list[str]:
+        controller = Controller([Trial(number) for number in range(len(values))])
+        scheduler = make(kind, path)
+        add_all(scheduler, controller)
+        steps = [0] * len(values)
+        decisions, stopped = [], set()
+        for place, number in enumerate(order):
+            if place == restart_at:
+                controller = Controller([Trial(number) for number in range(len(values))])
+                scheduler = make(kind, path)
+                add_all(scheduler, controller)
+            if number in stopped:
+                continue
+            steps[number] += 1
+            value = values[number][steps[number] - 1]
+            decision = tell(scheduler, controller, controller.trials[number], 10 * steps[number], value)
+            decisions.append(decision)
+            if decision == TrialScheduler.STOP:
+                stopped.add(number)
+        return decisions
+
+    assert play(folder / "a", restart_at=cut) == play(folder / "b", restart_at=None)
+
+
+def test_a_result_that_comes_again_gets_the_answer_of_the_first_time(tmp_path: Path) -> None:
+    controller = Controller([Trial(number) for number in range(3)])
+    scheduler = make("asha", tmp_path / "memory")
+    add_all(scheduler, controller)
+    good, bad, other = controller.trials
+    assert tell(scheduler, controller, good, 10, 1.0) == TrialScheduler.CONTINUE
+    assert tell(scheduler, controller, bad, 10, 9.0) == TrialScheduler.STOP
+    assert tell(scheduler, controller, other, 10, 0.5) == TrialScheduler.CONTINUE
+    again = make("asha", tmp_path / "memory")
+    restored = Controller([Trial(number) for number in range(3)])
+    add_all(again, restored)
+    assert tell(again, restored, restored.trials[1], 10, 9.0) == TrialScheduler.STOP
+    assert len(read_decisions(tmp_path / "memory")) == 3
+
+
+def test_what_is_no_number_and_the_baseline_are_not_compared(tmp_path: Path) -> None:
+    baseline = Trial(0, is_baseline=True)
+    controller = Controller([baseline, *(Trial(number) for number in range(1, 4))])
+    scheduler = make("asha", tmp_path / "memory")
+    add_all(scheduler, controller)
+    assert tell(scheduler, controller, controller.trials[1], 10, 1.0) == TrialScheduler.CONTINUE
+    assert tell(scheduler, controller, controller.trials[2], 10, math.nan) == TrialScheduler.CONTINUE
+    assert tell(scheduler, controller, baseline, 10, 99.0) == TrialScheduler.CONTINUE
+    assert [line["trial_id"] for line in read_decisions(tmp_path / "memory")] == ["t1"]
+
+
+def test_a_line_cut_off_by_a_crash_is_left_out(tmp_path: Path) -> None:
+    line = {"trial_id": "t0", "step": 10, "value": 1.0, "decision": "CONTINUE"}
+    path = tmp_path / "memory"
+    path.write_text(json.dumps(line) + "\n" + json.dumps(line)[:20], encoding="utf-8")
+    assert read_decisions(path) == [line]
+    assert read_decisions(tmp_path / "none") == []
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "expected"),
+    [
+        ({"name": "asha", "reduction_factor": 3}, [10, 30, 90]),
+        ({"name": "asha", "reduction_factor": 2, "grace_evaluations": 2}, [20, 40, 80]),
+        ({"name": "none"}, []),
+    ],
+)
+def test_rungs_are_the_steps_at_which_asha_compares(scheduler: dict[str, Any], expected: list[int]) -> None:
+    train = {"max_steps": 100, "evaluate_every": 10}
+    content = {"train": train, "optimizer": {"warmup_steps": 5}, "sweep": {"scheduler": scheduler}}
+    assert rungs(build_sweep(content)) == expected
