@@ -81,6 +81,11 @@ def printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else " " if sign.isspace() else "?" for sign in text)
 
 
+def presentable(text: str) -> str:
+    """A message of several lines as a person may see it: printable, without the credentials of any URL."""
+    return "\n".join(map(printable, redact(text).split("\n")))
+
+
 def redact(text: str) -> str:
     """The text without the credentials of any URL in it.
 

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from langpose_dist import __version__
 from langpose_dist.cli import data, doctor, evaluate, model, preflight, registry, report, train
 from langpose_dist.config import UserError
-from langpose_dist.environment import holds_secret, printable, redact
+from langpose_dist.environment import holds_secret, presentable, redact
 
 _COMMANDS = (doctor, data, model, preflight, train, evaluate, registry, report)
 """In the order of their use, as help lists them."""
@@ -71,8 +71,7 @@ def say_errors(name: str, action: Callable[[], int], *, is_process: bool) -> int
         return status
     except UserError as error:
         # Some have several lines, and some repeat what others wrote.
-        text = "\n".join(map(printable, redact(str(error)).split("\n")))
-        print(f"{name}: error: {text}", file=sys.stderr)
+        print(f"{name}: error: {presentable(str(error))}", file=sys.stderr)
         return 2
     except (OSError, MemoryError, OverflowError, RecursionError) as error:
         # Of a full disk, a folder without access, a number that no machine can hold.

@@ -101,10 +101,10 @@ def _run(arguments: argparse.Namespace, config: RunConfig, request: StopRequest)
         result = train(
             config, build_tracker(config), resume=arguments.resume, strict=arguments.strict, request=request
         )
-    except PreflightError:
-        if _is_main():
+    except PreflightError as refusal:
+        if _is_main() and not refusal.is_told:
             raise
-        return 2  # rank 0 says the same
+        return 2
     except TrainingError as error:
         print(f"langpose: error: {redact(str(error))}", file=sys.stderr)
         return 1

@@ -30,6 +30,9 @@ _SHARED_SECONDS = 15.0
 class PreflightError(UserError):
     """What stands in the way of a run; the same on every rank, so one of them tells."""
 
+    is_told = False
+    """Whether rank 0 has printed it."""
+
 
 def check_everything(config: RunConfig, meeting: Meeting, tracker: Tracker) -> None:
     """Every check, on every node; all ranks call it.

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from langpose_dist.analysis.plots import draw_curves
 from langpose_dist.config import RUN_LOCK, RunConfig, UserError, load_config
 from langpose_dist.data.corpus import Corpus
-from langpose_dist.environment import describe_environment, installed_packages, redact
+from langpose_dist.environment import describe_environment, installed_packages, presentable, redact
 from langpose_dist.models.langpose import LangPose
 from langpose_dist.models.text import load_text_encoder
 from langpose_dist.models.weights import read_header, write_weights
@@ -39,7 +39,7 @@ from langpose_dist.train.preflight import PreflightError, check_everything
 from langpose_dist.train.processes import Layout, Meeting, Processes, join_processes, leave_processes
 from langpose_dist.train.progress import Progress
 from langpose_dist.train.status import read_status, write_status
-from langpose_dist.train.stop import Interrupted, SeenEnough, StopRequest
+from langpose_dist.train.stop import Interrupted, SeenEnough, StopRequest, say
 from langpose_dist.train.tracker import Status, Tracker
 from langpose_dist.train.trainer import OnEvaluation, Trainer
 
@@ -112,8 +112,8 @@ def train(
     meeting = Meeting(layout, config.train.start_timeout)
     try:
         check_everything(config, meeting, tracker)
-    except PreflightError:
-        meeting.part(_PREFLIGHT_SECONDS)
+    except PreflightError as refusal:
+        _refuse(refusal, meeting)
         raise
     processes = join_processes(config.train, meeting)
     lock = FileLock(run_dir / RUN_LOCK, timeout=_LOCK_SECONDS)
@@ -127,8 +127,8 @@ def train(
         _hold(lock, run_dir, processes)
         gate = Gate(processes, request, progress)
         result = _train(config, tracker, gate, on_evaluation, resume=resume, strict=strict)
-    except PreflightError:
-        meeting.part(_PREFLIGHT_SECONDS)
+    except PreflightError as refusal:
+        _refuse(refusal, meeting)
         raise
     except (Interrupted, TrainingError) as end:
         if end.is_agreed:  # else the others are elsewhere, or gone
@@ -141,6 +141,14 @@ def train(
         lock.release()
         progress.close()
         leave_processes()
+
+
+def _refuse(refusal: PreflightError, meeting: Meeting) -> None:
+    """Part after rank 0 has told why: a launcher ends it as soon as one of the others has left."""
+    if meeting.layout.world_size > 1 and meeting.layout.rank == 0:
+        say(f"error: {presentable(str(refusal))}")
+        refusal.is_told = True
+    meeting.part(_PREFLIGHT_SECONDS)
 
 
 def _hold(lock: FileLock, run_dir: Path, processes: Processes) -> None:
