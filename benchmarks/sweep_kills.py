@@ -1,5 +1,13 @@
-"""A sweep whose processes are killed at random moments, and what it has lost when it has come to its end."""
+"""A sweep whose processes are killed at random moments, and what it has lost when it has come to its end.
 
+  python -m benchmarks.sweep_kills --kills 10 EMPTY_FOLDER
+
+The driver, a trial, Ray's head (gcs_server) or its raylet gets SIGKILL at a random moment after the start;
+the sweep is resumed if it has ended, until it finishes. Then its folder, the scheduler's memory and MLflow
+are held against each other, and the trials' values against those of a sweep that nothing broke.
+"""
+
+import argparse
 import json
 import random
 import signal
@@ -15,6 +23,7 @@ from typing import Any
 import psutil
 import yaml
 
+from benchmarks.common import write_result
 from benchmarks.family import family_of, is_trial
 from langpose_dist.tracking.client import connect
 from langpose_dist.train.metrics_file import read_metrics
@@ -47,6 +56,21 @@ class Kill:
     left_running: list[str] = field(default_factory=list)
     """Processes that did not end with it."""
     hung: bool = False
+
+
+def main() -> None:
+    """Kill, count and write down."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", metavar="EMPTY_FOLDER", type=Path, help="holds the sweeps and their store")
+    parser.add_argument("--kills", type=int, default=10, help="in all (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    write_result(
+        "sweep_kills", measure_kills(arguments.folder.resolve(), arguments.kills, arguments.seed), arguments
+    )
 
 
 def measure_kills(base: Path, times: int, seed: int) -> dict[str, Any]:
@@ -333,3 +357,7 @@ def _count_runs(trials: Sequence[Mapping[str, Any]], tracking: Mapping[str, Any]
         ),
         "runs_with_wrong_values": values,
     }
+
+
+if __name__ == "__main__":
+    main()

@@ -32,7 +32,7 @@ HOMES = {
     "deepspeed": ("langpose_dist/train/",),
     "mlflow": ("langpose_dist/tracking/",),
     "optuna": ("tuning/", "langpose_dist/analysis/"),
-    "ray": ("tuning/", "langpose_dist/data/parallel.py"),
+    "ray": ("tuning/", "langpose_dist/data/parallel.py", "langpose_dist/data/ray_cluster.py"),
     "smplx": ("langpose_dist/data/",),
     "transformers": ("langpose_dist/models/text.py", "langpose_dist/models/captioner.py"),
     "webdataset": ("langpose_dist/data/",),

@@ -1,10 +1,12 @@
 """The Ray cluster of a sweep: start or join it, and know how many trials it holds at a time."""
 
 import contextlib
+import logging
 import os
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +17,7 @@ from ray.core.generated import gcs_pb2
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from langpose_dist.config import UserError
-from langpose_dist.data.parallel import check_reachable
+from langpose_dist.data.ray_cluster import find_cluster, join_cluster
 from tuning.settings import ResourcesConfig
 
 _OBJECT_STORE_BYTES = 200 * 2**20
@@ -32,15 +34,14 @@ def start_ray(address: str | None) -> None:
     """Join a cluster, or start Ray on this machine for as long as this process lives.
 
     Args:
-        address: ``auto`` or ``HOST:PORT``; ``None`` for this machine alone.
+        address: See ``join_cluster``; ``None`` for this machine alone.
 
     Raises:
-        UserError: If there is no such cluster.
+        UserError: If there is no such cluster, or a driver cannot run where this process does.
     """
     # Relative paths mean the folder that the command was started in.
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     # Where a process looks for this project's modules; a cluster's nodes must have them at the same place.
     environment = {
         "env_vars": {
@@ -55,22 +56,16 @@ def start_ray(address: str | None) -> None:
             include_dashboard=False,
             object_store_memory=_OBJECT_STORE_BYTES,
             runtime_env=environment,
-            **quiet,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
         )
         return
-    if address.startswith("ray://"):
+    if find_cluster(address).startswith("ray://"):
         raise UserError(
             f"--ray-address {address}: a sweep's driver must run on the cluster; start it there, for example "
             "with `ray job submit`, and --ray-address auto"
         )
-    check_reachable(address)
-    try:
-        ray.init(address=address, runtime_env=environment, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(
-            f"no Ray cluster at {address}: {' '.join(str(error).split())}; start one with "
-            "`ray start --head`, and if it asks for a token, set RAY_AUTH_MODE=token here as there"
-        ) from None
+    join_cluster(address, runtime_env=environment)
 
 
 def watch_head(on_loss: Callable[[str], Any]) -> Callable[[], None]:
@@ -162,11 +157,11 @@ def check_places(nodes: Sequence[Resources], wanted: ResourcesConfig) -> int:
     each = f"{wanted.workers} x ({wanted.cpus:g} CPUs, {wanted.gpus:g} GPUs)"
     if not nodes:
         raise UserError("no node of the Ray cluster is left; start it again")
-    found = ", ".join(f"{node['CPU']:g} CPUs and {node['GPU']:g} GPUs" for node in nodes)
-    have = f"{len(nodes)} nodes have" if len(nodes) > 1 else "node has"
+    kinds = Counter(f"{node['CPU']:g} CPUs and {node['GPU']:g} GPUs" for node in nodes)
+    found = ", ".join(f"{count} x ({kind})" for kind, count in kinds.items())
     raise UserError(
-        f"sweep.resources asks for {each} per trial, the {have} {found}; lower sweep.resources.workers, "
-        "cpus or gpus"
+        f"sweep.resources asks for {each} per trial, and the nodes have {found}; lower "
+        "sweep.resources.workers, cpus or gpus"
     )
 
 

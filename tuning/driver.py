@@ -1,5 +1,6 @@
 """Drives a sweep on Ray Tune: one stage after another, each of which goes on where it was broken off."""
 
+import contextlib
 import logging
 import os
 import time
@@ -19,11 +20,11 @@ from tuning.schedulers import build_scheduler, rungs
 from tuning.searchers import OptunaSearcher
 from tuning.settings import Sweep
 from tuning.stopping import Stopping, SweepInterrupted
-from tuning.trial import TrialPlan, run_trial
+from tuning.trial import STATE_FOLDER, TrialPlan, run_trial
 
 _LOOK_SECONDS = 5.0
 _LOST_SECONDS = 120.0
-"""That a sweep waits for a node to come back when no trial finds a place on those that are left."""
+"""That a sweep waits for a node to come back when those that are left do not hold a trial."""
 _EMPTY_SECONDS = 20.0
 """The same where none is left."""
 _SETTINGS = {
@@ -70,7 +71,8 @@ class Driver:
         self._trials: Sequence[Trial] = ()
         self._problem: str | None = None
         self._looked_at = 0.0
-        self._idle_since: float | None = None
+        self._crowded_since: float | None = None
+        """Since when the cluster has no room for a trial; one with several ranks waits in its process."""
 
     def run(self, stage: str, plans: Sequence[TrialPlan], *, num_suggested: int = 0) -> None:
         """Run a stage to its end, or go on with it.
@@ -110,16 +112,16 @@ class Driver:
         else:
             own = {"CPU": 0, "memory": 1}
         trainable = tune.with_resources(run_trial, own)
-        folder = self.output / "ray" / stage
+        state = self.output / STATE_FOLDER
+        state.mkdir(mode=0o700, exist_ok=True)
+        folder = state / stage
         if tune.Tuner.can_restore(str(folder)):
-            check_is_own(self.output, folder.parent, folder, *folder.iterdir())
             return tune.Tuner.restore(str(folder), trainable, resume_unfinished=True, resume_errored=True)
         settings = self.sweep.settings
         searcher = OptunaSearcher(self.sweep, plans) if num_suggested else None
         points = [plan.to_config(str(self.output)) for plan in plans]
-        memory = self.output / "ray" / f"{stage}-scheduler.jsonl"
-        memory.parent.mkdir(parents=True, exist_ok=True)
         is_search = stage == "search"
+        memory = state / f"{stage}-scheduler.jsonl"
         scheduler = build_scheduler(self.sweep, memory) if is_search else FIFOScheduler()
         return tune.Tuner(
             trainable,
@@ -136,7 +138,7 @@ class Driver:
             ),
             run_config=tune.RunConfig(
                 name=stage,
-                storage_path=str(self.output / "ray"),
+                storage_path=str(state),
                 failure_config=tune.FailureConfig(max_failures=settings.max_failures),
                 checkpoint_config=tune.CheckpointConfig(
                     num_to_keep=4 if settings.scheduler.name == "pbt" else None  # see handed_over
@@ -166,33 +168,35 @@ class Driver:
         self._stopping.look()
         if self.sweep.settings.resources.workers > 1:
             free_places()
-        is_waiting = any(trial.status in (Trial.PENDING, Trial.PAUSED) for trial in trials)
-        if any(trial.status == Trial.RUNNING for trial in trials) or not is_waiting:
-            self._idle_since = None
-            return
-        self._idle_since = self._idle_since or now
-        if now > self._idle_since + _EMPTY_SECONDS:
-            nodes = node_resources()
-            try:
-                check_places(nodes, self.sweep.settings.resources)
-            except UserError as error:
-                if not nodes or now > self._idle_since + _LOST_SECONDS:
-                    self._problem = f"{error}; then go on with --resume"
-                    self._stopping.ask("no trial finds a place any more")
+        nodes = node_resources()
+        try:
+            check_places(nodes, self.sweep.settings.resources)
+        except UserError as error:
+            self._crowded_since = self._crowded_since or now
+            if now > self._crowded_since + (_LOST_SECONDS if nodes else _EMPTY_SECONDS):
+                self._problem = f"{error}; then go on with --resume"
+                self._stopping.ask("no trial finds a place any more")
+        else:
+            self._crowded_since = None
 
 
-def check_is_own(*paths: Path) -> None:
-    """Tune restores an experiment by unpickling it, which runs what is in it: whose is it?
+def check_is_own(state: Path) -> None:
+    """Tune restores an experiment by unpickling it, which runs what is in it: who may have put it there?
+
+    Args:
+        state: The folder of a sweep in which Ray keeps its state; the driver makes it for its user alone.
 
     Raises:
-        UserError: If someone else could have written it.
+        UserError: If someone else could have written there.
     """
-    for path in paths:
-        status = path.stat()
-        if status.st_uid not in (os.getuid(), 0) or status.st_mode & 0o002:
+    with contextlib.suppress(FileNotFoundError):  # nothing to restore
+        status = state.stat()
+        if status.st_uid not in (os.getuid(), 0):
+            raise UserError(f"{state} belongs to another user, and reading Ray's state may run code in it")
+        if status.st_mode & 0o022:
             raise UserError(
-                f"{path} can be written by others, and Ray's state may run code when it is read; resume only "
-                "sweeps in folders that are yours alone"
+                f"{state} can be written by others, and reading Ray's state may run code in it; if only you "
+                f"have written there, take their right away (chmod go-w {state}) and resume again"
             )
 
 

@@ -107,7 +107,7 @@ def describe_plan(plan: Plan, address: str | None) -> dict[str, Any]:
     each = f"{wanted.workers} x ({wanted.cpus:g} CPUs, {wanted.gpus:g} GPUs)"
     lines = [
         f"{plan.num_trials} trials of {config.train.max_steps} steps, {each} each, {concurrent} at a time "
-        f"({places} find a place)",
+        f"(there is room for {places})",
         f"searcher {settings.searcher}, scheduler {settings.scheduler.name}, objective "
         f"{', '.join(settings.objective)} on {config.data.validation_split}"
         + (f", compared at steps {', '.join(map(str, rungs(sweep)))}" if rungs(sweep) else ""),

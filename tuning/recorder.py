@@ -15,7 +15,10 @@ from langpose_dist.train.status import read_reason
 from tuning.trial import ENDED, STEP, TrialPlan, trial_folder
 
 FORMAT = 1
-_FROM_TUNE = {STEP, ENDED, "reason"}
+_SILENT = "its process ended without a word"
+_DEAD = "worker process has died"
+_OUT_OF_MEMORY = "running low on memory"
+"""In Ray's words for the end of a process."""
 
 
 class Recorder(tune.Callback):
@@ -77,7 +80,8 @@ class Recorder(tune.Callback):
         if result.get(ENDED) == "diverged":
             record |= {"status": "diverged", "reason": result["reason"]}
         self._write(record)
-        self._session.say(record, trials)
+        if ENDED not in result:  # else on_trial_complete follows
+            self._session.say(record, trials)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial has ended or was stopped."""
@@ -127,9 +131,11 @@ class Recorder(tune.Callback):
         said = read_reason(trial_folder(self.output, trial.trial_id))
         if said:
             return said
-        error = trial.get_error()
-        lines = str(error).strip().splitlines() if error is not None else []
-        return lines[-1][:300] if lines else "its process ended without a word"
+        # Tune's own copy, which it brings to the storage later than it calls back.
+        with contextlib.suppress(OSError):
+            if trial.error_file is not None:
+                return explain(Path(trial.error_file).read_text(encoding="utf-8", errors="replace"))
+        return _SILENT
 
     def _read(self, trial: Trial) -> dict[str, Any]:
         plan = TrialPlan.from_config(trial.config)
@@ -191,6 +197,20 @@ class Session:
         self.on_end = on_end
         self.started: dict[str, float] = {}
         """Trial -> when it got its devices, or was last looked at."""
+
+
+def explain(errors: str) -> str:
+    """What ended a trial the last time, in one line.
+
+    Args:
+        errors: Tune's file of a trial's errors, in the order of their time.
+    """
+    lines = errors.rpartition("\nFailure # ")[2].strip().splitlines()
+    if any(_OUT_OF_MEMORY in line for line in lines):
+        return "Ray ended it: its node ran low on memory; raise sweep.resources.cpus, so that fewer run there"
+    if not lines or any(_DEAD in line for line in lines):
+        return _SILENT
+    return lines[-1][:300]
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

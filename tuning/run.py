@@ -29,13 +29,13 @@ from langpose_dist.train.preflight import check_here, raise_problems
 from langpose_dist.train.stop import say
 from langpose_dist.train.tracker import Status, Tracker
 from tuning.cluster import check_places, node_resources, start_ray, watch_head
-from tuning.driver import Driver
+from tuning.driver import Driver, check_is_own
 from tuning.plan import Plan
 from tuning.recorder import FORMAT, write_json
 from tuning.schedulers import rungs
 from tuning.settings import Sweep, load_sweep
 from tuning.stopping import Stopping, SweepInterrupted
-from tuning.trial import SWEEP_FILE, TrialPlan, trial_folder
+from tuning.trial import STATE_FOLDER, SWEEP_FILE, TrialPlan, trial_folder
 
 SWEEP_RECORD = "sweep.json"
 _LOCK_SECONDS = 15.0
@@ -397,12 +397,13 @@ def _check_folder(plan: Plan, *, resume: bool) -> None:
         return
     if not (output / SWEEP_RECORD).exists():
         raise UserError(f"{output} holds no sweep to resume; leave out --resume")
+    check_is_own(output / STATE_FOLDER)
     before, now = (_flat(sweep) for sweep in (load_sweep([output / SWEEP_FILE]), plan.sweep))
     for key in sorted({*before, *now}):
         if before.get(key) != now.get(key) and not key.startswith(_FREE):
             raise UserError(
-                f"--resume: {key} was {before.get(key)!r} and is now {now.get(key)!r}; start a new sweep for "
-                "that"
+                f"--resume: {key} was {before.get(key)!r} and is now {now.get(key)!r}; leave it as it was "
+                "(without --config all is), or start a new sweep with another output="
             )
 
 

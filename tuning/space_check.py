@@ -85,7 +85,8 @@ def check_points(points: list[dict[str, Any]], content: Mapping[str, Any], worke
             if not point:
                 raise
             named = ", ".join(f"{key}={value}" for key, value in point.items())
-            raise ConfigError(f"sweep.space: {named} do not go together: {error}") from None
+            problem = "do not go together" if len(point) > 1 else "cannot be trained"
+            raise ConfigError(f"sweep.space: {named} {problem}: {error}") from None
 
 
 def possible_values(space: Space, key: str, config: RunConfig, *, baseline: bool) -> list[Any]:

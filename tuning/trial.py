@@ -31,6 +31,8 @@ STEP = "step"
 ENDED = "ended"
 """Of the last report of a trial: ``finished`` or ``diverged``; missing in those before."""
 SWEEP_FILE = "sweep.yaml"
+STATE_FOLDER = "ray"
+"""In the sweep's folder: Ray's own state, and the memory of the schedulers."""
 
 Report = Callable[[Mapping[str, Any], Path | None], None]
 """Tells Tune metrics, with the folder of a checkpoint; raises ``SystemExit`` where the trial is stopped."""

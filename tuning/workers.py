@@ -14,7 +14,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from tuning.settings import Sweep, load_sweep
-from tuning.trial import SWEEP_FILE, TrialPlan, handed_over, logged, train_trial, trial_folder
+from tuning.trial import STATE_FOLDER, SWEEP_FILE, TrialPlan, handed_over, logged, train_trial, trial_folder
 
 
 class LauncherConfig(BackendConfig):
@@ -80,7 +80,7 @@ def run_workers(sweep: Sweep, plan: TrialPlan, trial_id: str) -> None:
         ),
         run_config=ray.train.RunConfig(
             name=trial_id,
-            storage_path=str(output / "ray" / "workers"),
+            storage_path=str(output / STATE_FOLDER / "workers"),
             # Tune starts the trial again, from its own folder.
             failure_config=ray.train.FailureConfig(max_failures=0),
             callbacks=[TuneReportCallback()],

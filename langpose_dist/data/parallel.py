@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from langpose_dist.data.clip import SharedFileError
+from langpose_dist.data.ray_cluster import join_cluster
 from langpose_dist.data.sample import DataError
 from langpose_dist.data.shard_task import ShardRecord, ShardTask, write_shard
 
 _MAX_RETRIES = 3
 """Times that a task is started again after its process or node has died."""
-
-_CONNECT_SECONDS = 10
 
 _OBJECT_STORE_BYTES = 100 * 2**20
 """Tasks and records are small: the shards themselves go straight to disk."""
@@ -31,8 +30,9 @@ def run_on_ray(
             this machine for the time of the build.
 
     Raises:
-        DataError: If the cluster cannot be reached, a node does not see the files, a task's process dies
-            again and again, or a shard cannot be written.
+        UserError: If the cluster cannot be joined.
+        DataError: If a node does not see the files, a task's process dies again and again, or a shard cannot
+            be written.
     """
     if not tasks:
         return
@@ -74,28 +74,7 @@ def _start(ray: Any, workers: int, address: str | None) -> None:
     if address is None:
         ray.init(num_cpus=workers, object_store_memory=_OBJECT_STORE_BYTES, address="local", **quiet)
         return
-    check_reachable(address)
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(
-            f"no Ray cluster at {address}: {reason}; start one with `ray start --head`, and if it asks for a "
-            "token, set RAY_AUTH_MODE=token here as there (`ray get-auth-token` shows it)"
-        ) from None
-
-
-def check_reachable(address: str) -> None:
-    """Ray itself tries for minutes to reach an address where nothing listens."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if address == "auto":
-        return
-    if not host or not port.isdecimal():
-        raise DataError(f"--ray-address {address!r} must be auto, HOST:PORT or ray://HOST:PORT")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        raise DataError(f"no Ray cluster at {address}: {error}; start one with `ray start --head`") from None
+    join_cluster(address)
 
 
 def _work(task: ShardTask) -> ShardRecord | str:

@@ -7,14 +7,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from ray.tune.schedulers import AsyncHyperBandScheduler
 
 from langpose_dist.train.metrics_file import read_metrics
 from tests.corpus import TINY
@@ -23,12 +25,16 @@ ROOT = Path(__file__).parents[2]
 STEPS, EVERY = 60, 10
 
 
-def write_config(folder: Path, shards: Path, **sweep: Any) -> Path:
-    """A configuration of trials that take seconds."""
+def write_config(
+    folder: Path, shards: Path, changes: Mapping[str, Mapping[str, Any]] | None = None, **sweep: Any
+) -> Path:
+    """A configuration of trials that take seconds; ``changes`` go into the sections of the run."""
     content: dict[str, Any] = {section: dict(values) for section, values in TINY.items()}
     content["data"]["path"] = str(shards)
     content["train"] |= {"max_steps": STEPS, "evaluate_every": EVERY, "log_every": 5}
     content["tracking"] = {"uri": f"sqlite:///{folder / 'mlflow.db'}", "register_as": "tiny"}
+    for section, values in (changes or {}).items():
+        content[section] = {**content.get(section, {}), **values}
     content["output"] = str(folder / "sweep")
     content["sweep"] = {"num_trials": 3, "scheduler": {"reduction_factor": 2}, **sweep}
     path = folder / "config.yaml"
@@ -42,16 +48,17 @@ class SweepProcess:
     Args:
         folder: Of its configuration; the sweep's own is ``sweep`` in it.
         words: Further words of the command line.
+        variables: Of the environment, besides those of this process.
     """
 
-    def __init__(self, folder: Path, *words: str) -> None:
+    def __init__(self, folder: Path, *words: str, variables: Mapping[str, str] | None = None) -> None:
         self.output = folder / "sweep"
         self.log = folder / f"log-{time.monotonic_ns()}.txt"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tuning.sweep", *words],
                 cwd=ROOT,
-                env=environment(),
+                env=environment() | dict(variables or {}),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -64,11 +71,13 @@ class SweepProcess:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def family(self) -> list[psutil.Process]:
-        """The driver and everything that it has started, as far as it was seen alive."""
+        """The driver and all that it has started; what left its session, if it was seen below it."""
+        found = session_of(self.process.pid)
         with contextlib.suppress(psutil.NoSuchProcess):
             me = psutil.Process(self.process.pid)
-            for process in (me, *me.children(recursive=True)):
-                self._family[process.pid] = process
+            found += [me, *me.children(recursive=True)]
+        for process in found:
+            self._family.setdefault(process.pid, process)
         return list(self._family.values())
 
     def named(self, *names: str) -> list[psutil.Process]:
@@ -84,21 +93,29 @@ class SweepProcess:
         """The processes that train."""
         return self.named("ray::ImplicitFunc", "ray::RayTrainWorker")
 
-    def wait_for(self, condition: Callable[[], Any], seconds: float = 120.0) -> None:
+    def wait_for(self, condition: Callable[[], Any], seconds: float = 120.0) -> Any:
         """Until it holds; fails with the sweep's output if that ends first."""
         deadline = time.monotonic() + seconds
-        while not condition():
+        while not (value := condition()):
             self.family()
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"exit {self.process.poll()}:\n{self.text[-4000:]}")
             time.sleep(0.05)
+        return value
+
+    def wait_for_evaluations(self, count: int) -> None:
+        """Until the driver has heard of so many."""
+        self.wait_for(lambda: count_evaluations(self.output) >= count)
 
     def wait(self, seconds: float = 240.0) -> int:
         """The exit status; fails if it does not end in time."""
-        try:
-            return self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"the sweep hangs:\n{self.text[-4000:]}") from None
+        deadline = time.monotonic() + seconds
+        while (status := self.process.poll()) is None:
+            self.family()
+            if time.monotonic() > deadline:
+                raise AssertionError(f"the sweep hangs:\n{self.text[-4000:]}")
+            time.sleep(0.1)
+        return status
 
     def wait_until_gone(self, seconds: float, names: Sequence[str] = ("",)) -> None:
         """Until none of the family is left whose command line holds one of the names."""
@@ -118,19 +135,29 @@ class SweepProcess:
         self.process.wait(10)
 
 
+def session_of(leader: int) -> list[psutil.Process]:
+    """Every living process of a session."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            if os.getsid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
 @contextlib.contextmanager
-def sweeping(folder: Path, *words: str) -> Iterator[SweepProcess]:
+def sweeping(folder: Path, *words: str, variables: Mapping[str, str] | None = None) -> Iterator[SweepProcess]:
     """A sweep that leaves nothing behind, whatever the test does."""
-    sweep = SweepProcess(folder, *words)
+    sweep = SweepProcess(folder, *words, variables=variables)
     try:
         yield sweep
     finally:
         sweep.kill()
 
 
-def finish(folder: Path, *words: str) -> str:
+def finish(folder: Path, *words: str, variables: Mapping[str, str] | None = None) -> str:
     """Let a sweep come to its end; returns what it printed."""
-    with sweeping(folder, *words) as sweep:
+    with sweeping(folder, *words, variables=variables) as sweep:
         status = sweep.wait()
         assert status == 0, sweep.text[-4000:]
         return sweep.text
@@ -191,3 +218,63 @@ def read_runs(folder: Path) -> tuple[Run, dict[str, Run]]:
     by_id = {run.data.tags["sweep.trial_id"]: run for run in children}
     assert len(by_id) == len(children)
     return parent, by_id
+
+
+def check_whole(
+    folder: Path, num_trials: int, *, attempts: int, statuses: Collection[str] = ("finished", "stopped")
+) -> list[dict[str, Any]]:
+    """Every trial has ended once, and folder and MLflow say the same of it; returns the trials."""
+    output = folder / "sweep"
+    record, trials = read_record(output), read_trials(output)
+    assert (record["status"], record["attempts"]) == ("finished", attempts)
+    assert [trial["number"] for trial in trials] == list(range(num_trials))
+    parent, runs = read_runs(folder)
+    assert parent.info.status == "FINISHED"
+    assert set(runs) == {trial["trial_id"] for trial in trials}
+    for trial in trials:
+        assert trial["status"] in statuses
+        steps = [line["step"] for line in trial["evaluations"]]
+        assert steps == list(range(EVERY, trial["step"] + 1, EVERY))
+        assert evaluated_steps(output, trial) == steps
+        assert (trial["status"] == "finished") == (trial["step"] == STEPS)
+        run = runs[trial["trial_id"]]
+        assert run.info.status == "FINISHED"
+        tags = run.data.tags
+        assert tags["sweep.status"] == trial["status"]
+        assert tags["sweep.step"] == str(trial["step"])
+        assert tags["sweep.rung"] == str(trial["rung"]).lower()
+        assert tags["sweep.stop_reason"] == (trial["reason"] or "came to its end")
+        values = [line["metrics"]["masked/mpjpe_mm"] for line in trial["evaluations"]]
+        assert run.data.metrics["validation/masked/mpjpe_mm"] == pytest.approx(values[-1])
+    return trials
+
+
+def check_decisions(output: Path, trials: Sequence[Mapping[str, Any]]) -> None:
+    """The scheduler decided as one that saw all results without an interruption."""
+    lines = [json.loads(line) for line in (output / "ray/search-scheduler.jsonl").read_text().splitlines()]
+    keys = [(line["trial_id"], line["step"]) for line in lines]
+    assert len(set(keys)) == len(keys)
+    assert set(keys) == {
+        (trial["trial_id"], line["step"])
+        for trial in trials
+        for line in trial["evaluations"]
+        if not trial["is_baseline"]
+    }
+    fresh: Any = AsyncHyperBandScheduler(
+        time_attr="step",
+        metric="value",
+        mode="min",
+        grace_period=EVERY,
+        max_t=STEPS,
+        reduction_factor=2,
+    )
+    for trial_id in dict(keys):
+        fresh.on_trial_add(None, _Trial(trial_id))
+    for line in lines:
+        expected = fresh.on_trial_result(None, _Trial(line["trial_id"]), line)
+        assert line["decision"] == expected, line
+
+
+class _Trial:
+    def __init__(self, trial_id: str) -> None:
+        self.trial_id = trial_id

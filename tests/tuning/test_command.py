@@ -1,0 +1,147 @@
+"""The sweep's command line: what it refuses, in one line, before anything is started; and what it shows."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.tuning.sweeps import STEPS, run_command, write_config
+from tuning.sweep import main
+
+
+@pytest.fixture
+def config(tmp_path: Path, shards: Path) -> Path:
+    return write_config(tmp_path, shards)
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The one line that a refused command prints."""
+    assert main(words) == 2
+    printed = capsys.readouterr()
+    (line,) = printed.err.strip().splitlines()
+    assert printed.out == ""
+    assert line.startswith("sweep: error: ")
+    return line.removeprefix("sweep: error: ")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sweep.objective=loss", "objective"),
+        ("sweep.objective=total", "objective"),
+        ("sweep.searchr=grid", "did you mean 'sweep.searcher'?"),
+        ("sweep.space={loss.temprature: {uniform: [0.1, 0.2]}}", "did you mean 'loss.temperature'?"),
+        ("sweep.space={loss.temperature: {uniform: [0.2, 0.1]}}", "0.2"),
+        ("train.max_steps=ten", "train.max_steps"),
+        ("data.path=/nowhere", "/nowhere"),
+        ("tracking.uri=postgresql://me:hunter2@host/db", "holds credentials"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    config: Path, capsys: pytest.CaptureFixture[str], override: str, message: str
+) -> None:
+    if "hunter2" in override:  # on the command line it is refused by the parser, in a file by the sweep
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        content["tracking"]["uri"] = override.partition("=")[2]
+        config.write_text(yaml.safe_dump(content), encoding="utf-8")
+        line = refusal(capsys, "--config", str(config))
+    else:
+        line = refusal(capsys, "--config", str(config), override)
+    assert message in line
+    assert "hunter2" not in line
+    assert not (config.parent / "sweep").exists()
+
+
+def test_a_folder_is_told_from_a_sweep(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = config.parent / "sweep"
+    line = refusal(capsys, "--resume", f"output={output}")
+    assert line == f"{output} holds no sweep to resume; name it with output=FOLDER"
+    line = refusal(capsys, "--config", str(config), "--resume")
+    assert line == f"{output} holds no sweep to resume; leave out --resume"
+    output.mkdir()
+    (output / "config.yaml").touch()
+    assert "holds a run, not a sweep" in refusal(capsys, "--config", str(config))
+    (output / "config.yaml").unlink()
+    (output / "sweep.json").touch()
+    assert "already holds a sweep; go on with --resume" in refusal(capsys, "--config", str(config))
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:1", "no Ray cluster at 127.0.0.1:1"),
+        ("cluster", "--ray-address 'cluster' must be auto, HOST:PORT"),
+        ("ray://127.0.0.1:10001", "a sweep's driver must run on the cluster"),
+        ("auto", "RAY_ADDRESS 'nonsense' must be"),
+    ],
+)
+def test_a_cluster_that_is_none_is_one_line(
+    config: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    address: str,
+    message: str,
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "nonsense")
+    words = ("--config", str(config), "tracking.enabled=false", "--ray-address", address)
+    assert message in refusal(capsys, *words)
+    assert not (config.parent / "sweep" / "sweep.json").exists()
+
+
+def test_state_that_others_could_have_written_is_not_read(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = config.parent / "sweep"
+    (output / "ray").mkdir(parents=True)
+    (output / "sweep.json").write_text("{}", encoding="utf-8")
+    (output / "sweep.yaml").write_bytes(config.read_bytes())
+    os.chmod(output / "ray", 0o770)
+    line = refusal(capsys, "--resume", f"output={output}")
+    assert "ray can be written by others" in line
+    assert f"chmod go-w {output / 'ray'}" in line
+
+
+def test_a_resumed_sweep_stays_what_it_is(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = config.parent / "sweep"
+    output.mkdir()
+    (output / "sweep.json").write_text("{}", encoding="utf-8")
+    (output / "sweep.yaml").write_bytes(config.read_bytes())
+    line = refusal(capsys, "--resume", f"output={output}", "sweep.num_trials=9")
+    assert "sweep.num_trials was 3 and is now 9" in line
+    assert "leave it as it was" in line
+
+
+def test_a_plan_names_every_trial_and_starts_none(config: Path) -> None:
+    words = ("--config", str(config), "--dry-run")
+    shown = run_command(*words)
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stderr == ""
+    planned = run_command(*words, "--json")
+    plan = json.loads(planned.stdout)
+    assert (plan["num_trials"], plan["num_steps"]) == (4, STEPS)
+    assert plan["resources"] == {"workers": 1, "cpus": 1.0, "gpus": 0.0}
+    assert plan["rungs"] == [10, 20, 40]
+    assert [trial["is_baseline"] for trial in plan["trials"]] == [True, False, False, False]
+    for trial in plan["trials"][1:]:
+        assert set(trial["params"]) >= {"loss.temperature", "loss.lambda_con"}
+    first, *_ = shown.stdout.splitlines()
+    assert first.startswith(f"4 trials of {STEPS} steps, 1 x (1 CPUs, 0 GPUs) each, ")
+    assert "\n".join(plan["lines"]) == shown.stdout.strip()
+    assert not (config.parent / "sweep").exists()
+    assert not (config.parent / "mlflow.db").exists()
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    text = capsys.readouterr().out
+    for word in (
+        "examples:",
+        "Exit status:",
+        "--resume",
+        'sweep.scheduler.name="asha"',
+        "sweep.max_failures=3",
+    ):
+        assert word in text

@@ -1,0 +1,140 @@
+"""Searchers, populations and the confirm stage, broken off in the middle: what they had learnt is kept."""
+
+import itertools
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tuning.sweeps import (
+    STEPS,
+    SweepProcess,
+    check_whole,
+    finish,
+    read_record,
+    read_runs,
+    read_trials,
+    sweeping,
+    write_config,
+)
+
+pytestmark = [
+    pytest.mark.dist,
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:sqlalchemy.exc.SADeprecationWarning"),
+]
+TRIAL_SECONDS = 20.0
+CONDITIONAL = {
+    "loss.lambda_con": {"log_uniform": [0.05, 5.0]},
+    "loss.contrastive": {"choice": ["infonce", "modified"]},
+    "loss.beta": {"uniform": [0.1, 0.9], "when": {"loss.contrastive": "modified"}},
+}
+
+
+def test_optuna_suggests_after_a_kill_what_it_would_have_suggested(tmp_path: Path, shards: Path) -> None:
+    found = []
+    for name in ("whole", "broken"):
+        folder = tmp_path / name
+        folder.mkdir()
+        # One at a time, so that the order of results is given; more than the ten that are drawn at random.
+        config = write_config(
+            folder,
+            shards,
+            {"train": {"max_steps": 10, "log_every": 5, "evaluate_every": 10}},
+            searcher="optuna",
+            num_trials=13,
+            space=CONDITIONAL,
+            scheduler={"name": "none"},
+            max_concurrent=1,
+        )
+        if name == "broken":
+            for words in (("--config", str(config)), ("--resume", f"output={folder / 'sweep'}")):
+                with sweeping(folder, *words) as sweep:
+                    _wait_for_ended(sweep, folder, 4)
+                    sweep.process.kill()
+                    sweep.wait_until_gone(TRIAL_SECONDS, ["ray::ImplicitFunc", "tuning.sweep"])
+            finish(folder, "--resume", f"output={folder / 'sweep'}")
+        else:
+            finish(folder, "--config", str(config))
+        found.append(_ended(folder))
+    whole, broken = found
+    assert len(whole) == 14
+    assert [trial["params"] for trial in broken] == [trial["params"] for trial in whole]
+    for trial in whole[1:]:
+        is_modified = trial["params"]["loss.contrastive"] == "modified"
+        assert ("loss.beta" in trial["params"]) == is_modified
+    assert len({json.dumps(trial["params"]) for trial in whole}) == 14
+
+
+def test_a_confirm_stage_goes_on_where_it_was_interrupted(tmp_path: Path, shards: Path) -> None:
+    config = write_config(tmp_path, shards, num_trials=2, seeds=[1, 2], finalists=1)
+    output = tmp_path / "sweep"
+    with sweeping(tmp_path, "--config", str(config)) as sweep:
+        sweep.wait_for(lambda: any(trial["evaluations"] for trial in _of_stage(output, "confirm")))
+        sweep.process.send_signal(signal.SIGTERM)
+        assert sweep.wait(30) == 75
+    searched = _of_stage(output, "search")
+    confirmed = {trial["trial_id"] for trial in _of_stage(output, "confirm")}
+    finish(tmp_path, "--resume", f"output={output}")
+    trials = check_whole(tmp_path, 7, attempts=2)
+    assert _of_stage(output, "search") == searched
+    again = _of_stage(output, "confirm")
+    assert confirmed <= {trial["trial_id"] for trial in again}
+    assert [(trial["is_baseline"], trial["seed"]) for trial in again] == [
+        (True, 1),
+        (True, 2),
+        (False, 1),
+        (False, 2),
+    ]
+    assert {trial["step"] for trial in again} == {STEPS}
+    (params,) = {json.dumps(trial["params"]) for trial in again if not trial["is_baseline"]}
+    assert params in [json.dumps(trial["params"]) for trial in searched]
+    assert len(read_record(output)["best"]["trials"]) == 2
+    assert len(trials) == 7
+
+
+def test_a_population_exchanges_and_goes_on_after_a_kill(tmp_path: Path, shards: Path) -> None:
+    config = write_config(
+        tmp_path,
+        shards,
+        num_trials=4,
+        baseline=False,
+        space={"loss.temperature": {"log_uniform": [0.02, 0.5]}},
+        scheduler={"name": "pbt", "grace_evaluations": 2, "quantile": 0.25},
+    )
+    output = tmp_path / "sweep"
+    with sweeping(tmp_path, "--config", str(config)) as sweep:
+        sweep.wait_for(lambda: sum(trial["step"] >= 40 for trial in read_trials(output)) >= 2)
+        sweep.process.kill()
+        sweep.wait_until_gone(TRIAL_SECONDS, ["ray::ImplicitFunc", "tuning.sweep"])
+    finish(tmp_path, "--resume", f"output={output}")
+    trials = read_trials(output)
+    assert [trial["number"] for trial in trials] == [0, 1, 2, 3]
+    assert {trial["status"] for trial in trials} == {"finished"}
+    assert {trial["step"] for trial in trials} == {STEPS}
+    for trial in trials:
+        assert [line["step"] for line in trial["evaluations"]] == list(range(10, STEPS + 1, 10))
+    schedules = [[line["params"]["loss.temperature"] for line in trial["evaluations"]] for trial in trials]
+    changed = [schedule for schedule in schedules if len(set(schedule)) > 1]
+    assert changed, schedules
+    for schedule in schedules:  # values change where the population is compared
+        for at, (before, after) in enumerate(itertools.pairwise(schedule), 1):
+            assert before == after or at % 2 == 0, schedules
+    _, runs = read_runs(tmp_path)
+    assert set(runs) == {trial["trial_id"] for trial in trials}
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+
+
+def _wait_for_ended(sweep: SweepProcess, folder: Path, more: int) -> None:
+    before = len(_ended(folder))
+    sweep.wait_for(lambda: len(_ended(folder)) >= before + more)
+
+
+def _ended(folder: Path) -> list[dict[str, Any]]:
+    return [trial for trial in read_trials(folder / "sweep") if trial["status"] == "finished"]
+
+
+def _of_stage(output: Path, stage: str) -> list[dict[str, Any]]:
+    return [trial for trial in read_trials(output) if trial["stage"] == stage]
