@@ -464,7 +464,7 @@ def test_it_answers_without_loading_torch() -> None:
 
 
 @pytest.mark.dist
-@pytest.mark.parametrize("launcher", ["deepspeed", "torchrun"])
+@pytest.mark.parametrize("launcher", ["deepspeed", pytest.param("torchrun", marks=pytest.mark.slow)])
 def test_node_trains_on_two_ranks(start: Run, tmp_path: Path, launcher: str) -> None:
     build_corpus(tmp_path / "shards")
     config = tmp_path / "config.yaml"

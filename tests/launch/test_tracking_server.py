@@ -113,7 +113,7 @@ def assert_run_is_whole(client: MlflowClient, run_id: str, file: Path, folder: P
     assert Path(copy).read_bytes() == file.read_bytes()
 
 
-@pytest.mark.parametrize("store", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("store", [pytest.param("sqlite", marks=pytest.mark.slow), "postgresql"])
 def test_data_and_users_are_there_after_a_restart(
     store: str, request: pytest.FixtureRequest, login: Login, tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ from tests.tracking.servers import TrackingServer, missing_postgresql
 METRICS = ("masked/mpjpe_mm", "clean/mpjpe_mm")
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=[pytest.param("sqlite", marks=pytest.mark.slow), "postgresql"])
 def server(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[TrackingServer]:

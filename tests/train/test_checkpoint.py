@@ -158,6 +158,7 @@ def _write_for_ever(folder: Path, step: int) -> None:
 
 
 @pytest.mark.dist
+@pytest.mark.slow
 def test_kills_while_a_large_one_is_written_leave_a_whole_checkpoint(tmp_path: Path) -> None:
     rng = random.Random(0)
     newest = 0

@@ -28,7 +28,7 @@ def compare(folder: Path, ranks: int, **train: Any) -> dict[str, list[float]]:
 @pytest.mark.parametrize(
     ("ranks", "train", "tolerance"),
     [
-        (1, {"micro_batch_size": 4}, 1e-5),
+        pytest.param(1, {"micro_batch_size": 4}, 1e-5, marks=pytest.mark.slow),
         (2, {"micro_batch_size": 3}, 1e-5),
         pytest.param(2, {"precision": "bfloat16"}, 2e-2, marks=pytest.mark.slow),
     ],

@@ -85,6 +85,7 @@ def test_every_evaluation_but_the_last_is_told_with_its_checkpoint_and_may_end_t
     assert read_reason(run_dir) == ""
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_anothers_checkpoint_with_other_weights_of_the_loss(
     shards: Path, tmp_path: Path
 ) -> None:

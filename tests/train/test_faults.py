@@ -292,7 +292,12 @@ def one_shard_per_clip(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "fault", ["vanishes", pytest.param("is cut", marks=pytest.mark.slow), "is cut between members"]
+    "fault",
+    [
+        "vanishes",
+        pytest.param("is cut", marks=pytest.mark.slow),
+        pytest.param("is cut between members", marks=pytest.mark.slow),
+    ],
 )
 def test_a_shard_that_is_lost_in_mid_run_stops_all_ranks_with_a_checkpoint(
     tmp_path: Path, fault: str
@@ -357,6 +362,7 @@ def test_a_loss_that_is_no_number_is_not_saved_and_the_restart_goes_on(
     resumes_exactly(folder, reference)
 
 
+@pytest.mark.slow
 def test_a_hung_rank_is_named_and_the_job_ends(tmp_path: Path, shards: Path, reference: list[Any]) -> None:
     folder = prepare(tmp_path, shards, train={"hang_timeout": 5})
     with job(folder) as running:
