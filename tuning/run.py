@@ -107,15 +107,9 @@ class _Course:
         self.environment = describe_environment()
         self.tracker: Tracker = build_tracker(
             plan.sweep.config,
-            **(
-                {
-                    "tags": {"langpose.kind": "sweep", "sweep.searcher": plan.sweep.settings.searcher},
-                    "texts": {SWEEP_FILE: _to_yaml(plan.sweep)},
-                    "source": "tuning.sweep",
-                }
-                if plan.sweep.config.tracking.enabled
-                else {}
-            ),
+            tags={"langpose.kind": "sweep", "sweep.searcher": plan.sweep.settings.searcher},
+            texts={SWEEP_FILE: _to_yaml(plan.sweep)},
+            source="tuning.sweep",
         )
         self.record = self._first_record()
 

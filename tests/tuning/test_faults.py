@@ -109,6 +109,23 @@ def test_a_killed_part_of_ray_ends_the_sweep_soon_and_it_can_be_resumed(
     check_decisions(output, check_whole(tmp_path, 4, attempts=2))
 
 
+def test_trials_that_memory_has_no_room_for_are_ended_and_told(tmp_path: Path, shards: Path) -> None:
+    config = write_config(tmp_path, shards, num_trials=1, max_failures=1)
+    output = tmp_path / "sweep"
+    # Ray's monitor takes the memory for full as soon as anything runs.
+    full = {"RAY_memory_usage_threshold": "0.01", "RAY_memory_monitor_refresh_ms": "200"}
+    with sweeping(tmp_path, "--config", str(config), variables=full) as sweep:
+        assert sweep.wait() == 1
+        sweep.wait_until_gone(STOP_SECONDS, TRAINING)
+        assert "no trial came to its end" in sweep.text.strip().splitlines()[-1]
+        assert "Traceback" not in sweep.text
+    for trial in read_trials(output):
+        assert trial["status"] == "failed"
+        assert "its node ran low on memory" in trial["reason"]
+    finish(tmp_path, "--resume", f"output={output}")
+    check_whole(tmp_path, 2, attempts=2)
+
+
 def _by_signal(number: int) -> Callable[[SweepProcess], None]:
     return lambda sweep: sweep.process.send_signal(number)
 
