@@ -235,7 +235,10 @@ def check_whole(
         assert trial["status"] in statuses
         steps = [line["step"] for line in trial["evaluations"]]
         assert steps == list(range(EVERY, trial["step"] + 1, EVERY))
-        assert evaluated_steps(output, trial) == steps
+        # Ray Train tells the ranks of a trial that it is stopped while they train on.
+        is_exact = trial["num_devices"] == 1 or trial["status"] == "finished"
+        evaluated = evaluated_steps(output, trial)
+        assert evaluated[: None if is_exact else len(steps)] == steps
         assert (trial["status"] == "finished") == (trial["step"] == STEPS)
         run = runs[trial["trial_id"]]
         assert run.info.status == "FINISHED"
@@ -245,7 +248,8 @@ def check_whole(
         assert tags["sweep.rung"] == str(trial["rung"]).lower()
         assert tags["sweep.stop_reason"] == (trial["reason"] or "came to its end")
         values = [line["metrics"]["masked/mpjpe_mm"] for line in trial["evaluations"]]
-        assert run.data.metrics["validation/masked/mpjpe_mm"] == pytest.approx(values[-1])
+        if len(evaluated) == len(steps):
+            assert run.data.metrics["validation/masked/mpjpe_mm"] == pytest.approx(values[-1])
     return trials
 
 
