@@ -302,7 +302,7 @@ def test_what_is_learnt_from_can_be_varied(key: str, values: list[Any]) -> None:
         (
             "model.num_heads",
             {"integer": [6, 8]},
-            "model.num_heads=7 do not go together: model: dim=512 must be",
+            "model.num_heads=7 cannot be trained: model: dim=512 must be",
         ),
         ("train.offload", {"choice": ["none"]}, "train.offload cannot be varied"),
     ],
@@ -358,7 +358,7 @@ def test_batches_and_warm_up_fit_each_configuration() -> None:
     assert sweep({"space": sizes, "resources": {"workers": 2}}, **run)
     message = refused({**run, "sweep": {"space": sizes, "resources": {"workers": 4}}})
     assert (
-        "train.global_batch_size=18 do not go together: train.global_batch_size=18 must be a multiple"
+        "train.global_batch_size=18 cannot be trained: train.global_batch_size=18 must be a multiple"
         in message
     )
     message = refused({**run, "sweep": {"space": {"optimizer.warmup_steps": {"choice": [10, 1000]}}}})
