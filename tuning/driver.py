@@ -11,12 +11,11 @@ from typing import Any
 
 from ray import tune
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import FIFOScheduler
 
 from langpose_dist.config import UserError
 from tuning.cluster import check_places, free_places, node_resources
 from tuning.recorder import Recorder, Session
-from tuning.schedulers import build_scheduler, rungs
+from tuning.schedulers import PacedScheduler, build_scheduler, rungs
 from tuning.searchers import OptunaSearcher
 from tuning.settings import Sweep
 from tuning.stopping import Stopping, SweepInterrupted
@@ -69,6 +68,7 @@ class Driver:
         self._session = Session(self._look, lambda record, trials: say(record), on_end)
         self._stopping = stopping
         self._trials: Sequence[Trial] = ()
+        self._admitted: set[str] = set()
         self._problem: str | None = None
         self._looked_at = 0.0
         self._crowded_since: float | None = None
@@ -89,6 +89,7 @@ class Driver:
         os.environ.update(_SETTINGS)
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the recorder says it all, and better
         Recorder.session = self._session
+        PacedScheduler.max_concurrent = self.max_concurrent
         tuner = self._tuner(stage, plans, num_suggested)
         unfinished: Sequence[Trial] = ()
         try:
@@ -101,7 +102,8 @@ class Driver:
             Recorder.session = None
         if self._problem is not None:
             raise SweepStuck(self._problem)
-        if unfinished or count < len(plans) + num_suggested:
+        is_asked = self._stopping.reason is not None  # maybe in the last moment of a stage
+        if unfinished or is_asked or count < len(plans) + num_suggested:
             raise SweepInterrupted(self._stopping.reason or "a signal")
 
     def _tuner(self, stage: str, plans: Sequence[TrialPlan], num_suggested: int) -> tune.Tuner:
@@ -122,7 +124,7 @@ class Driver:
         points = [plan.to_config(str(self.output)) for plan in plans]
         is_search = stage == "search"
         memory = state / f"{stage}-scheduler.jsonl"
-        scheduler = build_scheduler(self.sweep, memory) if is_search else FIFOScheduler()
+        scheduler = build_scheduler(self.sweep, memory) if is_search else PacedScheduler()
         return tune.Tuner(
             trainable,
             param_space=None if searcher is not None else _every(points),
@@ -161,6 +163,11 @@ class Driver:
 
     def _look(self, trials: Sequence[Trial]) -> None:
         self._trials = trials
+        for trial in trials:
+            if trial.trial_id not in self._admitted:
+                # Restored, it has the failures of earlier attempts behind it, and their limit.
+                self._admitted.add(trial.trial_id)
+                trial.max_failures = trial.run_metadata.num_failures + self.sweep.settings.max_failures
         now = time.monotonic()
         if now < self._looked_at + _LOOK_SECONDS:
             return

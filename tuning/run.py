@@ -11,6 +11,7 @@ from typing import Any, Literal
 import ray
 import yaml
 from filelock import FileLock, Timeout
+from ray.tune.error import TuneError
 
 from langpose_dist.analysis.sweeps import (
     Configuration,
@@ -44,7 +45,8 @@ _SETTLING_SECONDS = 60.0
 _FREE = (
     "sweep.max_concurrent",
     "sweep.max_failures",
-    "tracking.",
+    "tracking.register_as",
+    "tracking.alias",
     "registry.",
     "data.num_workers",
     "data.cache_dir",
@@ -80,11 +82,12 @@ def run_sweep(plan: Plan, *, resume: bool, address: str | None, tell: Callable[[
         SweepInterrupted: If it was asked to stop; ``resume`` goes on with it.
         SweepFailed, SweepStuck: If it came to no result.
     """
-    _check_folder(plan, resume=resume)
-    course = _Course(plan, tell, is_resumed=resume)
+    check_folder(plan, resume=resume)
     settings = plan.sweep.settings
-    raise_problems(check_here(plan.sweep.config, settings.resources.workers, course.tracker))
     with _held(plan.output), Stopping(plan.output) as stopping:
+        check_folder(plan, resume=resume)  # another sweep may have held it until now
+        course = _Course(plan, tell, is_resumed=resume)
+        raise_problems(check_here(plan.sweep.config, settings.resources.workers, course.tracker))
         start_ray(address)
         stopping.listen()
         places = check_places(node_resources(), settings.resources)
@@ -128,13 +131,19 @@ class _Course:
         except KeyboardInterrupt:
             end = ("KILLED", "interrupted", "SIGINT, twice")
             raise
+        except TuneError as error:  # its text is a traceback
+            reason = str(error).strip().splitlines()[-1]
+            end = ("FAILED", "failed", redact(reason))
+            raise SweepFailed(f"{reason}; go on with --resume when that is mended") from error
         except Exception as error:
             end = ("FAILED", "failed", redact(str(error)))
             raise
         finally:
-            if (self.output / SWEEP_RECORD).exists():
-                self._write(status=end[1], reason=end[2])
-            self.tracker.finish(end[0], end[2])
+            try:
+                if (self.output / SWEEP_RECORD).exists():
+                    self._write(status=end[1], reason=end[2])
+            finally:
+                self.tracker.finish(end[0], end[2])
         return self.record
 
     def lose(self, reason: str) -> None:
@@ -193,6 +202,10 @@ class _Course:
                     parent=parent,
                 )
 
+        for path in sorted(self.output.glob("trials/*/trial.json")) if self.is_resumed else ():
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if record["status"] in ("finished", "stopped", "diverged"):
+                on_end(record)  # the last attempt may have ended before it was told
         try:
             yield Driver(
                 load_sweep([self.output / SWEEP_FILE]),
@@ -273,7 +286,7 @@ class _Course:
         settings = sweep.settings.model_dump(mode="json")
         before: dict[str, Any] = {}
         if self.is_resumed:
-            before = json.loads((self.output / SWEEP_RECORD).read_text(encoding="utf-8"))
+            before = _read_record(self.output)
         return {
             "format": FORMAT,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -376,7 +389,7 @@ def _best_yaml(sweep: Sweep, best: Configuration) -> str:
     return head + build_config(content).to_yaml()
 
 
-def _check_folder(plan: Plan, *, resume: bool) -> None:
+def check_folder(plan: Plan, *, resume: bool) -> None:
     """Whether the folder is new, or holds the sweep that is to go on.
 
     Raises:
@@ -393,12 +406,35 @@ def _check_folder(plan: Plan, *, resume: bool) -> None:
         raise UserError(f"{output} holds no sweep to resume; leave out --resume")
     check_is_own(output / STATE_FOLDER)
     before, now = (_flat(sweep) for sweep in (load_sweep([output / SWEEP_FILE]), plan.sweep))
+    if before["output"] != now["output"]:
+        raise UserError(
+            f"{output} was {before['output']} when the sweep was started, and Ray's state holds that path; move "
+            "it back"
+        )
+    known = _read_record(output).get("origin", {}).get("data_fingerprint")
+    if known not in (None, plan.corpus.manifest.fingerprint):
+        raise UserError(
+            f"--resume: the shards at {plan.sweep.config.data.path} are others than the sweep began with: "
+            f"fingerprint {known[:16]} then, {plan.corpus.manifest.fingerprint[:16]} now; start a new sweep with "
+            "another output="
+        )
     for key in sorted({*before, *now}):
         if before.get(key) != now.get(key) and not key.startswith(_FREE):
             raise UserError(
                 f"--resume: {key} was {before.get(key)!r} and is now {now.get(key)!r}; leave it as it was "
                 "(without --config all is), or start a new sweep with another output="
             )
+
+
+def _read_record(output: Path) -> dict[str, Any]:
+    path = output / SWEEP_RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        record = None
+    if not isinstance(record, dict):
+        raise UserError(f"{path} is damaged; start a new sweep with another output=")
+    return record
 
 
 def _flat(sweep: Sweep) -> dict[str, Any]:

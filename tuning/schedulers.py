@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ray import tune
 from ray.tune.experiment import Trial
@@ -19,6 +19,7 @@ from ray.tune.schedulers import (
     PopulationBasedTraining,
     TrialScheduler,
 )
+from ray.tune.search import BasicVariantGenerator
 
 from langpose_dist.direction import is_more_better
 from tuning.settings import Sweep
@@ -27,7 +28,24 @@ from tuning.trial import ENDED, STEP, TrialPlan
 _INFINITY = float("inf")
 
 
-class RememberingScheduler(FIFOScheduler):
+class PacedScheduler(FIFOScheduler):
+    """Lets as many trials run at a time as this attempt has room for, and all of them come to their end.
+
+    Tune restores the limit with which the sweep was first started, be it on another machine.
+    """
+
+    max_concurrent: ClassVar[int | None] = None
+    """Of this process; what is pickled is of another."""
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """A trial is new, restored or started again: whatever is restored has been."""
+        search = tune_controller._search_alg
+        limiter = search if isinstance(search, BasicVariantGenerator) else search.searcher
+        if PacedScheduler.max_concurrent is not None:
+            limiter.max_concurrent = PacedScheduler.max_concurrent
+
+
+class RememberingScheduler(PacedScheduler):
     """Asks another scheduler, and remembers each answer.
 
     A result that comes again, because a trial or the driver was restarted, gets the answer of the first
@@ -54,6 +72,7 @@ class RememberingScheduler(FIFOScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """A trial is new, restored or started again."""
+        super().on_trial_add(tune_controller, trial)
         self._inner.on_trial_add(tune_controller, trial)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:

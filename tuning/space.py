@@ -265,7 +265,7 @@ def _number(key: str, value: Any, *, whole: bool) -> float | int:
         number = float(value) if not isinstance(value, bool) else math.nan
     except (TypeError, ValueError):
         number = math.nan
-    if not math.isfinite(number) or (whole and not number.is_integer()):
+    if not math.isfinite(number) or (whole and not (number.is_integer() and abs(number) < 2**53)):
         raise ConfigError(f"sweep.space: {key}: {value!r} must be a {'whole ' if whole else ''}number")
     return int(number) if whole else number
 

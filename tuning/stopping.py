@@ -62,8 +62,10 @@ class Stopping:
             self.listen()
 
     def look(self) -> None:
-        """See whether the stop file was touched."""
-        if self._touched() not in (None, self._touched_before):
+        """See whether the stop file was touched; and whether Tune's loop, which calls this, has not heard."""
+        if self.reason is not None and self._is_in_loop:
+            os.kill(os.getpid(), signal.SIGUSR1)  # it came before Tune listened
+        elif self._touched() not in (None, self._touched_before):
             self.ask("the stop file")
 
     def ask(self, reason: str) -> None:

@@ -80,7 +80,8 @@ def _build_parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> int:
     files = arguments.config or ()
     if arguments.resume and not files:
-        files = [Path(read_content((), arguments.overrides).get("output", "runs/pretrain")) / SWEEP_FILE]
+        output = read_content((), arguments.overrides).get("output", "runs/pretrain")
+        files = [Path(str(output)) / SWEEP_FILE]
         if not files[0].is_file():
             raise UserError(f"{files[0].parent} holds no sweep to resume; name it with output=FOLDER")
     sweep = load_sweep(files, arguments.overrides)
@@ -88,11 +89,13 @@ def _run(arguments: argparse.Namespace) -> int:
     # Ray takes seconds to import.
     from tuning.driver import SweepStuck
     from tuning.plan import describe_plan, prepare
-    from tuning.run import SweepFailed, run_sweep
+    from tuning.run import SweepFailed, check_folder, run_sweep
     from tuning.stopping import SweepInterrupted
 
     plan = prepare(sweep)
     if arguments.dry_run:
+        if arguments.resume:
+            check_folder(plan, resume=True)
         _print(describe_plan(plan, arguments.ray_address), as_json=arguments.json)
         return 0
 

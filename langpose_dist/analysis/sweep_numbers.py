@@ -58,6 +58,11 @@ class Configuration:
     """Pareto front among the complete ones, from 1; with one objective ``None``."""
 
     @property
+    def num_missing(self) -> int:
+        """Of a complete one: seeds without a value."""
+        return len({trial.seed for trial in self.trials}) - len(self.seeds) if self.is_complete else 0
+
+    @property
     def is_on_front(self) -> bool:
         """Whether no complete configuration is at least as good in both objectives and better in one."""
         return self.front == 1
@@ -159,7 +164,8 @@ def rank_configurations(
 ) -> list[Configuration]:
     """Group trials into configurations and put them in order, best first.
 
-    In this order: those that reached the last step; of those that did not, the one that came further, and at
+    In this order: those that reached the last step, with all their seeds before those that lack some, whose
+    mean may be of the lucky ones; of those that did not, the one that came further, and at
     the same step the better one; those that failed or diverged. Where there is a confirm stage, its values
     decide, and what was only searched comes after what was confirmed. Of two objectives, whole Pareto fronts
     come one after another, and within a front the first objective decides.
@@ -182,7 +188,13 @@ def rank_configurations(
     found.sort(key=lambda one: min(trial.number for trial in (*one.trials, *one.searched)))
     buckets: dict[tuple[Any, ...], list[Configuration]] = {}
     for one in found:
-        key = one.is_lost, one.stage != "confirm", not one.is_complete, -one.step if one.values else 1
+        key = (
+            one.is_lost,
+            one.stage != "confirm",
+            not one.is_complete,
+            one.num_missing,
+            -one.step if one.values else 1,
+        )
         buckets.setdefault(key, []).append(one)
     ranked = [
         (one, front)
@@ -392,7 +404,8 @@ def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 def _has_front(sweep: SweepRecord, one: Configuration, first: Configuration) -> bool:
     # What was only searched is not compared with what was confirmed.
-    return len(sweep.objective) > 1 and one.is_complete and one.stage == first.stage
+    is_like = (one.stage, one.num_missing) == (first.stage, first.num_missing)
+    return len(sweep.objective) > 1 and one.is_complete and is_like
 
 
 def _notes(

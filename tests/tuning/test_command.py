@@ -113,6 +113,28 @@ def test_a_resumed_sweep_stays_what_it_is(config: Path, capsys: pytest.CaptureFi
     assert "leave it as it was" in line
 
 
+def test_a_sweep_goes_on_with_its_own_data_and_place_alone(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = config.parent / "sweep"
+    output.mkdir()
+    (output / "sweep.yaml").write_bytes(config.read_bytes())
+    (output / "sweep.json").write_text(
+        '{"origin": {"data_fingerprint": "0123456789abcdef0"}}', encoding="utf-8"
+    )
+    line = refusal(capsys, "--resume", "--dry-run", f"output={output}")
+    assert "are others than the sweep began with: fingerprint 0123456789abcdef then" in line
+    (output / "sweep.json").write_text('{"a', encoding="utf-8")
+    assert "sweep.json is damaged" in refusal(capsys, "--resume", f"output={output}")
+    moved = output.rename(config.parent / "moved")
+    line = refusal(capsys, "--resume", f"output={moved}")
+    assert f"{moved} was {output} when the sweep was started" in line
+
+
+def test_an_output_that_is_no_text_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "5 holds no sweep to resume" in refusal(capsys, "--resume", "output=5")
+
+
 def test_a_plan_names_every_trial_and_starts_none(config: Path) -> None:
     words = ("--config", str(config), "--dry-run")
     shown = run_command(*words)

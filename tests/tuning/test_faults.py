@@ -86,8 +86,25 @@ def test_a_trial_that_fails_each_time_is_given_up_and_tried_again_on_resume(
     _, runs = read_runs(tmp_path)
     assert runs[trials[1]["trial_id"]].info.status == "FAILED"
 
-    finish(tmp_path, "--resume", f"output={output}", "sweep.max_failures=2")
+    # Its failures count anew, so that one more ends nothing.
+    with sweeping(tmp_path, "--resume", f"output={output}") as sweep:
+        sweep.wait_for(lambda: _trained_by(sweep, output, number=1)).kill()
+        assert sweep.wait() == 0, sweep.text
     check_whole(tmp_path, 2, attempts=2)
+
+
+def test_a_resumed_sweep_takes_the_room_that_there_is_now(tmp_path: Path, shards: Path) -> None:
+    config = write_config(tmp_path, shards, num_trials=3, max_concurrent=1)
+    output = tmp_path / "sweep"
+    with sweeping(tmp_path, "--config", str(config)) as sweep:
+        sweep.wait_for_evaluations(2)
+        assert len(sweep.trials()) == 1
+        sweep.process.send_signal(signal.SIGTERM)
+        assert sweep.wait(STOP_SECONDS) == 75
+    with sweeping(tmp_path, "--resume", f"output={output}", "sweep.max_concurrent=2") as sweep:
+        sweep.wait_for(lambda: len(sweep.trials()) == 2)
+        assert sweep.wait() == 0, sweep.text
+    check_whole(tmp_path, 4, attempts=2)
 
 
 @pytest.mark.parametrize("name", ["gcs_server", "raylet/raylet"])

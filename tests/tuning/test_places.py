@@ -104,3 +104,12 @@ def test_a_stop_file_of_an_earlier_time_stops_nothing(tmp_path: Path) -> None:
         os.utime(tmp_path / "stop", ns=(1, 1))
         with pytest.raises(SweepInterrupted, match="the stop file"):
             stopping.look()
+
+
+def test_the_loop_is_told_again_of_a_request_that_it_missed(tmp_path: Path) -> None:
+    heard: list[int] = []
+    with Stopping(tmp_path) as stopping, stopping.in_loop():
+        os.kill(os.getpid(), signal.SIGTERM)  # before Tune listens: its own signal came to nobody
+        signal.signal(signal.SIGUSR1, lambda number, frame: heard.append(number))
+        stopping.look()
+        assert heard == [signal.SIGUSR1]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
+from ray.tune.search import BasicVariantGenerator
 
 from tuning.schedulers import RememberingScheduler, read_decisions, rungs
 from tuning.settings import build_sweep
@@ -31,6 +32,7 @@ class Controller:
 
     def __init__(self, trials: list[Any]) -> None:
         self.trials = trials
+        self._search_alg = BasicVariantGenerator(max_concurrent=1)
 
     def get_trials(self) -> list[Any]:
         return self.trials
