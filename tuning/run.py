@@ -408,15 +408,15 @@ def check_folder(plan: Plan, *, resume: bool) -> None:
     before, now = (_flat(sweep) for sweep in (load_sweep([output / SWEEP_FILE]), plan.sweep))
     if before["output"] != now["output"]:
         raise UserError(
-            f"{output} was {before['output']} when the sweep was started, and Ray's state holds that path; move "
-            "it back"
+            f"{output} was {before['output']} when the sweep was started, and Ray's state holds that path; "
+            "move it back"
         )
     known = _read_record(output).get("origin", {}).get("data_fingerprint")
     if known not in (None, plan.corpus.manifest.fingerprint):
         raise UserError(
             f"--resume: the shards at {plan.sweep.config.data.path} are others than the sweep began with: "
-            f"fingerprint {known[:16]} then, {plan.corpus.manifest.fingerprint[:16]} now; start a new sweep with "
-            "another output="
+            f"fingerprint {known[:16]} then, {plan.corpus.manifest.fingerprint[:16]} now; start a new sweep "
+            "with another output="
         )
     for key in sorted({*before, *now}):
         if before.get(key) != now.get(key) and not key.startswith(_FREE):

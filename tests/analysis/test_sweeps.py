@@ -121,6 +121,19 @@ def test_a_configuration_whose_seeds_differ_in_fate_says_so(tmp_path: Path) -> N
     assert last.reason == "loss is nan"
 
 
+def test_one_lucky_seed_does_not_beat_all_of_anothers(tmp_path: Path) -> None:
+    lucky, whole = {LAMBDA: 0.3}, {LAMBDA: 0.9}
+    trials = [
+        trial_content(0, lucky, seed=0, values={NUM_STEPS: 50.0}),
+        trial_content(1, lucky, seed=1, status="failed", reason="out of memory"),
+        trial_content(2, whole, seed=0, values={NUM_STEPS: 40.0}),
+        trial_content(3, whole, seed=1, values={NUM_STEPS: 70.0}),
+    ]
+    first, second = ranked(write_sweep(tmp_path / "sweep", trials))
+    assert (first.params, first.mean(MPJPE)) == (whole, 55.0)
+    assert (second.params, second.num_missing) == (lucky, 1)
+
+
 def test_seeds_under_way_are_compared_at_the_last_step_that_all_have(tmp_path: Path) -> None:
     params = {LAMBDA: 0.3}
     trials = [
