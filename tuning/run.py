@@ -47,6 +47,7 @@ _FREE = (
     "sweep.max_failures",
     "tracking.register_as",
     "tracking.alias",
+    "tracking.parent_run_id",
     "registry.",
     "data.num_workers",
     "data.cache_dir",
