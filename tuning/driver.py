@@ -1,6 +1,7 @@
 """Drives a sweep on Ray Tune: one stage after another, each of which goes on where it was broken off."""
 
 import contextlib
+import json
 import logging
 import os
 import time
@@ -13,11 +14,13 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from langpose_dist.config import UserError
+from langpose_dist.train.stop import say
 from tuning.cluster import check_places, free_places, node_resources
 from tuning.recorder import Recorder, Session
 from tuning.schedulers import PacedScheduler, build_scheduler, rungs
 from tuning.searchers import OptunaSearcher
 from tuning.settings import Sweep
+from tuning.state import KeptState
 from tuning.stopping import Stopping, SweepInterrupted
 from tuning.trial import STATE_FOLDER, TrialPlan, run_trial
 
@@ -28,7 +31,6 @@ _EMPTY_SECONDS = 20.0
 """The same where none is left."""
 _SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",  # it prints a banner, whatever it is told
-    "TUNE_GLOBAL_CHECKPOINT_S": "1",  # what a killed driver forgets
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
@@ -68,6 +70,11 @@ class Driver:
         self._session = Session(self._look, lambda record, trials: say(record), on_end)
         self._stopping = stopping
         self._trials: Sequence[Trial] = ()
+        self._kept: KeptState | None = None
+        """Of the stage that runs."""
+        self._is_restored = False
+        self._unseen_stage: str | None = None
+        """The stage that runs, until its trials were looked at for the first time."""
         self._admitted: set[str] = set()
         self._problem: str | None = None
         self._looked_at = 0.0
@@ -87,9 +94,15 @@ class Driver:
             SweepStuck: If no trial finds a place any more.
         """
         os.environ.update(_SETTINGS)
+        # What a killed driver forgets; Tune writes all of its state each time.
+        seconds = 1 + (len(plans) + num_suggested) // 100
+        os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = str(seconds)
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the recorder says it all, and better
         Recorder.session = self._session
         PacedScheduler.max_concurrent = self.max_concurrent
+        self._unseen_stage = stage
+        self._kept = KeptState(self.output / STATE_FOLDER / stage)
+        self._is_restored = self._kept.bring_back()
         tuner = self._tuner(stage, plans, num_suggested)
         unfinished: Sequence[Trial] = ()
         try:
@@ -97,6 +110,7 @@ class Driver:
                 # Processes cannot be used for a second trial.
                 warnings.filterwarnings("ignore", message="Consider boosting PBT performance")
                 count = len(tuner.fit())
+            self._keep(self._trials)
         finally:
             unfinished = self._recorder().interrupt(self._trials)
             Recorder.session = None
@@ -116,9 +130,10 @@ class Driver:
         trainable = tune.with_resources(run_trial, own)
         state = self.output / STATE_FOLDER
         state.mkdir(mode=0o700, exist_ok=True)
-        folder = state / stage
-        if tune.Tuner.can_restore(str(folder)):
-            return tune.Tuner.restore(str(folder), trainable, resume_unfinished=True, resume_errored=True)
+        if self._is_restored:
+            return tune.Tuner.restore(
+                str(state / stage), trainable, resume_unfinished=True, resume_errored=True
+            )
         settings = self.sweep.settings
         searcher = OptunaSearcher(self.sweep, plans) if num_suggested else None
         points = [plan.to_config(str(self.output)) for plan in plans]
@@ -163,6 +178,10 @@ class Driver:
 
     def _look(self, trials: Sequence[Trial]) -> None:
         self._trials = trials
+        if self._unseen_stage is not None:
+            self._look_first(self._unseen_stage, trials)
+            self._unseen_stage = None
+        self._keep(trials)
         for trial in trials:
             if trial.trial_id not in self._admitted:
                 # Restored, it has the failures of earlier attempts behind it, and their limit.
@@ -185,6 +204,28 @@ class Driver:
                 self._stopping.ask("no trial finds a place any more")
         else:
             self._crowded_since = None
+
+    def _look_first(self, stage: str, trials: Sequence[Trial]) -> None:
+        """Whether Tune restored what it was to restore; it starts over if it cannot, and says nothing."""
+        if self._is_restored and not trials:
+            raise SweepStuck(
+                f"Ray Tune cannot read its state in {self.output / STATE_FOLDER}; start a new sweep with "
+                f"another output=, or train {self.output / 'trials'}/ID/config.yaml on its own"
+            )
+        known = {trial.trial_id for trial in trials}
+        for path in self.output.glob("trials/*/trial.json"):
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if record["stage"] == stage and record["trial_id"] not in known:
+                # It started in the last moment of a killed driver, and comes again under another name.
+                place = self.output / "forgotten" / record["trial_id"]
+                place.parent.mkdir(exist_ok=True)
+                path.parent.rename(place)
+                number, trial_id = record["number"], record["trial_id"]
+                say(f"trial {number} ({trial_id}) is begun anew; what it left is in {place}")
+
+    def _keep(self, trials: Sequence[Trial]) -> None:
+        if trials and self._kept is not None:
+            self._kept.keep(Path(trials[0].local_experiment_path))
 
 
 def check_is_own(state: Path) -> None:

@@ -132,7 +132,7 @@ class _Course:
         except KeyboardInterrupt:
             end = ("KILLED", "interrupted", "SIGINT, twice")
             raise
-        except TuneError as error:  # its text is a traceback
+        except (TuneError, OSError) as error:  # Tune's text is a traceback; the other's of a full disk
             reason = str(error).strip().splitlines()[-1]
             end = ("FAILED", "failed", redact(reason))
             raise SweepFailed(f"{reason}; go on with --resume when that is mended") from error
@@ -143,6 +143,8 @@ class _Course:
             try:
                 if (self.output / SWEEP_RECORD).exists():
                     self._write(status=end[1], reason=end[2])
+            except OSError as error:  # it must not hide what ended the sweep
+                say(f"{SWEEP_RECORD} keeps its last state: {error}")
             finally:
                 self.tracker.finish(end[0], end[2])
         return self.record

@@ -26,6 +26,7 @@ from tuning.settings import Sweep
 from tuning.trial import ENDED, STEP, TrialPlan
 
 _INFINITY = float("inf")
+_POPULATION = "population.json"
 
 
 class PacedScheduler(FIFOScheduler):
@@ -109,33 +110,51 @@ class RememberingScheduler(PacedScheduler):
             return
         self._is_recalled = True
         trials = {trial.trial_id: trial for trial in tune_controller.get_trials()}
-        for line in read_decisions(self._path):
-            if line["trial_id"] in trials:
-                result = {STEP: line[STEP], self._metric: line["value"]}
-                self._inner.on_trial_result(tune_controller, trials[line["trial_id"]], result)
-                self._decisions[line["trial_id"], line[STEP]] = line["decision"]
+        lines = [line for line in read_decisions(self._path) if line["trial_id"] in trials]
+        for line in lines:
+            result = {STEP: line[STEP], self._metric: line["value"]}
+            self._inner.on_trial_result(tune_controller, trials[line["trial_id"]], result)
+            self._decisions[line["trial_id"], line[STEP]] = line["decision"]
+        # What comes next must not be written behind half a line.
+        partial = self._path.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        partial.replace(self._path)
 
 
 class RememberingPopulation(PopulationBasedTraining):
     """Population-based training that keeps its trials' scores and its clock through a restart.
 
+    They lie among the files of Tune's own state, and so are of the same moment.
+
     Args:
-        path: File of its state.
         **options: Of Tune's own.
     """
 
-    def __init__(self, path: Path, **options: Any) -> None:
-        super().__init__(**options)
-        self._path = path
-        self._is_recalled = False  # Tune pickles it as it is now, and restores that
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """A trial is new or restored; one that waited for others still does, though Tune would start it."""
+        super().on_trial_add(tune_controller, trial)
+        path = self._path(trial)
+        if not path.exists():  # nothing has been compared yet
+            return
+        content = json.loads(path.read_text(encoding="utf-8"))
+        self._next_perturbation_sync = content["next"]
+        state = self._trial_state[trial]
+        for name, value in content["trials"].get(trial.trial_id, {}).items():
+            setattr(state, name, value)
+        if trial.status == Trial.PENDING and state.last_train_time >= self._next_perturbation_sync:
+            trial.set_status(Trial.PAUSED)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Who goes on next."""
+        self._release(tune_controller)
+        return super().choose_trial_to_run(tune_controller)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Whether the trial goes on, waits or takes over from a better one."""
-        self._recall()
         if ENDED in result or not math.isfinite(result.get(self._metric or "", math.nan)):
             return TrialScheduler.CONTINUE
         decision = super().on_trial_result(tune_controller, trial, result)
-        self._remember()
+        self._remember(trial)
         return decision
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
@@ -146,7 +165,7 @@ class RememberingPopulation(PopulationBasedTraining):
         """A trial failed: those that waited for it go on."""
         self._release(tune_controller, trial)
 
-    def _release(self, tune_controller: Any, ended: Trial) -> None:
+    def _release(self, tune_controller: Any, ended: Trial | None = None) -> None:
         """Tune looks only at results for whether all trials have come to the moment of exchange."""
         left = [trial for trial in tune_controller.get_live_trials() if trial != ended]
         if left and all(
@@ -154,7 +173,7 @@ class RememberingPopulation(PopulationBasedTraining):
         ):
             self._next_perturbation_sync += self._perturbation_interval
 
-    def _remember(self) -> None:
+    def _remember(self, trial: Trial) -> None:
         states = {
             other.trial_id: {
                 name: getattr(state, name)
@@ -163,22 +182,14 @@ class RememberingPopulation(PopulationBasedTraining):
             for other, state in self._trial_state.items()
         }
         content = {"next": self._next_perturbation_sync, "trials": states}
-        partial = self._path.with_suffix(".partial")
+        path = self._path(trial)
+        partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(content), encoding="utf-8")
-        partial.replace(self._path)
+        partial.replace(path)
 
-    def _recall(self) -> None:
-        if self._is_recalled:
-            return
-        self._is_recalled = True
-        try:
-            content = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # there was nothing to remember yet
-            return
-        self._next_perturbation_sync = content["next"]
-        for trial, state in self._trial_state.items():
-            for name, value in content["trials"].get(trial.trial_id, {}).items():
-                setattr(state, name, value)
+    @staticmethod
+    def _path(trial: Trial) -> Path:
+        return Path(trial.local_experiment_path) / _POPULATION
 
 
 def read_decisions(path: Path) -> list[dict[str, Any]]:
@@ -219,7 +230,6 @@ def build_scheduler(sweep: Sweep, path: Path) -> TrialScheduler:
             inner = MedianStoppingRule(**options, grace_period=grace, min_time_slice=_INFINITY)  # pyright: ignore[reportArgumentType]
         case "pbt":
             return RememberingPopulation(
-                path,
                 **options,
                 perturbation_interval=grace,
                 hyperparam_mutations={"plan": {"params": _domains(sweep.space.to_dict())}},

@@ -1,9 +1,12 @@
 """Whatever is killed or stopped in the middle of a sweep, nothing is left, and the sweep comes to its end."""
 
 import contextlib
+import json
+import shutil
 import signal
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -34,6 +37,19 @@ TRIAL_SECONDS = 20.0
 AGENT_SECONDS = 120.0
 """The same for Ray's two agents of a node, which look for their raylet from time to time."""
 TRAINING = ("ray::ImplicitFunc", "tuning.sweep", "gcs_server", "raylet/raylet", "tracking.sender")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 40 MB."""
+    mount = tmp_path / "disk"
+    mount.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(mount)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
+    yield mount
+    subprocess.run(["umount", "-l", str(mount)], check=True)
 
 
 def test_after_a_killed_driver_every_process_ends_by_itself(tmp_path: Path, shards: Path) -> None:
@@ -142,6 +158,65 @@ def test_trials_that_memory_has_no_room_for_are_ended_and_told(tmp_path: Path, s
         assert "its node ran low on memory" in trial["reason"]
     finish(tmp_path, "--resume", f"output={output}")
     check_whole(tmp_path, 2, attempts=2)
+
+
+def test_a_full_disk_ends_the_sweep_in_one_line_and_it_goes_on_with_room(
+    tmp_path: Path, small_disk: Path, shards: Path
+) -> None:
+    config = write_config(tmp_path, shards, num_trials=2)
+    output = tmp_path / "sweep"
+    output.symlink_to(small_disk)
+    with sweeping(tmp_path, "--config", str(config)) as sweep:
+        sweep.wait_for_evaluations(3)
+        with contextlib.suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as file:
+            while True:
+                file.write(b"0" * 1024)
+        assert sweep.wait(120) == 1, sweep.text
+        sweep.wait_until_gone(STOP_SECONDS, TRAINING)
+        lines = sweep.text.strip().splitlines()
+    assert "Traceback" not in "\n".join(lines)
+    assert "No space left on device" in lines[-1]
+    assert "--resume" in lines[-1]
+    (small_disk / "filler").unlink()
+    finish(tmp_path, "--resume", f"output={output}")
+    check_decisions(output, check_whole(tmp_path, 3, attempts=2))
+
+
+def test_state_that_was_cut_off_in_mid_copy_is_brought_back_whole(tmp_path: Path, shards: Path) -> None:
+    config = write_config(tmp_path, shards, num_trials=2)
+    output = tmp_path / "sweep"
+    with sweeping(tmp_path, "--config", str(config)) as sweep:
+        sweep.wait_for_evaluations(4)
+        sweep.process.kill()
+        sweep.wait_until_gone(TRIAL_SECONDS, TRAINING)
+    for path in (output / "ray/search").glob("*_state-*.json"):
+        path.write_bytes(path.read_bytes()[:100])
+    # A trial that Tune did not come to write down.
+    lost = output / "trials/lost"
+    shutil.copytree(output / "trials" / read_trials(output)[0]["trial_id"], lost)
+    record = json.loads((lost / "trial.json").read_text()) | {"trial_id": "lost", "number": 2}
+    (lost / "trial.json").write_text(json.dumps(record))
+    text = finish(tmp_path, "--resume", f"output={output}")
+    assert "trial 2 (lost) is begun anew" in text
+    assert (output / "forgotten/lost/trial.json").exists()
+    check_decisions(output, check_whole(tmp_path, 3, attempts=2))
+
+
+def test_state_that_cannot_be_read_is_no_new_sweep(tmp_path: Path, shards: Path) -> None:
+    config = write_config(tmp_path, shards, num_trials=1)
+    output = tmp_path / "sweep"
+    with sweeping(tmp_path, "--config", str(config)) as sweep:
+        sweep.wait_for_evaluations(2)
+        sweep.process.send_signal(signal.SIGTERM)
+        assert sweep.wait(STOP_SECONDS) == 75
+    for path in (output / "ray/search-state").glob("*/experiment_state-*.json"):
+        path.write_bytes(path.read_bytes()[:100])
+    before = read_trials(output)
+    with sweeping(tmp_path, "--resume", f"output={output}") as sweep:
+        assert sweep.wait() == 1
+        assert sweep.text.strip().splitlines()[-1].startswith("sweep: error: Ray Tune cannot read its state")
+        assert "Traceback" not in sweep.text
+    assert read_trials(output) == before
 
 
 def _by_signal(number: int) -> Callable[[SweepProcess], None]:

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
 from ray.tune.search import BasicVariantGenerator
 
-from tuning.schedulers import RememberingScheduler, read_decisions, rungs
+from tuning.schedulers import RememberingPopulation, RememberingScheduler, read_decisions, rungs
 from tuning.settings import build_sweep
 
 METRIC = "masked/mpjpe_mm"
@@ -20,11 +21,18 @@ METRIC = "masked/mpjpe_mm"
 class Trial:
     """What a scheduler sees of one of Tune's trials."""
 
-    def __init__(self, number: int, *, is_baseline: bool = False) -> None:
+    def __init__(self, number: int, *, is_baseline: bool = False, folder: Path | None = None) -> None:
         self.trial_id = f"t{number}"
-        self.status = "RUNNING"
+        self.status = "PENDING"
         plan = {"number": number, "seed": 0, "params": {}, "is_baseline": is_baseline, "stage": "search"}
         self.config = {"plan": plan}
+        self.experiment_tag = ""
+        self.local_experiment_path = str(folder)
+        keeping = SimpleNamespace(checkpoint_config=SimpleNamespace(num_to_keep=4))
+        self.run_metadata = SimpleNamespace(checkpoint_manager=keeping)
+
+    def set_status(self, status: str) -> None:
+        self.status = status
 
 
 class Controller:
@@ -32,7 +40,7 @@ class Controller:
 
     def __init__(self, trials: list[Any]) -> None:
         self.trials = trials
-        self._search_alg = BasicVariantGenerator(max_concurrent=1)
+        self._search_alg = self.search_alg = BasicVariantGenerator(max_concurrent=1)
 
     def get_trials(self) -> list[Any]:
         return self.trials
@@ -128,6 +136,37 @@ def test_a_line_cut_off_by_a_crash_is_left_out(tmp_path: Path) -> None:
     path.write_text(json.dumps(line) + "\n" + json.dumps(line)[:20], encoding="utf-8")
     assert read_decisions(path) == [line]
     assert read_decisions(tmp_path / "none") == []
+    # What comes next does not fall victim to it.
+    controller = Controller([Trial(0), Trial(1)])
+    scheduler = make("asha", path)
+    add_all(scheduler, controller)
+    tell(scheduler, controller, controller.trials[1], 10, 2.0)
+    assert [line["trial_id"] for line in read_decisions(path)] == ["t0", "t1"]
+
+
+def test_who_waited_for_others_waits_on_after_a_restart(tmp_path: Path) -> None:
+    def population() -> tuple[RememberingPopulation, Controller]:
+        controller = Controller([Trial(number, folder=tmp_path) for number in range(4)])
+        scheduler = RememberingPopulation(
+            time_attr="step",
+            metric=METRIC,
+            mode="min",
+            perturbation_interval=20,
+            hyperparam_mutations={"plan": {"params": {"loss.temperature": [0.1, 0.2]}}},
+            synch=True,
+        )
+        add_all(scheduler, controller)
+        return scheduler, controller
+
+    scheduler, controller = population()
+    for number in range(2):
+        assert tell(scheduler, controller, controller.trials[number], 20, 1.0) == TrialScheduler.PAUSE
+    again, restored = population()
+    assert [trial.status for trial in restored.trials] == ["PAUSED", "PAUSED", "PENDING", "PENDING"]
+    assert again.choose_trial_to_run(restored) in restored.trials[2:]
+    # The others are gone for good: nobody waits for them.
+    restored.trials = restored.trials[:2]
+    assert again.choose_trial_to_run(restored) in restored.trials
 
 
 @pytest.mark.parametrize(
