@@ -102,6 +102,11 @@ class Driver:
         PacedScheduler.max_concurrent = self.max_concurrent
         self._unseen_stage = stage
         self._kept = KeptState(self.output / STATE_FOLDER / stage)
+        if not self._kept.exists() and any(record["evaluations"] for _, record in self._records(stage)):
+            raise SweepStuck(
+                f"the {stage} has begun, and Ray Tune's state of it in {self.output / STATE_FOLDER} is gone; "
+                "start a new sweep with another output="
+            )
         self._is_restored = self._kept.bring_back()
         tuner = self._tuner(stage, plans, num_suggested)
         unfinished: Sequence[Trial] = ()
@@ -213,15 +218,20 @@ class Driver:
                 f"another output=, or train {self.output / 'trials'}/ID/config.yaml on its own"
             )
         known = {trial.trial_id for trial in trials}
-        for path in self.output.glob("trials/*/trial.json"):
-            record = json.loads(path.read_text(encoding="utf-8"))
-            if record["stage"] == stage and record["trial_id"] not in known:
+        for path, record in self._records(stage):
+            if record["trial_id"] not in known:
                 # It started in the last moment of a killed driver, and comes again under another name.
                 place = self.output / "forgotten" / record["trial_id"]
                 place.parent.mkdir(exist_ok=True)
-                path.parent.rename(place)
+                path.rename(place)
                 number, trial_id = record["number"], record["trial_id"]
                 say(f"trial {number} ({trial_id}) is begun anew; what it left is in {place}")
+
+    def _records(self, stage: str) -> list[tuple[Path, dict[str, Any]]]:
+        """Folder and record of every trial of a stage that the sweep's folder holds."""
+        folders = [path.parent for path in self.output.glob("trials/*/trial.json")]
+        records = [json.loads((path / "trial.json").read_text(encoding="utf-8")) for path in folders]
+        return [(path, one) for path, one in zip(folders, records, strict=True) if one["stage"] == stage]
 
     def _keep(self, trials: Sequence[Trial]) -> None:
         if trials and self._kept is not None:

@@ -25,6 +25,10 @@ class KeptState:
         self._kept = folder.with_name(f"{folder.name}-state")
         self._seen: int | None = None
 
+    def exists(self) -> bool:
+        """Whether there is a whole copy."""
+        return bool(self._copies())
+
     def bring_back(self) -> bool:
         """Make the newest copy Tune's state again; whether there is one.
 

@@ -217,6 +217,12 @@ def test_state_that_cannot_be_read_is_no_new_sweep(tmp_path: Path, shards: Path)
         assert sweep.text.strip().splitlines()[-1].startswith("sweep: error: Ray Tune cannot read its state")
         assert "Traceback" not in sweep.text
     assert read_trials(output) == before
+    shutil.rmtree(output / "ray/search-state")
+    with sweeping(tmp_path, "--resume", f"output={output}") as sweep:
+        assert sweep.wait() == 1
+        assert "Ray Tune's state of it" in sweep.text.strip().splitlines()[-1]
+    assert read_trials(output) == before
+    assert (output / "ray/search/tuner.pkl").exists()
 
 
 def _by_signal(number: int) -> Callable[[SweepProcess], None]:
