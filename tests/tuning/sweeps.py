@@ -107,7 +107,7 @@ class SweepProcess:
         """Until the driver has heard of so many."""
         self.wait_for(lambda: count_evaluations(self.output) >= count)
 
-    def wait(self, seconds: float = 480.0) -> int:
+    def wait(self, seconds: float = 240.0) -> int:
         """The exit status; fails if it does not end in time."""
         deadline = time.monotonic() + seconds
         while (status := self.process.poll()) is None:
