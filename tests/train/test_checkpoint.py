@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +33,7 @@ from langpose_dist.train.checkpoint import (
     saved_step,
     verify_checkpoint,
 )
+from tests.disk import small_disk
 
 
 def snapshot(step: int, size: int = 1000) -> Snapshot:
@@ -375,14 +375,8 @@ def test_a_write_waits_for_the_one_before(tmp_path: Path) -> None:
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 4 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with small_disk(tmp_path / "disk", "4m") as place:
+        yield place
 
 
 @pytest.mark.parametrize("free", [0, 200_000, 600_000])

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import disk
 from tests.corpus import LIMBS, MadeClip
 from tests.train import jobs
 from tests.train.jobs import BOUND, ROOT, finish, job, losses, make_shards, prepare, read_status
@@ -225,20 +227,10 @@ def test_kills_while_checkpoints_are_written_leave_whole_ones(
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path):
+def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 2 MB."""
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(mount)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
-    yield mount
-    subprocess.run(["umount", "-l", str(mount)], check=True)
+    with disk.small_disk(tmp_path / "disk", "2m") as place:
+        yield place
 
 
 def test_a_full_disk_is_told_and_training_goes_on(

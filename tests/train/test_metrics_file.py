@@ -1,11 +1,11 @@
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from langpose_dist.train.metrics_file import MetricsFile, read_metrics
+from tests.disk import small_disk
 
 
 def test_lines_beyond_the_step_are_forgotten_and_known_ones_not_repeated(tmp_path: Path) -> None:
@@ -35,14 +35,8 @@ def test_a_line_cut_off_by_a_crash_is_left_out(tmp_path: Path) -> None:
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 256 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with small_disk(tmp_path / "disk", "256k") as place:
+        yield place
 
 
 def test_lines_wait_for_space_on_a_full_disk(disk: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,7 @@ from langpose_dist.train.preflight import (
 from langpose_dist.train.processes import Layout, Meeting
 from langpose_dist.train.tracker import NullTracker
 from tests.corpus import build_corpus, tiny_config
+from tests.disk import small_disk
 
 ROOT = Path(__file__).parents[2]
 ALONE = Layout(rank=0, world_size=1, local_rank=0, local_size=1, is_launched=False)
@@ -42,14 +43,8 @@ def shards(tmp_path: Path) -> Path:
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 1 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with small_disk(tmp_path / "disk", "1m") as place:
+        yield place
 
 
 def flip_byte(path: Path, place: int) -> None:

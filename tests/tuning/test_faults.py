@@ -4,7 +4,6 @@ import contextlib
 import json
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests import disk
 from tests.tuning.sweeps import (
     STEPS,
     SweepProcess,
@@ -42,14 +42,8 @@ TRAINING = ("ray::ImplicitFunc", "tuning.sweep", "gcs_server", "raylet/raylet", 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 40 MB."""
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(mount)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
-    yield mount
-    subprocess.run(["umount", "-l", str(mount)], check=True)
+    with disk.small_disk(tmp_path / "disk", "40m") as place:
+        yield place
 
 
 def test_after_a_killed_driver_every_process_ends_by_itself(tmp_path: Path, shards: Path) -> None:
