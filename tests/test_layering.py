@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("langpose_dist", "launch", "tuning")
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"__init__", "config", "direction", "environment", "skeleton"}),
+    frozenset({"__init__", "config", "direction", "environment", "files", "skeleton"}),
     frozenset({"batch", "geometry", "losses"}),
     frozenset({"analysis", "data", "metrics", "models"}),
     frozenset({"tasks"}),

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from ray import tune
 from ray.tune.experiment import Trial
 
+from langpose_dist.files import replace_text
 from langpose_dist.train.status import read_reason
 from tuning.trial import ENDED, STEP, TrialPlan, trial_folder
 
@@ -215,6 +216,4 @@ def explain(errors: str) -> str:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Replace a file, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=2), encoding="utf-8")
-    partial.replace(path)
+    replace_text(path, json.dumps(content, indent=2))

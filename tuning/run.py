@@ -25,6 +25,7 @@ from langpose_dist.cli.train import build_tracker
 from langpose_dist.config import RUN_LOCK, UserError, build_config, with_values
 from langpose_dist.direction import is_more_better
 from langpose_dist.environment import describe_environment, installed_packages, redact
+from langpose_dist.files import replace_text
 from langpose_dist.train.evaluate import SOURCE_2D
 from langpose_dist.train.preflight import check_here, raise_problems
 from langpose_dist.train.stop import say
@@ -175,7 +176,7 @@ class _Course:
         tracking = self.tracker.record
         # Trials read their configuration from here, and belong under this run.
         parent = self.plan.sweep.with_values({"tracking.parent_run_id": tracking.get("run_uid")})
-        _write_text(self.output / SWEEP_FILE, _to_yaml(parent))
+        replace_text(self.output / SWEEP_FILE, _to_yaml(parent))
         self._write(status="running", reason="", tracking=tracking)
 
     def _train(self, max_concurrent: int, stopping: Stopping) -> None:
@@ -256,7 +257,7 @@ class _Course:
         objective = self.plan.sweep.settings.objective
         values = {name: best.mean(name) for name in sorted({*objective, *best.values})}
         best_file = self.output / "best.yaml"
-        _write_text(best_file, _best_yaml(self.plan.sweep, best))
+        replace_text(best_file, _best_yaml(self.plan.sweep, best))
         registered = None
         if config.tracking.enabled and config.tracking.register_as is not None:
             from langpose_dist.tracking.trials import register_trial
@@ -463,9 +464,3 @@ def _held(output: Path) -> Iterator[None]:
 
 def _to_yaml(sweep: Sweep) -> str:
     return yaml.safe_dump(sweep.to_dict(), sort_keys=False)
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

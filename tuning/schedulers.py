@@ -22,6 +22,7 @@ from ray.tune.schedulers import (
 from ray.tune.search import BasicVariantGenerator
 
 from langpose_dist.direction import is_more_better
+from langpose_dist.files import replace_text
 from tuning.settings import Sweep
 from tuning.trial import ENDED, STEP, TrialPlan
 
@@ -116,9 +117,7 @@ class RememberingScheduler(PacedScheduler):
             self._inner.on_trial_result(tune_controller, trials[line["trial_id"]], result)
             self._decisions[line["trial_id"], line[STEP]] = line["decision"]
         # What comes next must not be written behind half a line.
-        partial = self._path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        partial.replace(self._path)
+        replace_text(self._path, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 class RememberingPopulation(PopulationBasedTraining):
@@ -182,10 +181,7 @@ class RememberingPopulation(PopulationBasedTraining):
             for other, state in self._trial_state.items()
         }
         content = {"next": self._next_perturbation_sync, "trials": states}
-        path = self._path(trial)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(content), encoding="utf-8")
-        partial.replace(path)
+        replace_text(self._path(trial), json.dumps(content))
 
     @staticmethod
     def _path(trial: Trial) -> Path:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from langpose_dist.files import replace_text
 from langpose_dist.train.stop import say
 
 
@@ -20,9 +21,7 @@ class MetricsFile:
         self.path = path
         kept = [line for line in read_metrics(path) if line["step"] <= step]
         self._known = {(line["step"], *sorted(line)) for line in kept}
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        partial.rename(path)
+        replace_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         self._size = os.path.getsize(path)
         self._waiting: list[str] = []
 

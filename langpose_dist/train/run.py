@@ -15,6 +15,7 @@ from langpose_dist.analysis.plots import draw_curves
 from langpose_dist.config import RUN_LOCK, RunConfig, UserError, load_config
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.environment import describe_environment, installed_packages, presentable, redact
+from langpose_dist.files import replace_text
 from langpose_dist.models.langpose import LangPose
 from langpose_dist.models.text import load_text_encoder
 from langpose_dist.models.weights import read_header, write_weights
@@ -440,9 +441,7 @@ def go_on_from(checkpoint: Path, config: RunConfig) -> None:
 def _write_config(config: RunConfig, run_dir: Path) -> None:
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        partial = run_dir / "config.yaml.partial"
-        partial.write_text(config.to_yaml(), encoding="utf-8")
-        partial.rename(run_dir / "config.yaml")
+        replace_text(run_dir / "config.yaml", config.to_yaml())
     except OSError as error:
         raise UserError(f"output={run_dir} cannot be written: {error.strerror or error}") from None
 
@@ -520,9 +519,7 @@ def _write_record(run_dir: Path, record: Mapping[str, str], environment: Mapping
 
 
 def _write_json(path: Path, content: Any) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=2), encoding="utf-8")
-    partial.replace(path)
+    replace_text(path, json.dumps(content, indent=2))
 
 
 def _write_reports(run_dir: Path, report: dict[str, Any]) -> list[Path]:
