@@ -228,8 +228,11 @@ def build_front(report: Report) -> Figure | None:
     for axis, metric in ((panel.xaxis, first), (panel.yaxis, second)):
         which = "more" if is_more_better(metric) else "less"
         axis.set_label_text(f"{_say(metric)}, {which} is better", fontsize=9)
-    left_out = len(report.configurations) - len(shown)
-    note = f"; {left_out} that did not get there left out" if left_out else ""
+    unmeasured = sum(one.stage == complete[0].stage for one in complete) - len(shown)
+    missed = len(report.configurations) - len(shown) - unmeasured
+    reasons = ((missed, "that did not get there"), (unmeasured, f"without {_say(second)}"))
+    left_out = ", ".join(f"{number} {reason}" for number, reason in reasons if number)
+    note = f"; {left_out} left out" if left_out else ""
     title = "Pareto front" if is_pareto else "for information: only the first is the objective"
     panel.set_title(
         f"{title}\n{_count(len(shown), 'configuration')} at step {report.sweep.num_steps}{note}", fontsize=9
@@ -351,8 +354,22 @@ class _ParallelAxis:
         """The line with its labels."""
         panel.axvline(place, ymin=0, ymax=1, color="#d0d0d0", linewidth=0.8, zorder=0)
         every = max(1, math.ceil(len(self.ticks) / _MAX_LABELS)) if self.is_listed else 1
-        for value in self.ticks[::every]:
-            _label(panel, place, self.height(value, 3), _say(say_value(value), 14))
+        labels = [say_value(value) for value in self.ticks] if self.is_listed else _told_apart(self.ticks)
+        for value, label in list(zip(self.ticks, labels, strict=True))[::every]:
+            _label(panel, place, self.height(value, 3), _say(label, 14))
+
+
+def _told_apart(values: Sequence[float]) -> list[str]:
+    """Numbers with three digits, or as many as it takes that they stand where they say."""
+    error = 0.01 * (max(values, default=0.0) - min(values, default=0.0))
+
+    def is_true(labels: Sequence[str]) -> bool:
+        return len(set(labels)) == len(set(values)) and all(
+            abs(float(label) - value) <= error for label, value in zip(labels, values, strict=True)
+        )
+
+    ways = ([f"{value:.{digits}g}" for value in values] for digits in range(3, 18))
+    return next(labels for labels in ways if is_true(labels))
 
 
 def _label(panel: Axes, place: int, height: float, text: str) -> None:

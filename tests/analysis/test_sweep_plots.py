@@ -20,6 +20,7 @@ from langpose_dist.analysis.sweeps import Report, build_report, read_sweep
 from tests.analysis.sweep_folders import (
     MPJPE,
     NUM_STEPS,
+    RECALL,
     make_asha,
     make_confirmed,
     make_pareto,
@@ -79,6 +80,18 @@ def test_parallel_axes_are_as_values_were_drawn_and_better_is_up(tmp_path: Path)
         "masked/mpjpe_mm\n(better up)",
     ]
     assert "3 configurations, values at step 3000" in axes.get_title()
+
+
+def test_labels_of_an_axis_are_told_apart(tmp_path: Path) -> None:
+    space = {LAMBDA: {"uniform": [0.5, 0.5004]}}
+    trials = [
+        trial_content(number, {LAMBDA: 0.5 + number / 5000}, values={NUM_STEPS: 142.9 + 0.3 * number})
+        for number in range(3)
+    ]
+    (axes,) = build_parallel(report_of(write_sweep(tmp_path / "sweep", trials, space=space))).axes
+    labels = [text.get_text() for text in axes.texts]
+    assert len(labels) >= 6
+    assert len(set(labels)) == len(labels)
 
 
 def test_what_was_stopped_is_faint_and_has_no_value(tmp_path: Path) -> None:
@@ -148,6 +161,23 @@ def test_position_and_retrieval_are_shown_for_information(tmp_path: Path) -> Non
     assert "for information" in figure.axes[0].get_title()
     assert "+- standard deviation over seeds" in legend(figure)
     assert build_front(report_of(make_confirmed(tmp_path / "confirmed"))) is None
+
+
+def test_the_front_says_why_a_configuration_is_not_in_it(tmp_path: Path) -> None:
+    retrieving = {MPJPE: 80.0, RECALL: 0.5}
+    trials = [
+        trial_content(0, {LAMBDA: 0.1}, values={NUM_STEPS: retrieving}),
+        trial_content(1, {LAMBDA: 0.2}, values={NUM_STEPS: retrieving}),
+        trial_content(2, {LAMBDA: 0.3}, values={NUM_STEPS: {MPJPE: 90.0}}),
+        trial_content(3, {LAMBDA: 0.4}, values={250: retrieving}, status="stopped"),
+    ]
+    figure = build_front(report_of(write_sweep(tmp_path / "sweep", trials)))
+    assert figure is not None
+    assert (
+        figure.axes[0]
+        .get_title()
+        .endswith("2 configurations at step 3000; 1 that did not get there, 1 without masked/r_at_1 left out")
+    )
 
 
 def test_importance_has_a_bar_per_parameter(tmp_path: Path) -> None:
