@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
+from langpose_dist.config import RUN_LOCK
 from tests.tuning.sweeps import STEPS, run_command, write_config
 from tuning.sweep import main
 
@@ -66,6 +68,18 @@ def test_a_folder_is_told_from_a_sweep(config: Path, capsys: pytest.CaptureFixtu
     (output / "config.yaml").unlink()
     (output / "sweep.json").touch()
     assert "already holds a sweep; go on with --resume" in refusal(capsys, "--config", str(config))
+
+
+def test_a_folder_has_one_sweep_at_a_time(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuning.run._LOCK_SECONDS", 0.2)
+    output = config.parent / "sweep"
+    output.mkdir()
+    with FileLock(output / RUN_LOCK):
+        line = refusal(capsys, "--config", str(config))
+    assert line == f"{output}: another sweep is running there; stop it first"
+    assert [path.name for path in output.iterdir()] == [RUN_LOCK]
 
 
 @pytest.mark.parametrize(
