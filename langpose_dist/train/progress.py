@@ -17,6 +17,8 @@ from langpose_dist.train.stop import say
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 15.0
 """That an answer of the store may take, connection included."""
+_PART_SECONDS = 1.0
+"""That a message to the store may take while the process ends."""
 
 
 class Progress:
@@ -76,6 +78,9 @@ class Progress:
                 problem = self._ask()
                 if self._moved_at == moved_at and not self._closed.is_set():
                     self._end(limit, problem)
+        # A process that leaves while a thread is inside torch may abort; one that waits for a store that is
+        # gone is not waited for.
+        publisher.join(_PART_SECONDS)
 
     def _publish_on(self) -> None:
         store: Store | None = None

@@ -119,27 +119,30 @@ class Trainer:
                 checkpoint cannot be written.
         """
         try:
+            return self._run_and_save()
+        finally:
+            # Whatever ended the run: a checkpoint that is being written becomes whole, and the process does
+            # not leave beneath its thread, which would abort it.
+            if self.writer is not None:
+                self.writer.wait()
+
+    def _run_and_save(self) -> Evaluation:
+        try:
             self._run()
             evaluation = self.evaluation or self.evaluate()
         except Interrupted as stop:
-            self._save_again_if_failed()
-            self.save()
-            self.finish_saving()
+            self._save_last()
             raise Interrupted(
                 f"{stop} at step {self.step}; saved, go on with --resume"
                 if self.step
                 else f"{stop} before the first step; there was nothing to save"
             ) from None
         except DataFailure as failure:
-            self._save_again_if_failed()
-            self.save()
-            self.finish_saving()
+            self._save_last()
             raise TrainingError(
                 f"data cannot be read after step {self.step}: {failure}; mend them and go on with --resume"
             ) from None
-        self._save_again_if_failed()
-        self.save()
-        self.finish_saving()
+        self._save_last()
         return evaluation
 
     def _run(self) -> None:
@@ -254,13 +257,15 @@ class Trainer:
         extra = {**self.origin, "step": str(self.step)}
         return weights_header(self.engine.module.model, self.config, extra)
 
-    def _save_again_if_failed(self) -> None:
-        """Forget a checkpoint of this step that could not be written."""
+    def _save_last(self) -> None:
+        """Have the checkpoint of this step on the disk; one that could not be written is tried again."""
         if self.writer is not None:
             self.writer.wait()
         failed = self.writer.failed_step if self.writer is not None else None
         if self.processes.broadcast(failed) == self.step:
             self._saved_step = -1
+        self.save()
+        self.finish_saving()
 
     def finish_saving(self) -> None:
         """Wait until the last checkpoint is published.

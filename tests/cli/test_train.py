@@ -13,10 +13,21 @@ from typing import Any
 import pytest
 
 from langpose_dist.cli.main import main
+from langpose_dist.train.checkpoint import verify_checkpoint
 from langpose_dist.train.metrics_file import read_metrics
 from tests.corpus import build_corpus, tiny_config
 
 ROOT = Path(__file__).parents[2]
+SLOW_DISK = """
+import sys, time
+from langpose_dist.cli.train import main
+from langpose_dist.train import checkpoint
+
+flush = checkpoint.flush
+checkpoint.flush = lambda path: (time.sleep(0.3), flush(path))
+sys.exit(main(sys.argv[1:]))
+"""
+"""Trains where a checkpoint takes two seconds to write."""
 
 
 @pytest.fixture(scope="module")
@@ -174,16 +185,18 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_windows(
         optimizer={"learning_rate": 1e30, "warmup_steps": 0},
         train={"zero_stage": stage, "checkpoint_every": 1},
     )
-    done = train(tmp_path, config)
-    assert done.returncode == 1
+    done = start([sys.executable, "-c", SLOW_DISK, "--config", str(config)], tmp_path)
+    assert done.returncode == 1, done.stderr[-3000:]
     message = done.stderr.strip().splitlines()[-1]
     assert "is not finite at step" in message
     assert "train0" in message
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run/model.safetensors").exists()
-    # No checkpoint holds the step that failed.
+    # No checkpoint holds the step that failed; the one before was being written, and is whole.
     failed = int(re.findall(r"at step (\d+)", message)[0])
     assert not (tmp_path / f"run/checkpoints/step-{failed:08d}").exists()
+    assert verify_checkpoint(tmp_path / f"run/checkpoints/step-{failed - 1:08d}").step == failed - 1
+    assert not list((tmp_path / "run/checkpoints").glob(".*"))
 
 
 @pytest.mark.parametrize(
