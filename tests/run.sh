@@ -8,7 +8,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=.venv-test
 bash launch/environment.sh "$venv" offline-text,server,test </dev/null || exit
 
-# One thread per process: two test workers share the cores.
+# One thread per process: two test workers share the cores. Each begins with one half of the files, so that it
+# alone makes what a file's tests share, and takes from the other's end when it is done.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 # Pyright fetches itself from npm on first use; it stays in the environment, without a notice of newer ones.
 export PYRIGHT_PYTHON_CACHE_DIR=$PWD/$venv/pyright PYRIGHT_PYTHON_IGNORE_WARNINGS=1
@@ -25,7 +26,7 @@ check() {
 check ruff format --check
 check ruff check
 check pyright --pythonpath "$venv/bin/python"
-check python -m pytest -n 2 "$@"
+check python -m pytest -n 2 --dist worksteal "$@"
 
 if ((${#failed[@]})); then
   printf '\ntests/run.sh: failed:'

@@ -63,6 +63,7 @@ def outage(server: TrackingServer, tracker: MLflowTracker, run_dir: Path) -> Non
         time.sleep(0.1)
 
 
+@ALSO_ON_POSTGRESQL
 def test_an_outage_in_the_middle_of_a_run_loses_nothing(
     server: TrackingServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -159,6 +159,7 @@ def test_a_sweep_that_is_nowhere_holds_no_trial_up(
     assert run_of(client, tmp_path).data.tags["sweep.status"] == "stopped"
 
 
+@pytest.mark.slow
 def test_a_sweep_in_an_outage_is_sent_whole_afterwards(
     remote: TrackingServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

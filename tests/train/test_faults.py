@@ -76,7 +76,7 @@ def test_a_signal_to_one_rank_stops_all_at_one_step(
         ("deepspeed", signal.SIGTERM),
         pytest.param("deepspeed", signal.SIGKILL, marks=pytest.mark.slow),
         pytest.param("torchrun", signal.SIGTERM, marks=pytest.mark.slow),
-        ("torchrun", signal.SIGKILL),
+        pytest.param("torchrun", signal.SIGKILL, marks=pytest.mark.slow),
     ],
 )
 def test_the_launchers_end_stops_the_ranks_and_loses_nothing(
@@ -148,6 +148,7 @@ def test_output_that_nobody_reads_any_more_does_not_fail_the_run(tmp_path: Path,
     assert len([values for _, values in losses(folder) if "train/loss" in values]) == 60
 
 
+@pytest.mark.slow
 def test_a_stop_between_micro_steps_drops_the_begun_step(tmp_path: Path, shards: Path) -> None:
     train = {"micro_batch_size": 1, "max_steps": 25, "evaluate_every": None}
     whole, broken = (
@@ -162,6 +163,7 @@ def test_a_stop_between_micro_steps_drops_the_begun_step(tmp_path: Path, shards:
     assert losses(broken) == losses(whole)
 
 
+@pytest.mark.slow
 def test_a_signal_in_an_evaluation_repeats_it_after_the_resume(
     tmp_path: Path, shards: Path, reference: list[Any]
 ) -> None:
@@ -205,6 +207,7 @@ def test_a_signal_while_the_model_compiles_ends_the_job_in_bounds(tmp_path: Path
         assert "interrupted by SIGTERM" in running.output
 
 
+@pytest.mark.slow
 def test_kills_while_checkpoints_are_written_leave_whole_ones(
     tmp_path: Path, shards: Path, reference: list[Any]
 ) -> None:
@@ -251,6 +254,7 @@ def test_a_full_disk_is_told_and_training_goes_on(
     assert losses(folder) == reference
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_falls_back_loudly_or_is_refused(
     tmp_path: Path, shards: Path, reference: list[Any]
 ) -> None:
@@ -328,6 +332,7 @@ def test_a_shard_that_is_lost_in_mid_run_stops_all_ranks_with_a_checkpoint(
     assert f"going on after step {status['step']}" in output
 
 
+@pytest.mark.slow
 def test_a_killed_loader_worker_is_replaced_in_mid_run(
     tmp_path: Path, shards: Path, reference: list[Any]
 ) -> None:
@@ -341,6 +346,7 @@ def test_a_killed_loader_worker_is_replaced_in_mid_run(
     assert losses(folder) == reference
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_is_not_saved_and_the_restart_goes_on(
     tmp_path: Path, shards: Path, reference: list[Any]
 ) -> None:

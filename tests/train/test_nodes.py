@@ -65,6 +65,7 @@ def test_two_nodes_train_through_the_deepspeed_launcher(uninterrupted: Path) -> 
     assert report["world_size"] == 2
 
 
+@pytest.mark.slow
 def test_nodes_whose_cable_is_pulled_end_with_a_reason_and_go_on_as_if_nothing_had_been(
     tmp_path: Path, shards: Path, pair: Pair, uninterrupted: Path
 ) -> None:
