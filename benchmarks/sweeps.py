@@ -47,7 +47,7 @@ def main() -> None:
         ],
     }
     values = {
-        arm: {metric: _by_seed(trials, metric, asha) for metric in METRICS} for arm, trials in arms.items()
+        arm: {metric: by_seed(trials, metric, asha) for metric in METRICS} for arm, trials in arms.items()
     }
     best = values["best of 16 ASHA trials"]
     write_result(
@@ -68,10 +68,10 @@ def main() -> None:
             "params": {arm: dict(trials[0].params) for arm, trials in arms.items()}
             | {"best of random search at equal cost": _chosen(random)},
             "rows": [
-                {"arm": arm, **{name: _summary(row[name]) for name in METRICS}} for arm, row in values.items()
+                {"arm": arm, **{name: summary(row[name]) for name in METRICS}} for arm, row in values.items()
             ],
             "best_of_asha_minus": {
-                arm: {metric: _difference(best[metric], row[metric]) for metric in METRICS}
+                arm: {metric: difference(best[metric], row[metric]) for metric in METRICS}
                 for arm, row in values.items()
                 if row is not best
             },
@@ -80,11 +80,13 @@ def main() -> None:
     )
 
 
-def _by_seed(trials: list[TrialRecord], metric: str, folder: SweepFolder) -> dict[int, float]:
+def by_seed(trials: list[TrialRecord], metric: str, folder: SweepFolder) -> dict[int, float]:
+    """A metric at the last step, for every seed."""
     return {trial.seed: trial.values_at(folder.sweep.num_steps)[metric] for trial in trials}
 
 
-def _summary(values: Mapping[int, float]) -> dict[str, Any]:
+def summary(values: Mapping[int, float]) -> dict[str, Any]:
+    """Mean and standard deviation over the seeds."""
     return {
         "mean": round(statistics.fmean(values.values()), 4),
         "sd": round(statistics.stdev(values.values()), 4),
@@ -92,7 +94,7 @@ def _summary(values: Mapping[int, float]) -> dict[str, Any]:
     }
 
 
-def _difference(one: Mapping[int, float], other: Mapping[int, float]) -> dict[str, Any]:
+def difference(one: Mapping[int, float], other: Mapping[int, float]) -> dict[str, Any]:
     """Paired over the seeds, with the 95 % interval of Student's t."""
     pairs = [one[seed] - other[seed] for seed in one]
     half = t_quantile(len(pairs) - 1) * statistics.stdev(pairs) / len(pairs) ** 0.5
