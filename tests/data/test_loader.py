@@ -1,5 +1,6 @@
 """The exact stream: nothing lost, nothing repeated, whatever reads it."""
 
+import multiprocessing
 from collections import Counter
 from dataclasses import fields
 from itertools import islice
@@ -178,6 +179,7 @@ def test_a_damaged_shard_is_one_clear_line(tmp_path: Path, workers: int) -> None
     with pytest.raises(DataError, match=r"train-000000\.tar") as caught:
         list(islice(load_batches(dataset, stream(len(dataset)), num_workers=workers), 6))
     assert "\n" not in str(caught.value)
+    assert not multiprocessing.active_children()  # gone by now, not when the garbage is collected
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
