@@ -1,7 +1,6 @@
 """Drives a sweep on Ray Tune: one stage after another, each of which goes on where it was broken off."""
 
 import contextlib
-import json
 import logging
 import os
 import time
@@ -13,16 +12,17 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
+from langpose_dist.analysis.sweep_records import TrialRecord, read_sweep
 from langpose_dist.config import UserError
 from langpose_dist.train.stop import say
 from tuning.cluster import check_places, free_places, node_resources
 from tuning.recorder import Recorder, Session
 from tuning.schedulers import PacedScheduler, build_scheduler, rungs
 from tuning.searchers import OptunaSearcher
-from tuning.settings import Sweep
+from tuning.settings import SchedulerConfig, Sweep
 from tuning.state import KeptState
 from tuning.stopping import Stopping, SweepInterrupted
-from tuning.trial import STATE_FOLDER, TrialPlan, run_trial
+from tuning.trial import STATE_FOLDER, TrialPlan, run_trial, trial_folder
 
 _LOOK_SECONDS = 5.0
 _LOST_SECONDS = 120.0
@@ -100,9 +100,10 @@ class Driver:
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the recorder says it all, and better
         Recorder.session = self._session
         PacedScheduler.max_concurrent = self.max_concurrent
+        self._trials = ()  # those of the stage before are no state of this one
         self._unseen_stage = stage
         self._kept = KeptState(self.output / STATE_FOLDER / stage)
-        if not self._kept.exists() and any(record["evaluations"] for _, record in self._records(stage)):
+        if not self._kept.exists() and any(trial.evaluations for trial in self._records(stage)):
             raise SweepStuck(
                 f"the {stage} has begun, and Ray Tune's state of it in {self.output / STATE_FOLDER} is gone; "
                 "start a new sweep with another output="
@@ -162,9 +163,7 @@ class Driver:
                 name=stage,
                 storage_path=str(state),
                 failure_config=tune.FailureConfig(max_failures=settings.max_failures),
-                checkpoint_config=tune.CheckpointConfig(
-                    num_to_keep=4 if settings.scheduler.name == "pbt" else None  # see handed_over
-                ),
+                checkpoint_config=tune.CheckpointConfig(num_to_keep=_num_kept(settings.scheduler)),
                 callbacks=[self._recorder()],
                 verbose=0,
             ),
@@ -218,20 +217,17 @@ class Driver:
                 f"another output=, or train {self.output / 'trials'}/ID/config.yaml on its own"
             )
         known = {trial.trial_id for trial in trials}
-        for path, record in self._records(stage):
-            if record["trial_id"] not in known:
-                # It started in the last moment of a killed driver, and comes again under another name.
-                place = self.output / "forgotten" / record["trial_id"]
+        for trial in self._records(stage):
+            if trial.trial_id not in known:
+                # It started in the last moment of a killed driver, and comes again.
+                place = _free_name(self.output / "forgotten" / trial.trial_id)
                 place.parent.mkdir(exist_ok=True)
-                path.rename(place)
-                number, trial_id = record["number"], record["trial_id"]
-                say(f"trial {number} ({trial_id}) is begun anew; what it left is in {place}")
+                trial_folder(self.output, trial.trial_id).rename(place)
+                say(f"trial {trial.number} ({trial.trial_id}) is begun anew; what it left is in {place}")
 
-    def _records(self, stage: str) -> list[tuple[Path, dict[str, Any]]]:
-        """Folder and record of every trial of a stage that the sweep's folder holds."""
-        folders = [path.parent for path in self.output.glob("trials/*/trial.json")]
-        records = [json.loads((path / "trial.json").read_text(encoding="utf-8")) for path in folders]
-        return [(path, one) for path, one in zip(folders, records, strict=True) if one["stage"] == stage]
+    def _records(self, stage: str) -> list[TrialRecord]:
+        """Of every trial of a stage that the sweep's folder holds."""
+        return [trial for trial in read_sweep(self.output).trials if trial.stage == stage]
 
     def _keep(self, trials: Sequence[Trial]) -> None:
         if trials and self._kept is not None:
@@ -262,6 +258,20 @@ def _every(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A search space that is these configurations, one trial each."""
     (output,) = {point["output"] for point in points}
     return {"plan": tune.grid_search([point["plan"] for point in points]), "output": output}
+
+
+def _num_kept(scheduler: SchedulerConfig) -> int | None:
+    """Checkpoints that Tune keeps of each trial; see ``handed_over``.
+
+    Whoever takes over from a trial may get a place only when that one has come to the next exchange.
+    """
+    return scheduler.grace_evaluations + 3 if scheduler.name == "pbt" else None
+
+
+def _free_name(path: Path) -> Path:
+    """This path, or where there is something already, one with a number behind it."""
+    names = (path, *(path.with_name(f"{path.name}-{number}") for number in range(2, 1000)))
+    return next(name for name in names if not name.exists())
 
 
 def _name(trial: Trial) -> str:

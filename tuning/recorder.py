@@ -62,7 +62,8 @@ class Recorder(tune.Callback):
     ) -> None:
         """A trial has told an evaluation, or its end."""
         record = self._add_seconds(self._read(trial), trial)
-        plan = TrialPlan.from_config(trial.config)
+        # The values that it trained with: the scheduler may have given it others by now.
+        plan = TrialPlan.from_config(result["config"])
         record["params"] = dict(plan.params)
         metrics = {
             name: value
@@ -110,6 +111,8 @@ class Recorder(tune.Callback):
         """The loop has ended: those of the trials that have not are interrupted; returns them."""
         found = []
         for trial in trials:
+            if trial.status == Trial.PAUSED:
+                self._session.started.pop(trial.trial_id, None)  # it holds no devices
             record = self._add_seconds(self._read(trial), trial, ends=True)
             if record["status"] in ("running", "pending"):
                 record |= {"status": "interrupted", "reason": "the sweep was interrupted"}

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -183,8 +184,9 @@ class _Course:
         settings = self.plan.sweep.settings
         with self._driver(max_concurrent, stopping) as driver:
             driver.run("search", self.plan.first, num_suggested=self.plan.num_suggested)
-            if settings.has_confirm_stage:
-                driver.run("confirm", self._confirm_plans())
+            # Without a finalist there is nothing to confirm, and nothing to choose either.
+            if settings.has_confirm_stage and (plans := self._confirm_plans()):
+                driver.run("confirm", plans)
 
     @contextmanager
     def _driver(self, max_concurrent: int, stopping: Stopping) -> Iterator[Driver]:
@@ -206,10 +208,13 @@ class _Course:
                     parent=parent,
                 )
 
-        for path in sorted(self.output.glob("trials/*/trial.json")) if self.is_resumed else ():
-            record = json.loads(path.read_text(encoding="utf-8"))
-            if record["status"] in ("finished", "stopped", "diverged"):
-                on_end(record)  # the last attempt may have ended before it was told
+        if self.is_resumed:
+            before = read_sweep(self.output)
+            for warning in before.warnings:
+                say(f"warning: {warning}")
+            for trial in before.trials:
+                if trial.status in ("finished", "stopped", "diverged"):
+                    on_end(trial.model_dump())  # the last attempt may have ended before it was told
         try:
             yield Driver(
                 load_sweep([self.output / SWEEP_FILE]),
@@ -227,7 +232,9 @@ class _Course:
                 )
 
     def _confirm_plans(self) -> list[TrialPlan]:
-        """The finalists and the baseline, with fresh seeds."""
+        """The finalists and the baseline, with fresh seeds; once begun, the stage keeps to them."""
+        if self.record["confirm"]:
+            return [TrialPlan(**plan) for plan in self.record["confirm"]]
         settings = self.plan.sweep.settings
         searched = self._ranked("search")
         chosen = [found.params for found in searched if found.is_complete and not found.is_baseline]
@@ -236,10 +243,12 @@ class _Course:
         numbered = enumerate(
             ((point, seed) for point in points for seed in settings.seeds), self.plan.num_trials
         )
-        return [
+        plans = [
             TrialPlan(number, seed, dict(point or {}), is_baseline=point is None, stage="confirm")
             for number, (point, seed) in numbered
         ]
+        self._write(confirm=[asdict(plan) for plan in plans])
+        return plans
 
     def _ranked(self, stage: Literal["search"] | None = None) -> list[Configuration]:
         folder = read_sweep(self.output)
@@ -297,6 +306,7 @@ class _Course:
             "seconds": 0.0,
             "tracking": {},
             "best": None,
+            "confirm": [],
             **before,
             "attempts": before.get("attempts", 0) + 1,
             "status": "running",

@@ -33,7 +33,8 @@ _POPULATION = "population.json"
 class PacedScheduler(FIFOScheduler):
     """Lets as many trials run at a time as this attempt has room for, and all of them come to their end.
 
-    Tune restores the limit with which the sweep was first started, be it on another machine.
+    Tune restores the limit with which the sweep was first started, be it on another machine, and heeds it for
+    new trials alone: all that it restores would start at once.
     """
 
     max_concurrent: ClassVar[int | None] = None
@@ -45,6 +46,14 @@ class PacedScheduler(FIFOScheduler):
         limiter = search if isinstance(search, BasicVariantGenerator) else search.searcher
         if PacedScheduler.max_concurrent is not None:
             limiter.max_concurrent = PacedScheduler.max_concurrent
+        if trial.status == Trial.PENDING and not _has_room(tune_controller, trial):
+            trial.set_status(Trial.PAUSED)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Who goes on next."""
+        found = super().choose_trial_to_run(tune_controller)
+        is_waiting = found is not None and found.status == Trial.PAUSED
+        return None if is_waiting and not _has_room(tune_controller) else found
 
 
 class RememberingScheduler(PacedScheduler):
@@ -138,6 +147,7 @@ class RememberingPopulation(PopulationBasedTraining):
         content = json.loads(path.read_text(encoding="utf-8"))
         self._next_perturbation_sync = content["next"]
         state = self._trial_state[trial]
+        state.last_result = trial.last_result  # goes with the checkpoint that another takes over
         for name, value in content["trials"].get(trial.trial_id, {}).items():
             setattr(state, name, value)
         if trial.status == Trial.PENDING and state.last_train_time >= self._next_perturbation_sync:
@@ -155,6 +165,14 @@ class RememberingPopulation(PopulationBasedTraining):
         decision = super().on_trial_result(tune_controller, trial, result)
         self._remember(trial)
         return decision
+
+    def _get_new_config(self, trial: Trial, trial_to_clone: Trial) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Values for a trial that takes over from a better one; it stays itself."""
+        config, operations = super()._get_new_config(trial, trial_to_clone)
+        step = self._trial_state[trial_to_clone].last_train_time
+        config["plan"]["number"] = trial.config["plan"]["number"]
+        config["plan"]["origin"] = f"{trial_to_clone.trial_id} at step {step}"
+        return config, operations
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """A trial has ended: those that waited for it go on."""
@@ -186,6 +204,13 @@ class RememberingPopulation(PopulationBasedTraining):
     @staticmethod
     def _path(trial: Trial) -> Path:
         return Path(trial.local_experiment_path) / _POPULATION
+
+
+def _has_room(tune_controller: Any, trial: Trial | None = None) -> bool:
+    """Whether a trial more may run beside all others."""
+    limit = PacedScheduler.max_concurrent
+    others = (other for other in tune_controller.get_trials() if other is not trial)
+    return limit is None or sum(other.status in (Trial.PENDING, Trial.RUNNING) for other in others) < limit
 
 
 def read_decisions(path: Path) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ Tune writes its files one by one and over the older ones. A full disk or a kill 
 one, or files of different moments; and Tune, when it cannot read them, starts over without a word.
 """
 
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,8 @@ _PATTERNS = ("*.json", "*.pkl")
 """Trials, searcher and callbacks, as Tune names their files."""
 _TUNER = "tuner.pkl"
 """Written once, in front of all others."""
+_SESSION = re.compile(r"-\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(?=\.)")
+"""In a file's name: when the driver was started, in its local time."""
 
 
 class KeptState:
@@ -60,7 +63,12 @@ class KeptState:
         partial = self._kept / "partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        for path in _files(staging):
+        # Tune reads the file with the highest name, and a clock or a time zone may have gone back since.
+        newest = {
+            _SESSION.sub("", path.name): path
+            for path in sorted(_files(staging), key=lambda path: path.stat().st_mtime_ns)
+        }
+        for path in newest.values():
             shutil.copyfile(path, partial / path.name)
         before = self._copies()
         number = int(before[-1].name) + 1 if before else 0

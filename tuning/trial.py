@@ -17,6 +17,7 @@ from ray import tune
 
 from langpose_dist.cli.train import build_tracker
 from langpose_dist.config import RunConfig, UserError, build_config, load_config, with_values
+from langpose_dist.files import replace_text
 from langpose_dist.train.checkpoint import STATE, WEIGHTS, find_checkpoint
 from langpose_dist.train.guard import DivergedError
 from langpose_dist.train.metrics_file import read_metrics
@@ -33,6 +34,8 @@ ENDED = "ended"
 SWEEP_FILE = "sweep.yaml"
 STATE_FOLDER = "ray"
 """In the sweep's folder: Ray's own state, and the memory of the schedulers."""
+_ORIGIN = "origin.txt"
+"""In a trial's folder: its plan's origin, once it has taken over."""
 
 Report = Callable[[Mapping[str, Any], Path | None], None]
 """Tells Tune metrics, with the folder of a checkpoint; raises ``SystemExit`` where the trial is stopped."""
@@ -48,6 +51,8 @@ class TrialPlan:
     """Key of the configuration -> value; empty for the baseline."""
     is_baseline: bool = False
     stage: str = "search"
+    origin: str = ""
+    """In population-based training: whose weights it has taken over, and of which step."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -137,7 +142,7 @@ def train_trial(
     """Train from wherever the trial stands to its end; every rank calls it.
 
     The trial's folder is where it goes on from: it is as new as what Tune knows, or newer. Only in
-    population-based training, for values other than the folder's, it is Tune's checkpoint.
+    population-based training, for values or an origin other than the folder's, it is Tune's checkpoint.
 
     Args:
         sweep: What the trial belongs to; its ``train.max_steps`` is set.
@@ -155,8 +160,9 @@ def train_trial(
     known = 0
     if checkpoint is not None:
         known = _step_of(checkpoint)
-        if (checkpoint / WEIGHTS).exists() and _is_elsewhere(run_dir, config):
+        if (checkpoint / WEIGHTS).exists() and _is_elsewhere(run_dir, config, plan.origin):
             go_on_from(checkpoint, config)
+            replace_text(run_dir / _ORIGIN, plan.origin)
 
     def on_evaluation(step: int, metrics: Mapping[str, float], folder: Path) -> None:
         _tell(report, {STEP: step, **short_names(metrics, split)}, folder)
@@ -232,10 +238,12 @@ def _tell_again(run_dir: Path, config: RunConfig, known: int, report: Report) ->
             _tell(report, {STEP: step, **metrics}, folder if step == state.step else None)
 
 
-def _is_elsewhere(run_dir: Path, config: RunConfig) -> bool:
-    """Whether the folder does not hold a run of this configuration that can be gone on with."""
+def _is_elsewhere(run_dir: Path, config: RunConfig, origin: str) -> bool:
+    """Whether the folder does not hold a run of this configuration and origin that can be gone on with."""
     try:
-        is_another = load_config(run_dir / "config.yaml").hash() != config.hash()
+        # A trial may take over the weights of another and come to the very values that it had.
+        before = (run_dir / _ORIGIN).read_text(encoding="utf-8") if (run_dir / _ORIGIN).exists() else ""
+        is_another = before != origin or load_config(run_dir / "config.yaml").hash() != config.hash()
         return is_another or find_checkpoint(run_dir / "checkpoints", warn=lambda message: None) is None
     except UserError:
         return True

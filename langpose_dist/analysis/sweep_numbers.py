@@ -54,13 +54,10 @@ class Configuration:
     """Whether it failed or diverged."""
     values: Mapping[str, Mapping[int, float]]
     """Metric -> seed -> value at ``step``, of metrics that every trial has there; of a failed one nothing."""
+    num_missing: int
+    """Of a complete one: seeds without a value, be it that they failed or that there is no record of them."""
     front: int | None
     """Pareto front among the complete ones, from 1; with one objective ``None``."""
-
-    @property
-    def num_missing(self) -> int:
-        """Of a complete one: seeds without a value."""
-        return len({trial.seed for trial in self.trials}) - len(self.seeds) if self.is_complete else 0
 
     @property
     def is_on_front(self) -> bool:
@@ -332,6 +329,11 @@ def _configuration(sweep: SweepRecord, group: Sequence[TrialRecord]) -> Configur
         common = [set(trial.steps_with(sweep.objective)) for trial in measured]
         step = max(set.intersection(*common), default=0) if common else 0
     worst = min((trial.status for trial in trials), key=_BY_SEVERITY.index)
+    is_complete = bool(whole) and not is_lost
+    seeds = {trial.seed for trial in trials}
+    # A search in front of a confirm stage has a seed of its own, which is none of these.
+    planned = seeds | set(sweep.seeds) if seeds <= set(sweep.seeds) else seeds
+    num_absent = len(planned) - len(seeds) if is_complete else 0
     return Configuration(
         rank=0,
         params=trials[0].params,
@@ -339,12 +341,13 @@ def _configuration(sweep: SweepRecord, group: Sequence[TrialRecord]) -> Configur
         stage=trials[0].stage,
         trials=tuple(trials),
         searched=tuple(searched),
-        status=_say_status(trials),
+        status=_say_status(trials, num_absent),
         reason=next((trial.reason for trial in trials if trial.status == worst and trial.reason), ""),
         step=step,
-        is_complete=bool(whole) and not is_lost,
+        is_complete=is_complete,
         is_lost=is_lost,
         values=_values(counted, step),
+        num_missing=len(planned) - len({trial.seed for trial in whole}) if is_complete else 0,
         front=None,
     )
 
@@ -367,11 +370,12 @@ def _values(trials: Sequence[TrialRecord], step: int) -> dict[str, dict[int, flo
     }
 
 
-def _say_status(trials: Sequence[TrialRecord]) -> str:
+def _say_status(trials: Sequence[TrialRecord], num_absent: int) -> str:
     counts = Counter(trial.status for trial in trials)
-    if len(counts) == 1:
+    if len(counts) == 1 and not num_absent:
         return trials[0].status
-    return ", ".join(f"{counts[name]} {name}" for name in reversed(_BY_SEVERITY) if counts[name])
+    words = [f"{counts[name]} {name}" for name in reversed(_BY_SEVERITY) if counts[name]]
+    return ", ".join([*words, *([f"{num_absent} without a record"] if num_absent else [])])
 
 
 def _fronts(configurations: Sequence[Configuration], objective: Sequence[str]) -> list[list[Configuration]]:

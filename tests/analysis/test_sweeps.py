@@ -134,6 +134,26 @@ def test_one_lucky_seed_does_not_beat_all_of_anothers(tmp_path: Path) -> None:
     assert (second.params, second.num_missing) == (lucky, 1)
 
 
+@pytest.mark.parametrize("stage", ["search", "confirm"])
+def test_a_seed_without_a_record_is_missing(tmp_path: Path, stage: str) -> None:
+    lucky, whole = {LAMBDA: 0.3}, {LAMBDA: 0.9}
+    trials = [
+        trial_content(0, lucky, seed=1, stage=stage, values={NUM_STEPS: 50.0}),
+        trial_content(1, whole, seed=1, stage=stage, values={NUM_STEPS: 60.0}),
+        trial_content(2, whole, seed=2, stage=stage, values={NUM_STEPS: 60.0}),
+    ]
+    first, second = ranked(write_sweep(tmp_path / "sweep", trials, seeds=[1, 2]))
+    assert (first.params, first.num_missing, first.status) == (whole, 0, "finished")
+    assert (second.params, second.num_missing) == (lucky, 1)
+    assert second.status == "1 finished, 1 without a record"
+
+
+def test_a_search_in_front_of_the_seeds_lacks_none_of_them(tmp_path: Path) -> None:
+    trials = [trial_content(0, {LAMBDA: 0.3}, seed=0, values={NUM_STEPS: 50.0})]
+    (one,) = ranked(write_sweep(tmp_path / "sweep", trials, seeds=[1, 2]))
+    assert (one.num_missing, one.status) == (0, "finished")
+
+
 def test_seeds_under_way_are_compared_at_the_last_step_that_all_have(tmp_path: Path) -> None:
     params = {LAMBDA: 0.3}
     trials = [

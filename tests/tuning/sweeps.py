@@ -145,6 +145,16 @@ def session_of(leader: int) -> list[psutil.Process]:
     return found
 
 
+def trained_by(sweep: SweepProcess, output: Path, *, number: int) -> psutil.Process | None:
+    """The process that has the log of a trial open."""
+    folder = output / "trials" / read_trials(output)[number]["trial_id"]
+    for process in sweep.trials():
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{process.pid}/fd/1").readlink() == folder / "trial.log":
+                return process
+    return None
+
+
 @contextlib.contextmanager
 def sweeping(folder: Path, *words: str, variables: Mapping[str, str] | None = None) -> Iterator[SweepProcess]:
     """A sweep that leaves nothing behind, whatever the test does."""

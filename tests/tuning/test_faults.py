@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests import disk
@@ -22,6 +21,7 @@ from tests.tuning.sweeps import (
     read_runs,
     read_trials,
     sweeping,
+    trained_by,
     write_config,
 )
 
@@ -85,7 +85,7 @@ def test_a_trial_that_fails_each_time_is_given_up_and_tried_again_on_resume(
         # The baseline comes to its end.
         sweep.wait_for(lambda: len(read_trials(output)) == 2 and read_trials(output)[1]["evaluations"])
         for _ in range(2):
-            sweep.wait_for(lambda: _trained_by(sweep, output, number=1)).kill()
+            sweep.wait_for(lambda: trained_by(sweep, output, number=1)).kill()
         assert sweep.wait() == 0, sweep.text
         lines = [line for line in sweep.text.splitlines() if line.startswith("[")]
     assert sum(line.endswith("its process ended without a word") for line in lines) == 2
@@ -98,7 +98,7 @@ def test_a_trial_that_fails_each_time_is_given_up_and_tried_again_on_resume(
 
     # Its failures count anew, so that one more ends nothing.
     with sweeping(tmp_path, "--resume", f"output={output}") as sweep:
-        sweep.wait_for(lambda: _trained_by(sweep, output, number=1)).kill()
+        sweep.wait_for(lambda: trained_by(sweep, output, number=1)).kill()
         assert sweep.wait() == 0, sweep.text
     check_whole(tmp_path, 2, attempts=2)
 
@@ -115,6 +115,51 @@ def test_a_resumed_sweep_takes_the_room_that_there_is_now(tmp_path: Path, shards
         sweep.wait_for(lambda: len(sweep.trials()) == 2)
         assert sweep.wait() == 0, sweep.text
     check_whole(tmp_path, 4, attempts=2)
+
+
+def test_a_resumed_sweep_with_less_room_runs_fewer_at_a_time(tmp_path: Path, shards: Path) -> None:
+    config = write_config(tmp_path, shards, num_trials=2, scheduler={"name": "none"})
+    output = tmp_path / "sweep"
+    with sweeping(tmp_path, "--config", str(config)) as sweep:
+        sweep.wait_for(lambda: sum(bool(trial["evaluations"]) for trial in read_trials(output)) == 2)
+        sweep.process.send_signal(signal.SIGTERM)
+        assert sweep.wait(STOP_SECONDS) == 75
+    with sweeping(tmp_path, "--resume", f"output={output}", "sweep.max_concurrent=1") as sweep:
+        while sweep.process.poll() is None:
+            assert sum(trial["status"] == "running" for trial in read_trials(output)) <= 1
+            time.sleep(0.05)
+        assert sweep.wait() == 0, sweep.text
+    check_whole(tmp_path, 3, attempts=2)
+
+
+def test_a_sweep_whose_trials_all_diverge_says_so_in_one_line(tmp_path: Path, shards: Path) -> None:
+    config = write_config(
+        tmp_path,
+        shards,
+        {"optimizer": {"learning_rate": 1e30, "warmup_steps": 0}},
+        num_trials=2,
+        seeds=[1],
+        baseline=False,
+    )
+    with sweeping(tmp_path, "--config", str(config)) as sweep:
+        assert sweep.wait() == 1
+        assert "Traceback" not in sweep.text
+        assert "no trial came to its end; see" in sweep.text.splitlines()[-1]
+    assert {trial["status"] for trial in read_trials(tmp_path / "sweep")} == {"diverged"}
+    assert "no trial came to its end" in read_record(tmp_path / "sweep")["reason"]
+
+
+def test_a_damaged_record_is_left_out_of_a_resumed_sweep_with_a_warning(tmp_path: Path, shards: Path) -> None:
+    config = write_config(tmp_path, shards, num_trials=2, scheduler={"name": "none"})
+    output = tmp_path / "sweep"
+    finish(tmp_path, "--config", str(config))
+    trials = read_trials(output)
+    damaged = output / "trials" / trials[1]["trial_id"] / "trial.json"
+    damaged.write_text("", encoding="utf-8")
+    text = finish(tmp_path, "--resume", f"output={output}")
+    assert f"warning: left out: {damaged} is damaged" in text
+    left = {trial["trial_id"] for trial in trials} - {trials[1]["trial_id"]}
+    assert set(read_record(output)["best"]["trials"]) <= left
 
 
 @pytest.mark.parametrize("name", ["gcs_server", "raylet/raylet"])
@@ -297,13 +342,3 @@ def _starts(output: Path, trial_id: str) -> list[str]:
     """The line with which each attempt of a trial begins."""
     lines = (output / "trials" / trial_id / "trial.log").read_text(encoding="utf-8").splitlines()
     return [line for line in lines if "windows" in line]
-
-
-def _trained_by(sweep: SweepProcess, output: Path, *, number: int) -> psutil.Process | None:
-    """The process that has the log of a trial open."""
-    folder = output / "trials" / read_trials(output)[number]["trial_id"]
-    for process in sweep.trials():
-        with contextlib.suppress(OSError):
-            if Path(f"/proc/{process.pid}/fd/1").readlink() == folder / "trial.log":
-                return process
-    return None

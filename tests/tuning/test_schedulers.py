@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
 from ray.tune.search import BasicVariantGenerator
 
-from tuning.schedulers import RememberingPopulation, RememberingScheduler, read_decisions, rungs
+from tuning.schedulers import (
+    PacedScheduler,
+    RememberingPopulation,
+    RememberingScheduler,
+    read_decisions,
+    rungs,
+)
 from tuning.settings import build_sweep
 
 METRIC = "masked/mpjpe_mm"
@@ -28,11 +34,23 @@ class Trial:
         self.config = {"plan": plan}
         self.experiment_tag = ""
         self.local_experiment_path = str(folder)
-        keeping = SimpleNamespace(checkpoint_config=SimpleNamespace(num_to_keep=4))
-        self.run_metadata = SimpleNamespace(checkpoint_manager=keeping)
+        self.manager = SimpleNamespace(checkpoint_config=SimpleNamespace(num_to_keep=4))
+        self.run_metadata = SimpleNamespace(checkpoint_manager=self.manager)
+        self.temporary_state = SimpleNamespace(saving_to=None)
+        self.checkpoint = f"checkpoint of t{number}"
+        self.last_result: dict[str, Any] = {}
 
     def set_status(self, status: str) -> None:
         self.status = status
+
+    def is_finished(self) -> bool:
+        return self.status in ("TERMINATED", "ERROR")
+
+    def set_config(self, config: dict[str, Any]) -> None:
+        self.config = config
+
+    def set_experiment_tag(self, tag: str) -> None:
+        self.experiment_tag = tag
 
 
 class Controller:
@@ -44,6 +62,9 @@ class Controller:
 
     def get_trials(self) -> list[Any]:
         return self.trials
+
+    def pause_trial(self, trial: Any, should_checkpoint: bool) -> None:
+        trial.set_status("PAUSED")
 
     def get_live_trials(self) -> set[Any]:
         return set(self.trials)
@@ -145,28 +166,66 @@ def test_a_line_cut_off_by_a_crash_is_left_out(tmp_path: Path) -> None:
 
 
 def test_who_waited_for_others_waits_on_after_a_restart(tmp_path: Path) -> None:
-    def population() -> tuple[RememberingPopulation, Controller]:
-        controller = Controller([Trial(number, folder=tmp_path) for number in range(4)])
-        scheduler = RememberingPopulation(
-            time_attr="step",
-            metric=METRIC,
-            mode="min",
-            perturbation_interval=20,
-            hyperparam_mutations={"plan": {"params": {"loss.temperature": [0.1, 0.2]}}},
-            synch=True,
-        )
-        add_all(scheduler, controller)
-        return scheduler, controller
-
-    scheduler, controller = population()
+    scheduler, controller = population(tmp_path)
     for number in range(2):
         assert tell(scheduler, controller, controller.trials[number], 20, 1.0) == TrialScheduler.PAUSE
-    again, restored = population()
+    again, restored = population(tmp_path)
     assert [trial.status for trial in restored.trials] == ["PAUSED", "PAUSED", "PENDING", "PENDING"]
     assert again.choose_trial_to_run(restored) in restored.trials[2:]
     # The others are gone for good: nobody waits for them.
     restored.trials = restored.trials[:2]
     assert again.choose_trial_to_run(restored) in restored.trials
+
+
+def test_after_a_restart_a_trial_takes_over_from_one_that_waited(tmp_path: Path) -> None:
+    scheduler, controller = population(tmp_path)
+    for number in range(2):
+        tell(scheduler, controller, controller.trials[number], 20, 1.0 + number)
+    again, restored = population(tmp_path, {"step": 20, METRIC: 1.0})
+    best, _, third, worst = restored.trials
+    tell(again, restored, third, 20, 3.0)
+    third.set_status("PAUSED")
+    assert tell(again, restored, worst, 20, 4.0) == TrialScheduler.NOOP
+    taken = worst.manager._latest_checkpoint_result
+    assert (taken.checkpoint, taken.metrics) == (best.checkpoint, {"step": 20, METRIC: 1.0})
+    plan = worst.config["plan"]
+    assert (plan["number"], plan["origin"]) == (3, "t0 at step 20")
+    assert best.config["plan"]["origin"] == ""
+
+
+def population(
+    folder: Path, last_result: dict[str, Any] | None = None
+) -> tuple[RememberingPopulation, Controller]:
+    controller = Controller([Trial(number, folder=folder) for number in range(4)])
+    for trial in controller.trials:
+        trial.last_result = last_result or {}
+        trial.config["plan"] |= {"params": {"loss.temperature": 0.1}, "origin": ""}
+    scheduler = RememberingPopulation(
+        time_attr="step",
+        metric=METRIC,
+        mode="min",
+        perturbation_interval=20,
+        hyperparam_mutations={"plan": {"params": {"loss.temperature": [0.1, 0.2]}}},
+        quantile_fraction=0.25,
+        log_config=False,
+        synch=True,
+    )
+    add_all(scheduler, controller)
+    return scheduler, controller
+
+
+def test_restored_trials_keep_to_the_room_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PacedScheduler, "max_concurrent", 2)
+    scheduler, controller = PacedScheduler(), Controller([])
+    for number in range(5):
+        controller.trials.append(Trial(number))
+        scheduler.on_trial_add(controller, controller.trials[-1])
+    assert [trial.status for trial in controller.trials] == ["PENDING"] * 2 + ["PAUSED"] * 3
+    for trial in controller.trials[:2]:
+        trial.set_status("RUNNING")
+    assert scheduler.choose_trial_to_run(controller) is None
+    controller.trials[0].set_status("TERMINATED")
+    assert scheduler.choose_trial_to_run(controller) is controller.trials[2]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Tune's state is whole or not there, whenever its driver ends."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,22 @@ def test_what_has_not_changed_is_not_copied_again(tmp_path: Path, experiment: Pa
     before = list((tmp_path / "search-state").iterdir())
     state.keep(staging)
     assert list((tmp_path / "search-state").iterdir()) == before
+
+
+def test_a_clock_that_goes_back_brings_no_older_state_back(tmp_path: Path, experiment: Path) -> None:
+    staging = tmp_path / "staging"
+    staging.mkdir()
+    names = ["experiment_state-{}.json", "searcher-state-{}.pkl"]
+    sessions = ("2026-10-25_02-59-00", "2026-10-25_02-10-00")  # the second began when summer time had ended
+    for second, session in enumerate(sessions):
+        for name in names:
+            path = staging / name.format(session)
+            path.write_text(session)
+            os.utime(path, (1000 + second, 1000 + second))
+    (staging / "population.json").write_text("population")
+    KeptState(experiment).keep(staging)
+    assert KeptState(experiment).bring_back()
+    assert set(read(experiment).values()) == {sessions[1], "population", "tuner"}
 
 
 def _fail_at_second():
