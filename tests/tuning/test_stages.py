@@ -103,6 +103,7 @@ def test_a_finished_sweep_that_tries_a_failed_trial_again_keeps_its_finalists(
     config = write_config(tmp_path, shards, num_trials=2, seeds=[1], finalists=2, max_failures=0)
     output = tmp_path / "sweep"
     with sweeping(tmp_path, "--config", str(config)) as sweep:
+        sweep.wait_for(lambda: len(read_trials(output)) == 3 and read_trials(output)[1]["evaluations"])
         sweep.wait_for(lambda: trained_by(sweep, output, number=1)).kill()
         assert sweep.wait() == 0, sweep.text
     assert [trial["status"] for trial in _of_stage(output, "search")].count("failed") == 1
