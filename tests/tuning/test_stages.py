@@ -100,13 +100,21 @@ def test_a_confirm_stage_goes_on_where_it_was_interrupted(tmp_path: Path, shards
 def test_a_finished_sweep_that_tries_a_failed_trial_again_keeps_its_finalists(
     tmp_path: Path, shards: Path
 ) -> None:
-    config = write_config(tmp_path, shards, num_trials=2, seeds=[1], finalists=2, max_failures=0)
+    config = write_config(
+        tmp_path,
+        shards,
+        num_trials=2,
+        seeds=[1],
+        finalists=2,
+        max_failures=0,
+        scheduler={"name": "median", "grace_evaluations": 6},  # stops none
+    )
     output = tmp_path / "sweep"
     with sweeping(tmp_path, "--config", str(config)) as sweep:
-        sweep.wait_for(lambda: len(read_trials(output)) == 3 and read_trials(output)[1]["evaluations"])
-        sweep.wait_for(lambda: trained_by(sweep, output, number=1)).kill()
+        sweep.wait_for(lambda: len(read_trials(output)) == 3 and read_trials(output)[2]["evaluations"])
+        sweep.wait_for(lambda: trained_by(sweep, output, number=2)).kill()
         assert sweep.wait() == 0, sweep.text
-    assert [trial["status"] for trial in _of_stage(output, "search")].count("failed") == 1
+    assert [trial["status"] for trial in _of_stage(output, "search")] == ["finished", "finished", "failed"]
     confirmed = _of_stage(output, "confirm")
     assert len(confirmed) == 2  # the baseline, and the one that had come to its end
     for _ in range(2):  # the first of them has something to do in the search alone
