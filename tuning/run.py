@@ -238,6 +238,8 @@ class _Course:
         settings = self.plan.sweep.settings
         searched = self._ranked("search")
         chosen = [found.params for found in searched if found.is_complete and not found.is_baseline]
+        if not chosen:
+            return []
         points: list[Mapping[str, Any] | None] = [None] if settings.baseline else []
         points += chosen[: settings.finalists]
         numbered = enumerate(
@@ -387,7 +389,7 @@ def _model_of(best: Configuration, metric: str) -> TrialRecord:
     """Of the best configuration's seeds the one whose model is registered: the best."""
     sign = -1 if is_more_better(metric) else 1
     ended = [trial for trial in best.trials if trial.status == "finished"]
-    return min(ended, key=lambda trial: sign * best.values[metric][trial.seed])
+    return min(ended, key=lambda trial: sign * trial.values_at(best.step)[metric])
 
 
 def _best_yaml(sweep: Sweep, best: Configuration) -> str:

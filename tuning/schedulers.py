@@ -139,19 +139,17 @@ class RememberingPopulation(PopulationBasedTraining):
     """
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """A trial is new or restored; one that waited for others still does, though Tune would start it."""
-        super().on_trial_add(tune_controller, trial)
-        path = self._path(trial)
-        if not path.exists():  # nothing has been compared yet
-            return
-        content = json.loads(path.read_text(encoding="utf-8"))
-        self._next_perturbation_sync = content["next"]
-        state = self._trial_state[trial]
-        state.last_result = trial.last_result  # goes with the checkpoint that another takes over
-        for name, value in content["trials"].get(trial.trial_id, {}).items():
-            setattr(state, name, value)
-        if trial.status == Trial.PENDING and state.last_train_time >= self._next_perturbation_sync:
-            trial.set_status(Trial.PAUSED)
+        """A trial is new, restored or started again; one that waited for others still does."""
+        is_again = trial in self._trial_state
+        if not is_again:
+            super().on_trial_add(tune_controller, trial)
+            self._recall(trial)
+        is_waiting = self._trial_state[trial].last_train_time >= self._next_perturbation_sync
+        if trial.status == Trial.PENDING and is_waiting:
+            if is_again:
+                tune_controller._set_trial_status(trial, Trial.PAUSED)
+            else:  # Tune comes to know it by the status that it has after this
+                trial.set_status(Trial.PAUSED)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """Who goes on next."""
@@ -163,7 +161,7 @@ class RememberingPopulation(PopulationBasedTraining):
         if ENDED in result or not math.isfinite(result.get(self._metric or "", math.nan)):
             return TrialScheduler.CONTINUE
         decision = super().on_trial_result(tune_controller, trial, result)
-        self._remember(trial)
+        self._remember()
         return decision
 
     def _get_new_config(self, trial: Trial, trial_to_clone: Trial) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -179,7 +177,10 @@ class RememberingPopulation(PopulationBasedTraining):
         self._release(tune_controller, trial)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """A trial failed: those that waited for it go on."""
+        """A trial failed: unless it is started again, those that waited for it go on."""
+        if trial.status == Trial.ERROR:  # Tune has ended it already, to start it again
+            return
+        tune_controller.get_live_trials().discard(trial)  # else Tune waits for it at every exchange
         self._release(tune_controller, trial)
 
     def _release(self, tune_controller: Any, ended: Trial | None = None) -> None:
@@ -189,17 +190,29 @@ class RememberingPopulation(PopulationBasedTraining):
             self._trial_state[trial].last_train_time >= self._next_perturbation_sync for trial in left
         ):
             self._next_perturbation_sync += self._perturbation_interval
+            self._remember()
 
-    def _remember(self, trial: Trial) -> None:
+    def _recall(self, trial: Trial) -> None:
+        path = self._path(trial)
+        if not path.exists():  # nothing has been compared yet
+            return
+        content = json.loads(path.read_text(encoding="utf-8"))
+        self._next_perturbation_sync = content["next"]
+        state = self._trial_state[trial]
+        state.last_result = trial.last_result  # goes with the checkpoint that another takes over
+        for name, value in content["trials"].get(trial.trial_id, {}).items():
+            setattr(state, name, value)
+
+    def _remember(self) -> None:
         states = {
-            other.trial_id: {
+            trial.trial_id: {
                 name: getattr(state, name)
                 for name in ("last_score", "last_train_time", "last_perturbation_time")
             }
-            for other, state in self._trial_state.items()
+            for trial, state in self._trial_state.items()
         }
         content = {"next": self._next_perturbation_sync, "trials": states}
-        replace_text(self._path(trial), json.dumps(content))
+        replace_text(self._path(next(iter(self._trial_state))), json.dumps(content))
 
     @staticmethod
     def _path(trial: Trial) -> Path:

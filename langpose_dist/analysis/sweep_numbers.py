@@ -176,10 +176,12 @@ def rank_configurations(
         trials: In any order.
         stage: Only this one's trials; default: all.
     """
-    groups: dict[tuple[bool, str], list[TrialRecord]] = {}
+    groups: dict[tuple[bool, str, str], list[TrialRecord]] = {}
     for trial in sorted(trials, key=lambda trial: (trial.seed, trial.number)):
         if stage is None or trial.stage == stage:
-            key = trial.is_baseline, json.dumps(trial.params, sort_keys=True)
+            # Values at the end do not tell members of a population apart: each had its own before.
+            member = trial.trial_id if sweep.scheduler.name == "pbt" else ""
+            key = trial.is_baseline, json.dumps(trial.params, sort_keys=True), member
             groups.setdefault(key, []).append(trial)
     found = [_configuration(sweep, group) for group in groups.values()]
     found.sort(key=lambda one: min(trial.number for trial in (*one.trials, *one.searched)))

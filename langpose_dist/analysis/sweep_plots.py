@@ -233,7 +233,11 @@ def build_front(report: Report) -> Figure | None:
     reasons = ((missed, "that did not get there"), (unmeasured, f"without {_say(second)}"))
     left_out = ", ".join(f"{number} {reason}" for number, reason in reasons if number)
     note = f"; {left_out} left out" if left_out else ""
-    title = "Pareto front" if is_pareto else "for information: only the first is the objective"
+    title = (
+        "Pareto front"
+        if is_pareto
+        else f"for information: the objective is {_say(report.sweep.objective[0])}"
+    )
     panel.set_title(
         f"{title}\n{_count(len(shown), 'configuration')} at step {report.sweep.num_steps}{note}", fontsize=9
     )

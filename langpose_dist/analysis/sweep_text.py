@@ -358,11 +358,12 @@ def _say_seeds(report: Report) -> str:
     }
     text = f"{', '.join(map(str, found['search'])) or _NONE} in the search"
     if found["confirm"]:
-        text += (
-            f", {', '.join(map(str, found['confirm']))} for the baseline and {report.sweep.finalists} "
-            "finalists, whose values decide"
-        )
-    elif not set(report.sweep.seeds) <= set(found["search"]):
+        confirmed = [one.is_baseline for one in report.configurations if one.stage == "confirm"]
+        num_finalists = confirmed.count(False)
+        who = ["the baseline"] if any(confirmed) else []
+        who += [f"{num_finalists} finalist{'s' * (num_finalists != 1)}"] if num_finalists else []
+        text += f", {', '.join(map(str, found['confirm']))} for {' and '.join(who)}, whose values decide"
+    elif not set(report.sweep.seeds) & set(found["search"]) and report.sweep.seeds:
         text += f", {', '.join(map(str, report.sweep.seeds))} for the finalists, not begun"
     return text
 

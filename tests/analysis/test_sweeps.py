@@ -148,6 +148,16 @@ def test_a_seed_without_a_record_is_missing(tmp_path: Path, stage: str) -> None:
     assert second.status == "1 finished, 1 without a record"
 
 
+def test_members_of_a_population_are_not_averaged(tmp_path: Path) -> None:
+    trials = [
+        trial_content(0, {LAMBDA: 0.3}, values={NUM_STEPS: 40.0}),
+        trial_content(1, {LAMBDA: 0.3}, values={NUM_STEPS: 80.0}),
+        trial_content(2, {LAMBDA: 0.9}, values={NUM_STEPS: 50.0}),
+    ]
+    found = ranked(write_sweep(tmp_path / "sweep", trials, scheduler={"name": "pbt"}))
+    assert [one.mean(MPJPE) for one in found] == [40.0, 50.0, 80.0]
+
+
 def test_a_search_in_front_of_the_seeds_lacks_none_of_them(tmp_path: Path) -> None:
     trials = [trial_content(0, {LAMBDA: 0.3}, seed=0, values={NUM_STEPS: 50.0})]
     (one,) = ranked(write_sweep(tmp_path / "sweep", trials, seeds=[1, 2]))

@@ -58,6 +58,7 @@ class Controller:
 
     def __init__(self, trials: list[Any]) -> None:
         self.trials = trials
+        self.live = set(trials)
         self._search_alg = self.search_alg = BasicVariantGenerator(max_concurrent=1)
 
     def get_trials(self) -> list[Any]:
@@ -66,8 +67,11 @@ class Controller:
     def pause_trial(self, trial: Any, should_checkpoint: bool) -> None:
         trial.set_status("PAUSED")
 
+    def _set_trial_status(self, trial: Any, status: str) -> None:
+        trial.set_status(status)
+
     def get_live_trials(self) -> set[Any]:
-        return set(self.trials)
+        return self.live
 
 
 def make(kind: str, path: Path) -> RememberingScheduler:
@@ -174,6 +178,7 @@ def test_who_waited_for_others_waits_on_after_a_restart(tmp_path: Path) -> None:
     assert again.choose_trial_to_run(restored) in restored.trials[2:]
     # The others are gone for good: nobody waits for them.
     restored.trials = restored.trials[:2]
+    restored.live = set(restored.trials)
     assert again.choose_trial_to_run(restored) in restored.trials
 
 
@@ -191,6 +196,48 @@ def test_after_a_restart_a_trial_takes_over_from_one_that_waited(tmp_path: Path)
     plan = worst.config["plan"]
     assert (plan["number"], plan["origin"]) == (3, "t0 at step 20")
     assert best.config["plan"]["origin"] == ""
+
+
+def test_a_population_goes_on_without_a_trial_that_failed_for_good(tmp_path: Path) -> None:
+    scheduler, controller = population(tmp_path)
+    failing, *others = controller.trials
+    failing.set_status("RUNNING")
+    scheduler.on_trial_error(controller, failing)
+    failing.set_status("ERROR")
+    for step in (20, 40):
+        for trial in others:
+            trial.set_status("RUNNING")
+        for trial in others[:-1]:
+            assert tell(scheduler, controller, trial, step, 1.0) == TrialScheduler.PAUSE
+            trial.set_status("PAUSED")
+        tell(scheduler, controller, others[-1], step, 2.0)
+        others[-1].set_status("PAUSED")
+        assert others[-1].config["plan"]["origin"].endswith(f"at step {step}")  # they exchange
+        assert scheduler.choose_trial_to_run(controller) in others
+
+
+def test_who_is_started_again_is_no_loss_to_the_others(tmp_path: Path) -> None:
+    scheduler, controller = population(tmp_path)
+    *waiting, failing = controller.trials
+    for trial in waiting:
+        tell(scheduler, controller, trial, 20, 1.0)
+        trial.set_status("PAUSED")
+    failing.set_status("ERROR")  # as Tune has it when it starts one again
+    scheduler.on_trial_error(controller, failing)
+    failing.set_status("PENDING")
+    scheduler.on_trial_add(controller, failing)
+    assert failing.status == "PENDING"
+    assert scheduler.choose_trial_to_run(controller) is failing  # the others wait on for it
+
+    # Released by the end of another, it trains on though it is started again before its next evaluation.
+    scheduler.on_trial_complete(controller, failing, {})
+    controller.live.discard(failing)
+    first = waiting[0]
+    first.set_status("ERROR")
+    scheduler.on_trial_error(controller, first)
+    first.set_status("PENDING")
+    scheduler.on_trial_add(controller, first)
+    assert first.status == "PENDING"
 
 
 def population(
