@@ -160,6 +160,30 @@ def test_a_population_exchanges_and_goes_on_after_a_kill(tmp_path: Path, shards:
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
 
 
+def test_a_population_goes_on_without_one_that_failed_for_good(tmp_path: Path, shards: Path) -> None:
+    config = write_config(
+        tmp_path,
+        shards,
+        num_trials=4,
+        max_failures=0,
+        baseline=False,
+        space={"loss.temperature": {"log_uniform": [0.02, 0.5]}},
+        scheduler={"name": "pbt", "grace_evaluations": 2, "quantile": 0.25},
+    )
+    output = tmp_path / "sweep"
+    with sweeping(tmp_path, "--config", str(config)) as sweep:
+        sweep.wait_for(lambda: len(read_trials(output)) == 4 and read_trials(output)[3]["evaluations"])
+        sweep.wait_for(lambda: trained_by(sweep, output, number=3)).kill()
+        assert sweep.wait() == 0, sweep.text
+    trials = read_trials(output)
+    assert [trial["status"] for trial in trials] == ["finished", "finished", "finished", "failed"]
+    # They exchange without it, at its last moment and at the one after.
+    schedules = [
+        [line["params"]["loss.temperature"] for line in trial["evaluations"]] for trial in trials[:3]
+    ]
+    assert any(schedule[3] != schedule[4] for schedule in schedules), schedules
+
+
 def _wait_for_ended(sweep: SweepProcess, folder: Path, more: int) -> None:
     before = len(_ended(folder))
     sweep.wait_for(lambda: len(_ended(folder)) >= before + more)
