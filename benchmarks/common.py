@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from langpose_dist.environment import describe_environment
+from langpose_dist.host.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -27,14 +27,14 @@ from langpose_dist.config import RunConfig, build_config, load_config
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.models.langpose import LangPose
 from langpose_dist.models.weights import weights_header
+from langpose_dist.runs.metrics import read_metrics
+from langpose_dist.runs.tracker import NullTracker
 from langpose_dist.train.checkpoint import CheckpointWriter, Snapshot, TrainState
+from langpose_dist.train.distributed.gate import Gate
+from langpose_dist.train.distributed.processes import Processes, join_processes, leave_processes
 from langpose_dist.train.engine import build_engine, build_optimizer
 from langpose_dist.train.evaluate import Evaluator
-from langpose_dist.train.gate import Gate
-from langpose_dist.train.metrics_file import read_metrics
-from langpose_dist.train.processes import Processes, join_processes, leave_processes
 from langpose_dist.train.run import build_task
-from langpose_dist.train.tracker import NullTracker
 from langpose_dist.train.trainer import Trainer
 from tests.train.jobs import finish, job, make_shards, prepare
 

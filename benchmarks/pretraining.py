@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import RESULTS, write_result
-from langpose_dist.analysis.plots import draw_comparison
-from langpose_dist.train.metrics_file import read_metrics
+from langpose_dist.report.plots import draw_comparison
+from langpose_dist.runs.metrics import read_metrics
 
 FORMS = ("none", "infonce", "modified")
 _ROOT = Path(__file__).parents[1]

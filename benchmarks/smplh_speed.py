@@ -22,7 +22,7 @@ import torch
 
 from benchmarks.common import RESULTS, write_result
 from langpose_dist.data.shards import hash_file
-from langpose_dist.data.smplh import (
+from langpose_dist.datasets.smplh import (
     KeypointBody,
     convert_body_model,
     find_body_models,

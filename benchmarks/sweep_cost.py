@@ -18,7 +18,7 @@ import psutil
 
 from benchmarks.common import write_result
 from benchmarks.family import FamilyWatch, busy_shares, family_of, is_trial, read_watch
-from langpose_dist.analysis.sweeps import read_sweep
+from langpose_dist.report.sweep import read_sweep
 
 SMALL = Path(__file__).parents[1] / "configs/pretrain/small.yaml"
 ONE_AT_A_TIME = ("sweep.scheduler.name=none", "sweep.baseline=false", "sweep.max_concurrent=1")

@@ -25,8 +25,8 @@ import yaml
 
 from benchmarks.common import write_result
 from benchmarks.family import family_of, is_trial
+from langpose_dist.runs.metrics import read_metrics
 from langpose_dist.tracking.client import connect
-from langpose_dist.train.metrics_file import read_metrics
 from tests.corpus import TINY, build_corpus
 from tests.tracking.recording import history
 

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import write_result
-from langpose_dist.analysis.sweep_numbers import t_quantile
-from langpose_dist.analysis.sweeps import SweepFolder, TrialRecord, read_sweep
+from langpose_dist.report.sweep import SweepFolder, TrialRecord, read_sweep
+from langpose_dist.report.sweep.numbers import t_quantile
 
 METRICS = ("masked/mpjpe_mm", "clean/mpjpe_mm", "masked/r_at_1")
 

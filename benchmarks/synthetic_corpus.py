@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from langpose_dist.data.synthesis.actions import ACTIONS, Action
-from langpose_dist.data.synthesis.figure import JOINTS, PARENTS, pose_joints, rest_joints, to_matrices
-from langpose_dist.data.synthesis.motion import Person
-from langpose_dist.data.synthesis.sequence import perform
+from langpose_dist.synthesis.actions import ACTIONS, Action
+from langpose_dist.synthesis.figure import JOINTS, PARENTS, pose_joints, rest_joints, to_matrices
+from langpose_dist.synthesis.motion import Person
+from langpose_dist.synthesis.sequence import perform
 
 _SHOWN = [index for index, name in enumerate(JOINTS) if index < 22 or name.endswith("middle1")]
 _HEAD = JOINTS.index("head")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.common import write_result
 from benchmarks.sweeps import METRICS, by_seed, difference, summary
-from langpose_dist.analysis.sweeps import read_sweep
+from langpose_dist.report.sweep import read_sweep
 
 
 def main() -> None:

@@ -32,18 +32,18 @@ from langpose_dist.config import RunConfig, build_config, load_config
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.models.langpose import LangPose
 from langpose_dist.models.weights import save_weights
+from langpose_dist.runs.tracker import NullTracker, Tracker
 from langpose_dist.tracking.client import connect
-from langpose_dist.tracking.pull import pull
-from langpose_dist.tracking.references import resolve
-from langpose_dist.tracking.registration import register_model
+from langpose_dist.tracking.registry.pull import pull
+from langpose_dist.tracking.registry.references import resolve
+from langpose_dist.tracking.registry.registration import register_model
 from langpose_dist.tracking.tracker import MLflowTracker
 from langpose_dist.train.checkpoint import TrainState
+from langpose_dist.train.distributed.gate import Gate
+from langpose_dist.train.distributed.processes import join_processes, leave_processes
 from langpose_dist.train.engine import build_engine
 from langpose_dist.train.evaluate import Evaluator
-from langpose_dist.train.gate import Gate
-from langpose_dist.train.processes import join_processes, leave_processes
 from langpose_dist.train.run import build_task
-from langpose_dist.train.tracker import NullTracker, Tracker
 from langpose_dist.train.trainer import Trainer
 from tests.tracking.recording import history, start
 from tests.tracking.servers import TrackingServer

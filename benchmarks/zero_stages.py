@@ -22,8 +22,8 @@ from benchmarks.common import write_result
 from langpose_dist.config import build_config, load_config
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.loader import TrainingStream, load_batches
+from langpose_dist.train.distributed.processes import join_processes, leave_processes
 from langpose_dist.train.engine import build_engine
-from langpose_dist.train.processes import join_processes, leave_processes
 from langpose_dist.train.run import build_task
 from tests.train.jobs import free_port, make_shards
 

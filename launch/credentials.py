@@ -21,7 +21,7 @@ def refuse_secrets(words: Sequence[str]) -> None:
     Raises:
         StartError: If a word holds credentials; they are not repeated.
     """
-    from langpose_dist.environment import holds_secret, redact
+    from langpose_dist.host.redaction import holds_secret, redact
 
     for word in words:
         if holds_secret(word):
@@ -32,7 +32,7 @@ def refuse_secrets(words: Sequence[str]) -> None:
 
 def exported_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Variables that DeepSpeed would write on pdsh's command line and that look like a secret."""
-    from langpose_dist.environment import is_secret
+    from langpose_dist.host.redaction import is_secret
 
     return tuple(
         name for name in sorted(environ) if name.startswith(_EXPORTED) and is_secret(name, environ[name])
@@ -45,7 +45,7 @@ def check_environment_files(environ: Mapping[str, str]) -> None:
     Raises:
         StartError: If one does, or has a line that DeepSpeed cannot read.
     """
-    from langpose_dist.environment import is_secret
+    from langpose_dist.host.redaction import is_secret
 
     file = environ.get("DS_ENV_FILE", ".deepspeed_env")
     for path in dict.fromkeys((Path("~").expanduser() / file, Path(file))):

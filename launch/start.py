@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def fail(message: str) -> NoReturn:
     """End with a line that says what is wrong."""
-    from langpose_dist.environment import redact
+    from langpose_dist.host.redaction import redact
 
     print(f"start: error: {redact(message)}".replace("\n", " "), file=sys.stderr)
     sys.exit(2)

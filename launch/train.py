@@ -6,10 +6,10 @@ deepspeed --num_gpus 2 launch/train.py --config configs/pretrain/small.yaml data
 import os
 import sys
 
-from langpose_dist.cli.train import main
+from langpose_dist.cli.main import main
 
 if __name__ == "__main__":
-    status = main()
+    status = main(["train", *sys.argv[1:]])
     sys.stdout.flush()
     sys.stderr.flush()
     # Now and then a thread of the collectives' C++ library aborts a process whose interpreter is shutting

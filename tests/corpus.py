@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from langpose_dist.config import RunConfig, build_config
-from langpose_dist.data.build import build_shards
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.manifest import Manifest
 from langpose_dist.data.sample import Sample, Span
+from langpose_dist.datasets.build import build_shards
 from langpose_dist.skeleton import H36M17
 
 LIMBS = {

@@ -17,7 +17,7 @@ from ray.core.generated import gcs_pb2
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from langpose_dist.config import UserError
-from langpose_dist.data.ray_cluster import find_cluster, join_cluster
+from langpose_dist.datasets.ray_cluster import find_cluster, join_cluster
 from tuning.settings import ResourcesConfig
 
 _OBJECT_STORE_BYTES = 200 * 2**20

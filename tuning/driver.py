@@ -12,9 +12,9 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
-from langpose_dist.analysis.sweep_records import TrialRecord, read_sweep
 from langpose_dist.config import UserError
-from langpose_dist.train.stop import say
+from langpose_dist.host.console import say
+from langpose_dist.report.sweep.records import TrialRecord, read_sweep
 from tuning.cluster import check_places, free_places, node_resources
 from tuning.recorder import Recorder, Session
 from tuning.schedulers import PacedScheduler, build_scheduler, rungs

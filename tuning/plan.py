@@ -10,7 +10,7 @@ import ray
 from langpose_dist.config import UserError
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.remote import is_url
-from langpose_dist.environment import redact
+from langpose_dist.host.redaction import redact
 from langpose_dist.train.engine import count_steps, micro_batch_size
 from tuning.cluster import check_places, node_resources, start_ray
 from tuning.schedulers import rungs

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 from ray import tune
 from ray.tune.experiment import Trial
 
-from langpose_dist.files import replace_text
-from langpose_dist.train.status import read_reason
+from langpose_dist.host.atomic import replace_text
+from langpose_dist.runs.status import read_reason
 from tuning.trial import ENDED, STEP, TrialPlan, trial_folder
 
 FORMAT = 1

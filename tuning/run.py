@@ -14,7 +14,13 @@ import yaml
 from filelock import FileLock, Timeout
 from ray.tune.error import TuneError
 
-from langpose_dist.analysis.sweeps import (
+from langpose_dist.config import RUN_LOCK, UserError, build_config, with_values
+from langpose_dist.host.atomic import replace_text
+from langpose_dist.host.console import say
+from langpose_dist.host.environment import describe_environment, installed_packages
+from langpose_dist.host.redaction import redact
+from langpose_dist.metrics.table import higher_is_better
+from langpose_dist.report.sweep import (
     Configuration,
     TrialRecord,
     rank_configurations,
@@ -22,15 +28,10 @@ from langpose_dist.analysis.sweeps import (
     to_text,
     write_report,
 )
-from langpose_dist.cli.train import build_tracker
-from langpose_dist.config import RUN_LOCK, UserError, build_config, with_values
-from langpose_dist.direction import is_more_better
-from langpose_dist.environment import describe_environment, installed_packages, redact
-from langpose_dist.files import replace_text
+from langpose_dist.runs.tracker import Status, Tracker
+from langpose_dist.tracking.factory import build_tracker
 from langpose_dist.train.evaluate import SOURCE_2D
 from langpose_dist.train.preflight import check_here, raise_problems
-from langpose_dist.train.stop import say
-from langpose_dist.train.tracker import Status, Tracker
 from tuning.cluster import check_places, node_resources, start_ray, watch_head
 from tuning.driver import Driver, check_is_own
 from tuning.plan import Plan
@@ -387,7 +388,7 @@ def _tags(record: Mapping[str, Any]) -> dict[str, str]:
 
 def _model_of(best: Configuration, metric: str) -> TrialRecord:
     """Of the best configuration's seeds the one whose model is registered: the best."""
-    sign = -1 if is_more_better(metric) else 1
+    sign = -1 if higher_is_better(metric) else 1
     ended = [trial for trial in best.trials if trial.status == "finished"]
     return min(ended, key=lambda trial: sign * trial.values_at(best.step)[metric])
 

@@ -21,8 +21,8 @@ from ray.tune.schedulers import (
 )
 from ray.tune.search import BasicVariantGenerator
 
-from langpose_dist.direction import is_more_better
-from langpose_dist.files import replace_text
+from langpose_dist.host.atomic import replace_text
+from langpose_dist.metrics.table import higher_is_better
 from tuning.settings import Sweep
 from tuning.trial import ENDED, STEP, TrialPlan
 
@@ -293,7 +293,7 @@ def rungs(sweep: Sweep) -> list[int]:
 
 def mode_of(metric: str) -> str:
     """Tune's word for the direction in which a metric improves."""
-    return "max" if is_more_better(metric) else "min"
+    return "max" if higher_is_better(metric) else "min"
 
 
 def _domains(space: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

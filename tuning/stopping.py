@@ -9,7 +9,8 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from langpose_dist.train.stop import STOP_FILE, say
+from langpose_dist.host.console import say
+from langpose_dist.train.distributed.stop import STOP_FILE
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 

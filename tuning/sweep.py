@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from langpose_dist.cli.main import Parser, parse_words, say_errors
-from langpose_dist.cli.train import add_config_arguments
+from langpose_dist.cli.arguments import Parser, add_config_arguments, parse_words, say_errors
 from langpose_dist.config import UserError, read_content
-from langpose_dist.environment import printable, redact
-from langpose_dist.train.stop import EXIT_INTERRUPTED
+from langpose_dist.host.console import EXIT_INTERRUPTED
+from langpose_dist.host.redaction import printable, redact
 from tuning.settings import describe_sweep_keys, load_sweep
 
 SWEEP_FILE = "sweep.yaml"

@@ -15,16 +15,16 @@ from typing import Any, Self
 
 from ray import tune
 
-from langpose_dist.cli.train import build_tracker
 from langpose_dist.config import RunConfig, UserError, build_config, load_config, with_values
-from langpose_dist.files import replace_text
+from langpose_dist.host.atomic import replace_text
+from langpose_dist.runs.metrics import read_metrics
+from langpose_dist.runs.status import read_status
+from langpose_dist.runs.tracker import Tracker
+from langpose_dist.tracking.factory import build_tracker
 from langpose_dist.train.checkpoint import STATE, WEIGHTS, find_checkpoint
-from langpose_dist.train.guard import DivergedError
-from langpose_dist.train.metrics_file import read_metrics
+from langpose_dist.train.distributed.guard import DivergedError
+from langpose_dist.train.distributed.stop import EarlyStop
 from langpose_dist.train.run import go_on_from, train
-from langpose_dist.train.status import read_status
-from langpose_dist.train.stop import SeenEnough
-from langpose_dist.train.tracker import Tracker
 from tuning.settings import Sweep, load_sweep
 
 STEP = "step"
@@ -184,7 +184,7 @@ def train_trial(
             last = {STEP: step, ENDED: "diverged", "reason": str(error)}
             last |= dict.fromkeys(sweep.settings.objective, math.nan)
         _tell(report, last, None)
-    except SeenEnough as stop:
+    except EarlyStop as stop:
         print(stop, file=sys.stderr)
         raise SystemExit(0) from None
 
@@ -219,7 +219,7 @@ def _tell(report: Report, metrics: Mapping[str, Any], folder: Path | None) -> No
     try:
         report(metrics, folder)
     except SystemExit:
-        raise SeenEnough(f"stopped after step {metrics[STEP]}") from None
+        raise EarlyStop(f"stopped after step {metrics[STEP]}") from None
 
 
 def _tell_again(run_dir: Path, config: RunConfig, known: int, report: Report) -> None:

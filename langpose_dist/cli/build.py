@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from langpose_dist.cli.sources import SOURCES, Source, frame_rate
 
 if TYPE_CHECKING:
-    from langpose_dist.data.build import OnClips, Runner
     from langpose_dist.data.manifest import Manifest
+    from langpose_dist.datasets.build import OnClips, Runner
 
 _COMMON = """\
 split rules, each --split SPLIT:RULE; the first that matches a clip wins, then the data set's own split,
@@ -90,8 +90,8 @@ def count(text: str) -> int:
 def _build(args: argparse.Namespace, source: Source, report: Callable[[str, "Manifest", bool], None]) -> int:
     from tqdm import tqdm
 
-    from langpose_dist.data.build import build_shards, check_output
-    from langpose_dist.data.splits import SplitRule, assign_splits
+    from langpose_dist.datasets.build import build_shards, check_output
+    from langpose_dist.datasets.splits import SplitRule, assign_splits
 
     out = args.out
     for name, value in vars(args).items():
@@ -122,13 +122,13 @@ def _build(args: argparse.Namespace, source: Source, report: Callable[[str, "Man
 
 
 def _runner(args: argparse.Namespace) -> "Runner":
-    from langpose_dist.data.build import run_here
+    from langpose_dist.datasets.build import run_here
 
     if args.workers == 1 and args.ray_address is None:
         return run_here
 
     def run(tasks: Any, on_clips: "OnClips") -> Any:
-        from langpose_dist.data.parallel import run_on_ray
+        from langpose_dist.datasets.parallel import run_on_ray
 
         return run_on_ray(tasks, on_clips, workers=args.workers, address=args.ray_address)
 

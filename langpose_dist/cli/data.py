@@ -99,8 +99,8 @@ def _inspect(args: argparse.Namespace) -> int:
 def _verify(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from langpose_dist.data.splits import TRAIN
-    from langpose_dist.data.verify import verify
+    from langpose_dist.datasets.splits import TRAIN
+    from langpose_dist.datasets.verify import verify
 
     problems = verify(
         args.root,
@@ -126,7 +126,7 @@ def _report(title: str, manifest: "Manifest", as_json: bool) -> None:
 
 
 def _summary(manifest: "Manifest") -> dict[str, Any]:
-    from langpose_dist.data.build import count_reasons
+    from langpose_dist.datasets.build import count_reasons
 
     return {
         "dataset": manifest.dataset,
@@ -159,7 +159,7 @@ def _print_json(content: dict[str, Any]) -> None:
 
 
 def _print_summary(title: str, manifest: "Manifest") -> None:
-    from langpose_dist.data.build import describe_skipped
+    from langpose_dist.datasets.build import describe_skipped
 
     num_bytes = sum(shard.num_bytes for shard in manifest.shards)
     print(

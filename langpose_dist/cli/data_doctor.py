@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from langpose_dist.data.clip import Found
-    from langpose_dist.data.diagnosis.finding import Finding, Words
-    from langpose_dist.data.doctor import Report
+    from langpose_dist.datasets.clip import Found
+    from langpose_dist.datasets.diagnosis.finding import Finding, Words
+    from langpose_dist.datasets.doctor import Report
 
 _EPILOG = """\
 example:
@@ -52,8 +52,8 @@ def add_parser(commands: Any) -> None:
 def _doctor(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from langpose_dist.data.diagnosis.finding import Tools
-    from langpose_dist.data.doctor import examine
+    from langpose_dist.datasets.diagnosis.finding import Tools
+    from langpose_dist.datasets.doctor import examine
 
     tools = Tools(
         find=_find,
@@ -113,7 +113,7 @@ def _to_json(report: "Report") -> str:
 
 
 def _format(report: "Report") -> Iterator[str]:
-    from langpose_dist.data.doctor import LOOKED_FOR
+    from langpose_dist.datasets.doctor import LOOKED_FOR
 
     if not report.findings:
         yield f"{report.root} holds nothing that is known here."

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from langpose_dist.config import TextConfig, UserError
-from langpose_dist.environment import redact
+from langpose_dist.host.redaction import redact
 
 DISTRIBUTION = "langpose-dist"
 _REINSTALL = "install the project again: bash launch/environment.sh"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from langpose_dist.config import UserError
-from langpose_dist.environment import printable
+from langpose_dist.host.redaction import printable
 
 _EXAMPLES = """examples:
   langpose evaluate --run runs/small

@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from langpose_dist.cli.train import add_config_arguments, build_tracker
+from langpose_dist.cli.arguments import add_config_arguments
 from langpose_dist.config import load_config
 
 _EXAMPLES = """examples:
@@ -34,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Report every problem; 2 if there is one."""
     config = load_config(arguments.config, arguments.overrides)
 
+    from langpose_dist.tracking.factory import build_tracker
     from langpose_dist.train.preflight import check_here, raise_problems
 
     problems = check_here(config, arguments.ranks, build_tracker(config))

@@ -14,10 +14,10 @@ from langpose_dist.cli.registry_tables import (
     name_table,
 )
 from langpose_dist.config import TrackingConfig, UserError, load_config
-from langpose_dist.environment import printable
+from langpose_dist.host.redaction import printable
 
 if TYPE_CHECKING:
-    from langpose_dist.tracking.promotion import Promotion
+    from langpose_dist.tracking.registry.promotion import Promotion
 
 _EXAMPLES = """examples:
   langpose registry list
@@ -117,7 +117,7 @@ def _connect(arguments: argparse.Namespace, *, create: bool = False) -> Any:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from langpose_dist.tracking.registry import list_models
+    from langpose_dist.tracking.registry.versions import list_models
 
     models = list_models(_connect(arguments))
     if arguments.json:
@@ -128,8 +128,8 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from langpose_dist.tracking.promotion import list_promotions
-    from langpose_dist.tracking.references import find_referenced, parse_reference
+    from langpose_dist.tracking.registry.promotion import list_promotions
+    from langpose_dist.tracking.registry.references import find_referenced, parse_reference
 
     client = _connect(arguments)
     versions = find_referenced(client, arguments.model)
@@ -168,8 +168,8 @@ def _register(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from langpose_dist.tracking.comparison import compare
-    from langpose_dist.tracking.references import resolve
+    from langpose_dist.tracking.registry.comparison import compare
+    from langpose_dist.tracking.registry.references import resolve
 
     client = _connect(arguments)
     comparison = compare([resolve(client, model) for model in arguments.models])
@@ -181,7 +181,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _promote(arguments: argparse.Namespace) -> int:
-    from langpose_dist.tracking.promotion import promote
+    from langpose_dist.tracking.registry.promotion import promote
 
     if arguments.force != (arguments.reason is not None):
         raise UserError("--force and --reason TEXT go together: a forced promotion records why")
@@ -211,7 +211,7 @@ def _say_promotion(promotion: "Promotion") -> str:
 
 
 def _pull(arguments: argparse.Namespace) -> int:
-    from langpose_dist.tracking.pull import pull
+    from langpose_dist.tracking.registry.pull import pull
 
     pulled = pull(_connect(arguments), arguments.model, arguments.folder)
     if arguments.json:

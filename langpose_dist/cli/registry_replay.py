@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from langpose_dist.config import UserError
-from langpose_dist.environment import printable
+from langpose_dist.host.redaction import printable
 
 _DESCRIPTION = (
     "Send what runs recorded in their folders and their tracking store does not have: after an outage, after "

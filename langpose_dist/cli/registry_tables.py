@@ -6,11 +6,11 @@ Others wrote what a registry holds, so every line passes through ``printable``.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from langpose_dist.environment import printable
+from langpose_dist.host.redaction import printable
 
 if TYPE_CHECKING:
-    from langpose_dist.tracking.comparison import Comparison
-    from langpose_dist.tracking.registry import RegisteredName, RegisteredVersion
+    from langpose_dist.tracking.registry.comparison import Comparison
+    from langpose_dist.tracking.registry.versions import RegisteredName, RegisteredVersion
 
 
 def name_table(models: "Sequence[RegisteredName]") -> str:

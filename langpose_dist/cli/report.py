@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from langpose_dist.environment import printable, redact
+from langpose_dist.host.redaction import printable, redact
 
 _EXAMPLES = """examples:
   langpose report sweep runs/weights
@@ -39,7 +39,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
-    from langpose_dist.analysis.sweeps import to_text, write_report
+    from langpose_dist.report.sweep import to_text, write_report
 
     report = write_report(arguments.run_dir, arguments.out)
     for warning in report.folder.warnings:

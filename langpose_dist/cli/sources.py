@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from langpose_dist.data.clip import Found
+    from langpose_dist.datasets.clip import Found
 
 
 MIN_RATE, MAX_RATE = 0.1, 1000.0
@@ -98,7 +98,7 @@ def _add_bvh_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _find_bvh(args: argparse.Namespace) -> Search:
-    from langpose_dist.data.sources.bvh import find_clips, load_skeleton
+    from langpose_dist.datasets.bvh.clips import find_clips, load_skeleton
 
     skeleton = load_skeleton(args.skeleton)
     return Search(
@@ -155,8 +155,8 @@ def _add_amass_options(parser: argparse.ArgumentParser) -> None:
 
 def _find_amass(args: argparse.Namespace) -> Search:
     from langpose_dist.data.shards import hash_file
-    from langpose_dist.data.smplh import find_body_models
-    from langpose_dist.data.sources.amass import find_clips
+    from langpose_dist.datasets.amass.clips import find_clips
+    from langpose_dist.datasets.smplh import find_body_models
 
     found = find_clips(
         args.input,
@@ -216,7 +216,7 @@ def _add_human36m_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _find_human36m(args: argparse.Namespace) -> Search:
-    from langpose_dist.data.sources.human36m import find_clips
+    from langpose_dist.datasets.human36m.clips import find_clips
 
     found = find_clips(args.input, fps=args.fps, detections=args.detections, form=args.form)
     return Search("human36m", found, {"form": args.form, "detections": args.detections})
@@ -235,7 +235,7 @@ protocol; `langpose evaluate` does not know them yet and refuses the split.
 
 
 def _find_mpi_inf_3dhp(args: argparse.Namespace) -> Search:
-    from langpose_dist.data.sources.mpi_inf_3dhp import find_clips
+    from langpose_dist.datasets.mpi_inf_3dhp import find_clips
 
     return Search("mpi-inf-3dhp", find_clips(args.input, fps=args.fps), {})
 
@@ -260,7 +260,7 @@ def _add_captioned_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _find_captioned(dataset: str, args: argparse.Namespace) -> Search:
-    from langpose_dist.data.sources.humanml3d import find_clips
+    from langpose_dist.datasets.humanml3d.clips import find_clips
 
     found = find_clips(
         args.input, fps=args.fps, dataset=dataset, mirrored=args.mirrored, unlabelled=args.unlabelled
@@ -312,7 +312,7 @@ def _folder_rate(text: str) -> tuple[str, float]:
 
 
 def _find_motionbert(args: argparse.Namespace) -> Search:
-    from langpose_dist.data.sources.motionbert import FRAME_RATES, find_clips
+    from langpose_dist.datasets.motionbert import FRAME_RATES, find_clips
 
     rates = {**FRAME_RATES, **dict(args.rate)}
     return Search("motionbert", find_clips(args.input, fps=args.fps, source_fps=rates), {"rates": rates})

@@ -56,7 +56,7 @@ def _seed(text: str) -> int:
 def _synthesize(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from langpose_dist.data.synthesis.corpus import synthesize
+    from langpose_dist.synthesis.corpus import synthesize
 
     shape = "{l_bar}{bar}| {n:.1f}/{total:.1f} min of motion [{elapsed}<{remaining}]"
     total = args.hours * 60

@@ -4,13 +4,13 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from langpose_dist.cli.arguments import add_config_arguments
 from langpose_dist.config import RunConfig, describe_keys, load_config
-from langpose_dist.environment import redact
-from langpose_dist.train.stop import EXIT_INTERRUPTED, STOP_FILE, Interrupted, Lasting, StopRequest, say
+from langpose_dist.host.console import EXIT_INTERRUPTED, BestEffortStream, say
+from langpose_dist.host.redaction import redact
+from langpose_dist.train.distributed.stop import STOP_FILE, Interrupted, StopRequest
 
 _EXAMPLES = """examples:
   langpose train --config configs/pretrain/small.yaml data.path=data/bandai output=runs/small
@@ -61,24 +61,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.set_defaults(handler=run)
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """``--config FILE`` and overrides, the same on every command that takes a configuration."""
-    parser.add_argument(
-        "--config",
-        metavar="FILE",
-        action="append",
-        help="YAML file with what differs from the defaults; given again, the later file overrides",
-    )
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="override, such as loss.temperature=0.05"
-    )
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Train; rank 0 reports."""
     config = load_config(arguments.config, arguments.overrides)
     request: StopRequest | None = None
-    output, sys.stdout, errors, sys.stderr = sys.stdout, Lasting(sys.stdout), sys.stderr, Lasting(sys.stderr)
+    output, sys.stdout, errors, sys.stderr = (
+        sys.stdout,
+        BestEffortStream(sys.stdout),
+        sys.stderr,
+        BestEffortStream(sys.stderr),
+    )
     try:
         request = StopRequest(_stop_file(config), grace=config.train.stop_grace)
         return _run(arguments, config, request)
@@ -93,7 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace, config: RunConfig, request: StopRequest) -> int:
-    from langpose_dist.train.guard import TrainingError
+    from langpose_dist.tracking.factory import build_tracker
+    from langpose_dist.train.distributed.guard import TrainingError
     from langpose_dist.train.preflight import PreflightError
     from langpose_dist.train.run import train
 
@@ -132,21 +125,3 @@ def _stop_file(config: RunConfig) -> Path | None:
 
 def _is_main() -> bool:
     return "WORLD_SIZE" not in os.environ or os.environ.get("RANK", "0") == "0"
-
-
-def build_tracker(config: RunConfig, **about: Any):
-    """The tracker that a configuration asks for; ``about`` are further options of ``MLflowTracker``."""
-    from langpose_dist.train.tracker import NullTracker
-
-    if not config.tracking.enabled:
-        return NullTracker()
-    from langpose_dist.tracking.tracker import MLflowTracker
-
-    return MLflowTracker(config.tracking, **about)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """``langpose train`` with these arguments."""
-    from langpose_dist.cli.main import main as langpose
-
-    return langpose(["train", *(sys.argv[1:] if argv is None else argv)])

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from langpose_dist.config import TrackingConfig, UserError
-from langpose_dist.environment import printable, redact
+from langpose_dist.host.redaction import printable, redact
 from langpose_dist.tracking import OWN_SETTINGS
 
 DEFAULT_URI: str = TrackingConfig().uri

@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from langpose_dist.config import UserError, load_config
-from langpose_dist.environment import redact
+from langpose_dist.host.redaction import redact
 from langpose_dist.tracking.client import StoreAway, is_away, one_line
 from langpose_dist.tracking.journal import (
     FOLDER,
@@ -297,7 +297,7 @@ class Replay:
 
     def _register(self, run_id: str, record: Record) -> None:
         # With torch: most of a sender's life needs none of it.
-        from langpose_dist.tracking.registration import register_model
+        from langpose_dist.tracking.registry.registration import register_model
 
         content = record.content
         registered = register_model(

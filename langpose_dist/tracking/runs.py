@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from langpose_dist.config import UserError
-from langpose_dist.environment import redact
+from langpose_dist.host.redaction import redact
 from langpose_dist.tracking.client import connect, database_path, explained, is_away, resolve_uri
 
 RUN_UID = "langpose.run_uid"

@@ -16,7 +16,8 @@ from filelock import Timeout
 
 from langpose_dist import __version__
 from langpose_dist.config import RunConfig, TrackingConfig, UserError
-from langpose_dist.environment import redact, redact_values, user_name
+from langpose_dist.host.environment import user_name
+from langpose_dist.host.redaction import redact, redact_values
 from langpose_dist.tracking.journal import (
     FOLDER,
     ORPHAN_SECONDS,
@@ -87,7 +88,7 @@ class MLflowTracker:
             UserError: If the store refuses it, or does not answer and ``tracking.required`` is set.
         """
         from langpose_dist.tracking.client import StoreAway, connect, resolve_uri, settings
-        from langpose_dist.tracking.registry import check_name
+        from langpose_dist.tracking.registry.versions import check_name
         from langpose_dist.tracking.runs import check_experiment
 
         if self._config.register_as is not None:

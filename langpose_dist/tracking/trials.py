@@ -16,7 +16,7 @@ from typing import Literal, final
 from filelock import Timeout
 
 from langpose_dist.config import UserError, load_config
-from langpose_dist.environment import redact, redact_values
+from langpose_dist.host.redaction import redact, redact_values
 from langpose_dist.tracking.journal import (
     FOLDER,
     ORPHAN_SECONDS,
@@ -204,7 +204,7 @@ def register_trial(
         UserError: If the folder holds no finished and recorded training, or the registry takes no such name.
     """
     from langpose_dist.tracking.finished import read_json
-    from langpose_dist.tracking.registry import check_name
+    from langpose_dist.tracking.registry.versions import check_name
 
     check_name(name, alias)
     told = _Told.read(run_dir)

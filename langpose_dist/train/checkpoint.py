@@ -24,9 +24,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from langpose_dist.config import UserError
+from langpose_dist.host.console import say
 from langpose_dist.models.weights import flush, write_weights
-from langpose_dist.train.guard import TrainingError
-from langpose_dist.train.stop import say
+from langpose_dist.train.distributed.guard import TrainingError
 
 WEIGHTS, OPTIMIZER, RANDOM = "model.safetensors", "optimizer.safetensors", "random.safetensors"
 STATE = "checkpoint.json"

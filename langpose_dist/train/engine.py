@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from langpose_dist.config import ConfigError, OptimizerConfig, RunConfig
-from langpose_dist.train.processes import Processes
+from langpose_dist.train.distributed.processes import Processes
 from langpose_dist.train.schedule import learning_rate_factor
 
 

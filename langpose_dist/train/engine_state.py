@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from langpose_dist.train.checkpoint import Snapshot
-from langpose_dist.train.processes import Processes
+from langpose_dist.train.distributed.processes import Processes
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 """AdamW's state of a parameter, besides the step."""

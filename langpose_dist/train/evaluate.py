@@ -30,8 +30,8 @@ from langpose_dist.metrics.retrieval import (
     recall_at,
 )
 from langpose_dist.tasks.pretrain import PretrainTask
-from langpose_dist.train.gate import Gate
-from langpose_dist.train.processes import Processes
+from langpose_dist.train.distributed.gate import Gate
+from langpose_dist.train.distributed.processes import Processes
 
 _POSE_METRICS = {"mpjpe_mm": mpjpe, "p_mpjpe_mm": p_mpjpe, "n_mpjpe_mm": n_mpjpe}
 _MEAN_POSE_WINDOWS = 2000
@@ -352,7 +352,7 @@ def _evaluation_mode(task: torch.nn.Module) -> Iterator[None]:
 
 def draw_pictures(pictures: Iterable[Picture], folder: Path) -> list[Path]:
     """Draw predicted against true skeletons, one PNG per window."""
-    from langpose_dist.analysis.plots import draw_skeletons
+    from langpose_dist.report.plots import draw_skeletons
 
     folder.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []

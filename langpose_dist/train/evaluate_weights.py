@@ -7,13 +7,13 @@ from typing import Any
 
 from langpose_dist.config import RunConfig, UserError, override_config
 from langpose_dist.data.corpus import Corpus
-from langpose_dist.environment import describe_environment
+from langpose_dist.host.environment import describe_environment
 from langpose_dist.models.langpose import LangPose
 from langpose_dist.models.text import load_text_encoder
 from langpose_dist.models.weights import load_langpose, read_header
 from langpose_dist.tasks.pretrain import LabelTable, PretrainTask
+from langpose_dist.train.distributed.processes import join_processes, leave_processes
 from langpose_dist.train.evaluate import Evaluation, Evaluator
-from langpose_dist.train.processes import join_processes, leave_processes
 from langpose_dist.train.run import read_record, resolve_autocast
 
 # The weights fix these; another value would describe another model.

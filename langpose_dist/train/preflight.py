@@ -13,10 +13,10 @@ from langpose_dist.config import ConfigError, RunConfig, UserError
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.remote import is_url
 from langpose_dist.data.sample import DataError
-from langpose_dist.environment import describe_environment
+from langpose_dist.host.environment import describe_environment
+from langpose_dist.runs.tracker import Tracker
+from langpose_dist.train.distributed.processes import Layout, Meeting, choose_device
 from langpose_dist.train.engine import count_steps, micro_batch_size
-from langpose_dist.train.processes import Layout, Meeting, choose_device
-from langpose_dist.train.tracker import Tracker
 
 _SAME_ON_ALL_NODES = ("python", "torch", "deepspeed", "langpose_dist", "webdataset", "numpy", "git_commit")
 _BYTES_PER_PARAMETER = 12

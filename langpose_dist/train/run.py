@@ -11,14 +11,19 @@ from typing import Any, Literal
 import torch
 from filelock import FileLock, Timeout
 
-from langpose_dist.analysis.plots import draw_curves
 from langpose_dist.config import RUN_LOCK, RunConfig, UserError, load_config
 from langpose_dist.data.corpus import Corpus
-from langpose_dist.environment import describe_environment, installed_packages, presentable, redact
-from langpose_dist.files import replace_text
+from langpose_dist.host.atomic import replace_text
+from langpose_dist.host.console import say
+from langpose_dist.host.environment import describe_environment, installed_packages
+from langpose_dist.host.redaction import presentable, redact
 from langpose_dist.models.langpose import LangPose
 from langpose_dist.models.text import load_text_encoder
 from langpose_dist.models.weights import read_header, write_weights
+from langpose_dist.report.plots import draw_curves
+from langpose_dist.runs.metrics import read_metrics
+from langpose_dist.runs.status import read_status, write_status
+from langpose_dist.runs.tracker import Status, Tracker
 from langpose_dist.tasks.pretrain import LabelTable, PretrainTask
 from langpose_dist.train.checkpoint import (
     TrainState,
@@ -30,18 +35,21 @@ from langpose_dist.train.checkpoint import (
     read_weights,
     saved_step,
 )
+from langpose_dist.train.distributed.gate import Gate
+from langpose_dist.train.distributed.guard import TrainingError
+from langpose_dist.train.distributed.processes import (
+    Layout,
+    Meeting,
+    Processes,
+    join_processes,
+    leave_processes,
+)
+from langpose_dist.train.distributed.progress import Progress
+from langpose_dist.train.distributed.stop import EarlyStop, Interrupted, StopRequest
 from langpose_dist.train.engine import build_engine, count_steps, micro_batch_size
 from langpose_dist.train.engine_state import full_weights, restore_optimizer, restore_random
 from langpose_dist.train.evaluate import Evaluator, draw_pictures
-from langpose_dist.train.gate import Gate
-from langpose_dist.train.guard import TrainingError
-from langpose_dist.train.metrics_file import read_metrics
 from langpose_dist.train.preflight import PreflightError, check_everything
-from langpose_dist.train.processes import Layout, Meeting, Processes, join_processes, leave_processes
-from langpose_dist.train.progress import Progress
-from langpose_dist.train.status import read_status, write_status
-from langpose_dist.train.stop import Interrupted, SeenEnough, StopRequest, say
-from langpose_dist.train.tracker import Status, Tracker
 from langpose_dist.train.trainer import OnEvaluation, Trainer
 
 _PEER_LOST = re.compile(
@@ -106,7 +114,7 @@ def train(
         UserError: If configuration, data or folder do not allow it.
         TrainingError: If the loss stops being a number, data or disk fail, or another rank ends.
         Interrupted: If the run was asked to stop; a checkpoint holds where it stands.
-        SeenEnough: From ``on_evaluation``; a checkpoint holds where it stands, the run counts as finished.
+        EarlyStop: From ``on_evaluation``; a checkpoint holds where it stands, the run counts as finished.
     """
     run_dir = Path(config.output)
     layout = Layout.from_environment()
@@ -313,7 +321,7 @@ def _train(
     except Interrupted as stop:
         end = ("KILLED", str(stop))
         raise
-    except SeenEnough as stop:
+    except EarlyStop as stop:
         end = ("FINISHED", str(stop))
         raise
     except UserError as error:

@@ -15,28 +15,28 @@ from langpose_dist.config import RunConfig, UserError
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.loader import TrainingStream, load_batches, stream_batches
 from langpose_dist.data.streaming import StreamingWindows
-from langpose_dist.direction import is_more_better
+from langpose_dist.metrics.table import higher_is_better
 from langpose_dist.models.weights import weights_header
+from langpose_dist.runs.metrics import MetricsFile
+from langpose_dist.runs.tracker import Tracker
 from langpose_dist.train.checkpoint import (
     CheckpointWriter,
     TrainState,
     checkpoint_name,
     raise_if_failed,
 )
+from langpose_dist.train.distributed.gate import DataFailure, Gate
+from langpose_dist.train.distributed.guard import FiniteGuard, TrainingError
+from langpose_dist.train.distributed.processes import Processes
+from langpose_dist.train.distributed.stop import Interrupted
+from langpose_dist.train.distributed.usage import DeviceUsage
 from langpose_dist.train.engine import micro_batch_size
 from langpose_dist.train.engine_state import capture
 from langpose_dist.train.evaluate import Evaluation, Evaluator
-from langpose_dist.train.gate import DataFailure, Gate
-from langpose_dist.train.guard import FiniteGuard, TrainingError
-from langpose_dist.train.metrics_file import MetricsFile
-from langpose_dist.train.processes import Processes
-from langpose_dist.train.stop import Interrupted
-from langpose_dist.train.tracker import Tracker
-from langpose_dist.train.usage import DeviceUsage
 
 OnEvaluation = Callable[[int, Mapping[str, float], Path], None]
 """Is told of an evaluation: step, metrics by full name, folder of the step's published checkpoint. May raise
-``SeenEnough`` to end the run there."""
+``EarlyStop`` to end the run there."""
 
 
 class Trainer:
@@ -292,7 +292,7 @@ class Trainer:
         value = metrics.get(name) if name else None
         if value is None:
             return False
-        sign = -1 if is_more_better(str(name)) else 1
+        sign = -1 if higher_is_better(str(name)) else 1
         if self.best is not None and sign * value >= sign * self.best[1]:
             return False
         self.best = (self.step, value)

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from langpose_dist.cli.main import main
-from langpose_dist.data.build import WORK
 from langpose_dist.data.manifest import Manifest
 from langpose_dist.data.sample import DataError
+from langpose_dist.datasets.build import WORK
 from langpose_dist.skeleton import H36M17
 
 MOTION = "HIERARCHY\nROOT {root}\n{{\nOFFSET 0 0 0\nCHANNELS 3 Xposition Yposition Zposition\n}}\nMOTION\n"

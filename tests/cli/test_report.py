@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from langpose_dist.cli.main import main
-from tests.analysis.sweep_folders import make_table1, write_sweep
+from tests.report.sweep.folders import make_table1, write_sweep
 
 
 def test_a_sweep_is_reported_on_the_terminal_and_in_files(

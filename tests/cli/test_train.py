@@ -13,19 +13,19 @@ from typing import Any
 import pytest
 
 from langpose_dist.cli.main import main
+from langpose_dist.runs.metrics import read_metrics
 from langpose_dist.train.checkpoint import verify_checkpoint
-from langpose_dist.train.metrics_file import read_metrics
 from tests.corpus import build_corpus, tiny_config
 
 ROOT = Path(__file__).parents[2]
 SLOW_DISK = """
 import sys, time
-from langpose_dist.cli.train import main
+from langpose_dist.cli.main import main
 from langpose_dist.train import checkpoint
 
 flush = checkpoint.flush
 checkpoint.flush = lambda path: (time.sleep(0.3), flush(path))
-sys.exit(main(sys.argv[1:]))
+sys.exit(main(["train", *sys.argv[1:]]))
 """
 """Trains where a checkpoint takes two seconds to write."""
 

@@ -7,7 +7,7 @@ import pytest
 
 from langpose_dist.data.manifest import Manifest
 from langpose_dist.data.sample import DataError, Sample, Span
-from langpose_dist.data.statistics import StatisticsAccumulator
+from langpose_dist.datasets.statistics import StatisticsAccumulator
 
 
 def edit(dataset: Path, **changes: Any) -> None:

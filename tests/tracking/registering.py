@@ -19,7 +19,7 @@ from langpose_dist.models.langpose import LangPose
 from langpose_dist.models.lifting import lift
 from langpose_dist.models.weights import load_langpose, save_weights
 from langpose_dist.tracking.client import connect, resolve_uri
-from langpose_dist.tracking.registration import register_model
+from langpose_dist.tracking.registry.registration import register_model
 
 NUM_FRAMES = 9
 TAGS = {"config_hash": "c0ffee", "data_fingerprint": "data-1", "git_commit": "abc", "git_dirty": "false"}

@@ -10,7 +10,7 @@ from langpose_dist.models.langpose import LangPose
 from langpose_dist.models.weights import save_weights
 from langpose_dist.tracking.finished import choose_uri, register_run_folder
 from langpose_dist.tracking.journal import State, write_state
-from langpose_dist.tracking.references import resolve
+from langpose_dist.tracking.registry.references import resolve
 from langpose_dist.tracking.runs import RUN_UID
 from tests.tracking.registering import Store, evaluation, make_store, tiny_config
 

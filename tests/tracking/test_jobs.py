@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from langpose_dist.runs.metrics import read_metrics
 from langpose_dist.tracking.journal import read_state
-from langpose_dist.train.metrics_file import read_metrics
 from tests.tracking.recording import history
 from tests.train.jobs import finish, job, make_shards, prepare
 

@@ -17,7 +17,7 @@ from langpose_dist.tracking.tracker import MLflowTracker
 from tests.tracking.recording import ENVIRONMENT, history, make_config, start
 
 if TYPE_CHECKING:
-    from langpose_dist.train.tracker import Tracker
+    from langpose_dist.runs.tracker import Tracker
 
 # MLflow's tables use a loading strategy that SQLAlchemy 2.1 deprecates.
 pytestmark = pytest.mark.filterwarnings(

@@ -19,9 +19,9 @@ from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.loader import TrainingStream, load_batches
 from langpose_dist.tasks.pretrain import PretrainTask
 from langpose_dist.train.checkpoint import Snapshot
+from langpose_dist.train.distributed.processes import Processes, join_processes, leave_processes
 from langpose_dist.train.engine import build_engine
 from langpose_dist.train.engine_state import capture, restore_optimizer
-from langpose_dist.train.processes import Processes, join_processes, leave_processes
 from langpose_dist.train.run import build_task
 
 STEPS = 20

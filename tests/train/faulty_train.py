@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from langpose_dist.cli.train import main
+from langpose_dist.cli.main import main
 
 
 def install(fault: str) -> None:
@@ -52,7 +52,7 @@ if __name__ == "__main__":
         place = words.index("--fault")
         install(words[place + 1])
         del words[place : place + 2]
-    status = main(words)
+    status = main(["train", *words])
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from langpose_dist.train.metrics_file import read_metrics
+from langpose_dist.runs.metrics import read_metrics
 from tests.corpus import build_corpus, tiny_config
 
 ROOT = Path(__file__).parents[2]

@@ -11,14 +11,14 @@ import torch
 
 from langpose_dist.config import load_config
 from langpose_dist.data.corpus import Corpus
+from langpose_dist.runs.tracker import NullTracker
 from langpose_dist.train.checkpoint import TrainState
+from langpose_dist.train.distributed.gate import Gate
+from langpose_dist.train.distributed.guard import FiniteGuard, Losses
+from langpose_dist.train.distributed.processes import join_processes, leave_processes
 from langpose_dist.train.engine import build_engine
 from langpose_dist.train.evaluate import Evaluator
-from langpose_dist.train.gate import Gate
-from langpose_dist.train.guard import FiniteGuard, Losses
-from langpose_dist.train.processes import join_processes, leave_processes
 from langpose_dist.train.run import build_task
-from langpose_dist.train.tracker import NullTracker
 from langpose_dist.train.trainer import Trainer
 
 

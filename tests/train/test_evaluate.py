@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from langpose_dist.batch import WindowBatch
-from langpose_dist.data.build import build_shards
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.dataset import Augmentation
 from langpose_dist.data.draws import EVALUATION_EPOCH
+from langpose_dist.datasets.build import build_shards
 from langpose_dist.geometry import observe
 from langpose_dist.models.langpose import LangPose
 from langpose_dist.models.text import load_text_encoder
 from langpose_dist.tasks.pretrain import LabelTable, PretrainTask
+from langpose_dist.train.distributed.processes import Processes
 from langpose_dist.train.evaluate import Evaluation, Evaluator
-from langpose_dist.train.processes import Processes
 from langpose_dist.train.run import build_task
 from tests.corpus import MadeClip, open_corpus, tiny_config
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from langpose_dist.config import RunConfig, UserError, load_config
+from langpose_dist.runs.metrics import read_metrics
+from langpose_dist.runs.status import read_reason, read_status
 from langpose_dist.train.checkpoint import TrainState, adopt_checkpoint, find_checkpoint, publish
-from langpose_dist.train.metrics_file import read_metrics
 from langpose_dist.train.run import go_on_from
-from langpose_dist.train.status import read_reason, read_status
 from tests.corpus import build_corpus, tiny_config
 from tests.train.test_checkpoint import snapshot
 
@@ -23,17 +23,17 @@ from pathlib import Path
 from langpose_dist.config import load_config
 from langpose_dist.train.checkpoint import verify_checkpoint
 from langpose_dist.train.run import train
-from langpose_dist.train.stop import SeenEnough
-from langpose_dist.train.tracker import NullTracker
+from langpose_dist.train.distributed.stop import EarlyStop
+from langpose_dist.runs.tracker import NullTracker
 
 def told(step, metrics, folder):
     print(json.dumps({"step": step, "metrics": metrics, "saved": verify_checkpoint(folder).step}), flush=True)
     if step == int(sys.argv[2]):
-        raise SeenEnough("enough")
+        raise EarlyStop("enough")
 
 try:
     train(load_config(sys.argv[1]), NullTracker(), resume="if started", on_evaluation=told)
-except SeenEnough as end:
+except EarlyStop as end:
     print(json.dumps({"ended": str(end)}))
 """
 

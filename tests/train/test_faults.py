@@ -278,7 +278,7 @@ def test_a_damaged_checkpoint_falls_back_loudly_or_is_refused(
 
 def one_shard_per_clip(folder: Path) -> Path:
     """More shards than stay open, so that training comes back to their files."""
-    from langpose_dist.data.build import build_shards
+    from langpose_dist.datasets.build import build_shards
 
     labels = list(LIMBS)
     pairs = [("train", MadeClip(f"train{number:02d}", labels[number % 4], 21)) for number in range(80)]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from langpose_dist.train.metrics_file import read_metrics
+from langpose_dist.runs.metrics import read_metrics
 from tests.corpus import build_corpus, tiny_config
 
 pytestmark = pytest.mark.gpu

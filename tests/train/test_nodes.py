@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from langpose_dist.train.metrics_file import read_metrics
+from langpose_dist.runs.metrics import read_metrics
 from tests.corpus import build_corpus, tiny_config
 from tests.train.netns import INTERFACE, ROOT, Pair, Started, join_two_nodes, why_not
 

@@ -14,7 +14,9 @@ import pytest
 from langpose_dist.config import RunConfig, UserError
 from langpose_dist.data.shards import read_tar, tar_members
 from langpose_dist.models.langpose import LangPose
+from langpose_dist.runs.tracker import NullTracker
 from langpose_dist.tracking.tracker import MLflowTracker
+from langpose_dist.train.distributed.processes import Layout, Meeting
 from langpose_dist.train.preflight import (
     PreflightError,
     check_data,
@@ -24,8 +26,6 @@ from langpose_dist.train.preflight import (
     compare_nodes,
     count_parameters,
 )
-from langpose_dist.train.processes import Layout, Meeting
-from langpose_dist.train.tracker import NullTracker
 from tests.corpus import build_corpus, tiny_config
 from tests.disk import small_disk
 
@@ -292,8 +292,8 @@ _NODE = """
 import sys
 from langpose_dist.config import load_config
 from langpose_dist.train import preflight
-from langpose_dist.train.processes import Layout, Meeting
-from langpose_dist.train.tracker import NullTracker
+from langpose_dist.train.distributed.processes import Layout, Meeting
+from langpose_dist.runs.tracker import NullTracker
 preflight._SHARED_SECONDS = 1.0
 config = load_config(sys.argv[1])
 meeting = Meeting(Layout.from_environment(), 60.0)

@@ -14,14 +14,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from langpose_dist.train.stop import StopRequest, describe
+from langpose_dist.train.distributed.stop import StopRequest, describe
 
 ROOT = Path(__file__).parents[2]
 
 _HEAD = """
 import os, signal, sys, threading, time
 from pathlib import Path
-from langpose_dist.train.stop import Interrupted, StopRequest, describe
+from langpose_dist.train.distributed.stop import Interrupted, StopRequest, describe
 
 def tell(*words):
     print(*words, flush=True)

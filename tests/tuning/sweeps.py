@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from ray.tune.schedulers import AsyncHyperBandScheduler
 
-from langpose_dist.train.metrics_file import read_metrics
+from langpose_dist.runs.metrics import read_metrics
 from tests.corpus import TINY
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,106 @@
+"""What all commands share: the parser, ``--config`` and overrides, one line for a user's mistake."""
+
+import argparse
+import difflib
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from langpose_dist.config import UserError
+from langpose_dist.host.redaction import holds_secret, presentable, redact
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a mistake in one line, with the nearest word where one is close."""
+
+    def __init__(self, **options: Any) -> None:
+        # An option that is added later must not change what an abbreviation means.
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        invalid = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+        if invalid:
+            choices = re.findall(r"[\w-]+", invalid[2])
+            message = f"{invalid[1]!r} is none of {', '.join(choices)}"
+            if matches := difflib.get_close_matches(invalid[1], choices, n=1):
+                message += f"; did you mean {matches[0]!r}?"
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--config FILE`` and overrides, the same on every command that takes a configuration."""
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        action="append",
+        help="YAML file with what differs from the defaults; given again, the later file overrides",
+    )
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="override, such as loss.temperature=0.05"
+    )
+
+
+def say_errors(name: str, action: Callable[[], int], *, is_process: bool) -> int:
+    """Do what a command does, and make one line of whatever is no mistake of the program.
+
+    Args:
+        name: Of the command, in front of the line.
+        action: Returns the exit status.
+        is_process: Whether this process ends with it.
+    """
+    try:
+        status = action()
+        # Here and not when the interpreter ends, where a closed pipe would print a warning.
+        sys.stdout.flush()
+        return status
+    except UserError as error:
+        # Some have several lines, and some repeat what others wrote.
+        print(f"{name}: error: {presentable(str(error))}", file=sys.stderr)
+        return 2
+    except (OSError, MemoryError, OverflowError, RecursionError) as error:
+        # Of a full disk, a folder without access, a number that no machine can hold.
+        if isinstance(error, BrokenPipeError):
+            return _reader_gone()
+        place = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        print(f"{name}: error: {redact(place + (text or type(error).__name__))}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        if is_process:
+            # The process is about to end: an impatient second Ctrl-C changes nothing but the exit status.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        print(f"{name}: interrupted", file=sys.stderr)
+        return 130
+
+
+def _reader_gone() -> int:
+    # What is still buffered must go somewhere, or the interpreter complains when it ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141
+
+
+def parse_words(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse a command line, with overrides on both sides of options, and without credentials.
+
+    Raises:
+        SystemExit: From argparse.
+    """
+    for word in sys.argv[1:] if argv is None else argv:
+        if holds_secret(word):
+            # Every user of a machine can read them there.
+            parser.error(
+                f"{redact(word).partition('=')[0]} holds credentials, and command lines are public; give "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment, or write "
+                "~/.mlflow/credentials or a --config file"
+            )
+    arguments, left = parser.parse_known_args(argv)
+    # argparse takes a list of words from one place only; overrides may stand on both sides of options.
+    overrides = getattr(arguments, "overrides", None)
+    if left and (overrides is None or not all(re.match(r"[\w.]+=", word) for word in left)):
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    if left:
+        arguments.overrides = [*(overrides or []), *left]
+    return arguments

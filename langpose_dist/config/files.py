@@ -1,0 +1,194 @@
+"""YAML files and ``key.sub=value`` overrides, checked against the schema.
+
+Every mistake raises ``ConfigError`` with one line that names the key, the value and the remedy.
+"""
+
+import copy
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from langpose_dist.config.errors import ConfigError
+from langpose_dist.config.schema import RunConfig
+
+Schema = TypeVar("Schema", bound=BaseModel)
+_SCIENTIFIC = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
+
+
+def load_config(files: Path | str | Sequence[Path | str] | None, overrides: Iterable[str] = ()) -> RunConfig:
+    """Read YAML files, apply ``key.sub=value`` overrides and check the result.
+
+    Args:
+        files: One YAML file, or several of which a later one overrides the earlier; ``None``: defaults.
+        overrides: ``key.sub=value``; the value is read as YAML.
+
+    Raises:
+        ConfigError: With one line that says what is wrong and what would be right.
+    """
+    return build_config(read_content(files, overrides))
+
+
+def read_content(
+    files: Path | str | Sequence[Path | str] | None, overrides: Iterable[str] = ()
+) -> dict[str, Any]:
+    """As ``load_config``, but what it says is not checked: plain containers.
+
+    Raises:
+        ConfigError: If a file cannot be read, or an override has no key or no place.
+    """
+    content: dict[str, Any] = {}
+    for file in [files] if isinstance(files, Path | str) else files or ():
+        content = _merge(content, _read_yaml(Path(file)))
+    return _override(content, overrides)
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections are merged key by key, values replaced."""
+    merged = dict(below)
+    for key, value in above.items():
+        before = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(before, Mapping)
+        merged[key] = _merge(before, value) if both else value  # pyright: ignore[reportArgumentType]
+    return merged
+
+
+def override_config(content: Mapping[str, Any], overrides: Iterable[str]) -> RunConfig:
+    """Apply ``key.sub=value`` overrides to plain containers and check the result.
+
+    Raises:
+        ConfigError: With one line that says what is wrong and what would be right.
+    """
+    return build_config(_override(content, overrides))
+
+
+def _override(content: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    content = copy.deepcopy(dict(content))
+    for override in overrides:
+        _apply_override(content, override)
+    return content
+
+
+def build_config(content: Mapping[str, Any]) -> RunConfig:
+    """Check plain containers against the schema.
+
+    Raises:
+        ConfigError: With one line that says what is wrong and what would be right.
+    """
+    return check(RunConfig, content)
+
+
+def check(schema: type[Schema], content: Mapping[str, Any]) -> Schema:
+    """Check plain containers against a schema that may hold more than a run's.
+
+    Raises:
+        ConfigError: With one line that says what is wrong and what would be right.
+    """
+    try:
+        return schema.model_validate(content)
+    except ValidationError as error:
+        names = key_names(schema)
+        raise ConfigError("; ".join(_explain(item, names) for item in error.errors())) from None
+
+
+def with_values(content: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of plain containers in which dotted keys have other values."""
+    changed = copy.deepcopy(dict(content))
+    for key, value in values.items():
+        _set(changed, key, value, f"{key}={value!r}")
+    return changed
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"configuration file {path} does not exist{_nearby_files(path)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"configuration file {path} cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"configuration file {path} is not YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"configuration file {path} must hold keys and values, not a {type(content).__name__}"
+        )
+    return content
+
+
+def _nearby_files(path: Path) -> str:
+    candidates = [str(found) for found in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+    return suggest(str(path), candidates)
+
+
+def _apply_override(content: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"override {override!r} must have the form key.sub=value")
+    try:
+        # Of a path nothing is syntax, such as the # in "my data #2".
+        value = text if " #" in text else yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"override {override!r}: the value is not YAML") from None
+    # YAML 1.1 reads 1e-3 as a string; a number is what a user means.
+    if isinstance(value, str) and _SCIENTIFIC.fullmatch(value):
+        value = float(value)
+    _set(content, key, value, f"override {override!r}")
+
+
+def _set(content: dict[str, Any], key: str, value: Any, source: str) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        content = content.setdefault(section, {})
+        if not isinstance(content, dict):
+            raise ConfigError(f"{source}: {section} is a value, not a section")
+    content[last] = value
+
+
+def _explain(error: Mapping[str, Any], names: Sequence[str]) -> str:
+    location = [str(part) for part in error["loc"]]
+    key = ".".join(location)
+    if error["type"] == "extra_forbidden":
+        if key == "sweep":
+            return "section 'sweep' is for python -m tuning.sweep"
+        return f"unknown key {key!r}{suggest(key, names)}"
+    if error["type"] == "value_error":
+        return f"{key}: {error['ctx']['error']}" if key else str(error["ctx"]["error"])
+    return f"{key}={error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def suggest(word: str, candidates: Sequence[str]) -> str:
+    """``; did you mean 'this'?``, or nothing where no candidate is near."""
+    matches = difflib.get_close_matches(word, candidates, n=1, cutoff=0.6)
+    if not matches:
+        last = word.rsplit(".", 1)[-1]
+        matches = [name for name in candidates if name.rsplit(".", 1)[-1] == last]
+    return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def key_names(section: type[BaseModel] = RunConfig, prefix: str = "") -> list[str]:
+    """Every key of the schema in dotted form, sections included."""
+    names: list[str] = []
+    for name, field in section.model_fields.items():
+        names.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names += key_names(field.annotation, f"{prefix}{name}.")
+    return names
+
+
+def describe_keys(section: type[BaseModel] = RunConfig, prefix: str = "") -> list[tuple[str, str, str]]:
+    """(key, default, description) of every value of the schema, for ``--help``."""
+    rows: list[tuple[str, str, str]] = []
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            rows += describe_keys(field.annotation, f"{prefix}{name}.")
+        else:
+            default = json.dumps(field.default)
+            rows.append((prefix + name, default, " ".join((field.description or "").split())))
+    return rows

@@ -1,0 +1,87 @@
+"""Human3.6M, in MotionBERT's form or in VideoPose3D's; see their modules for what each holds.
+
+Both give the same poses: in the world, of which the data set's z is up, and with the camera that saw them.
+S1, S5, S6, S7 and S8 are for training, S9 and S11 for testing.
+"""
+
+from pathlib import Path
+
+from langpose_dist.data.sample import DataError
+from langpose_dist.datasets.clip import Found
+from langpose_dist.datasets.human36m.motionbert import MotionBertPickleClip, find_pickle_clips
+from langpose_dist.datasets.human36m.videopose3d import POSITIONS, VideoPose3dClip, find_npz_clips
+
+FORMS = ("motionbert", "videopose3d")
+
+NO_KEYPOINTS = "none"
+"""In place of detections: 3D alone."""
+
+
+def find_clips(
+    path: Path, *, fps: float, detections: str | None = None, form: str | None = None
+) -> Found[MotionBertPickleClip] | Found[VideoPose3dClip]:
+    """Clips of whichever form there is.
+
+    Args:
+        path: MotionBERT's pickle, VideoPose3D's ``data_3d_h36m.npz``, or the folder of one of them.
+        fps: Frame rate that the clips will have; the data set's own is 50.
+        detections: For VideoPose3D's form the 2D keypoints, as in ``data_2d_h36m_NAME.npz``, or ``none``;
+            must be given if there are any. MotionBERT's form brings its own.
+        form: One of ``FORMS``; must be given if the folder holds both.
+
+    Returns:
+        Clips, recordings that cannot be used with the reason, and the number of other files in the folder.
+
+    Raises:
+        DataError: If neither form is there, both are, or the file chosen has another layout.
+    """
+    if form is not None and form not in FORMS:
+        raise DataError(f"form {form!r} is unknown; there are {', '.join(FORMS)}")
+    if not path.exists():
+        raise DataError(f"input {path} does not exist; give Human3.6M's folder or file")
+    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+    pickles = [file for file in files if file.suffix == ".pkl" and (file == path or "h36m" in file.name)]
+    positions = [file for file in files if file.name == POSITIONS or (file == path and file.suffix == ".npz")]
+    if form is None:
+        if pickles and positions:
+            raise DataError(
+                f"input {path} holds {pickles[0].name} and {positions[0].name}; "
+                f"choose one with form {' or '.join(FORMS)}"
+            )
+        form = "motionbert" if pickles else "videopose3d"
+    if form == "motionbert":
+        return _find_in_pickle(path, pickles, files, fps, detections)
+    if not positions:
+        zipped = [file.name for file in files if file.name.endswith(".pkl.zip")]
+        remedy = f"unpack {zipped[0]}" if zipped else "give the folder that does"
+        raise DataError(
+            f"input {path} holds neither h36m_sh_conf_cam_source_final.pkl nor {POSITIONS}; {remedy}"
+        )
+    keypoints = _choose_keypoints(positions[0].parent, detections)
+    found = find_npz_clips(positions[0], fps=fps, keypoints=keypoints)
+    used = {positions[0], keypoints}
+    return Found(found.clips, found.skipped, sum(file not in used for file in files))
+
+
+def _find_in_pickle(
+    path: Path, pickles: list[Path], files: list[Path], fps: float, detections: str | None
+) -> Found[MotionBertPickleClip]:
+    if detections is not None:
+        raise DataError(f"detections {detections!r} cannot be chosen: MotionBERT's form brings its own")
+    if len(pickles) != 1:
+        names = ", ".join(file.name for file in pickles) or "no h36m*.pkl"
+        raise DataError(f"input {path} holds {names}; give the file h36m_sh_conf_cam_source_final.pkl itself")
+    found = find_pickle_clips(pickles[0], fps=fps)
+    return Found(found.clips, found.skipped, len(files) - 1)
+
+
+def _choose_keypoints(folder: Path, detections: str | None) -> Path | None:
+    there = {file.stem.removeprefix("data_2d_h36m_"): file for file in folder.glob("data_2d_h36m_*.npz")}
+    if detections == NO_KEYPOINTS or (detections is None and not there):
+        return None
+    names = ", ".join(sorted(there)) or NO_KEYPOINTS
+    if detections is None:
+        raise DataError(f"2D keypoints in {folder}: {names}; choose one as detections, or {NO_KEYPOINTS}")
+    if detections not in there:
+        raise DataError(f"no 2D keypoints {detections!r} in {folder}; there are {names}")
+    return there[detections]

@@ -1,0 +1,296 @@
+"""Clips of HumanML3D and KIT-ML: ``new_joints/*.npy``, ``texts/*.txt`` and lists of ids per split."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float64
+
+from langpose_dist.data.labels import normalise_label
+from langpose_dist.data.manifest import Skipped
+from langpose_dist.data.sample import DataError, Sample, Span, make_key
+from langpose_dist.datasets.clip import Found
+from langpose_dist.datasets.humanml3d.motion import (
+    LAYOUTS,
+    body_size,
+    read_joints,
+    right_handed,
+    to_poses,
+)
+from langpose_dist.datasets.splits import RECORDING
+from langpose_dist.datasets.timing import resample, to_frames
+
+SIZES = (0.9, 2.3)
+"""Plausible metres from the ankle along the bones to the crown."""
+
+VOTERS = 9
+"""Clips that decide on the skeleton and the handedness of a data set."""
+
+SPLITS = {"train": "train", "validation": "val", "test": "test"}
+"""Split -> name of its list of ids."""
+
+OTHER_LISTS = ("train_val", "all")
+
+
+@dataclass(frozen=True)
+class Humanml3dClip:
+    """One motion and the file of its captions."""
+
+    path: Path
+    source: str
+    key: str
+    fields: Mapping[str, str]
+    split: str | None
+    dataset: str
+    left_handed: bool
+    """Whether the data set's axes are."""
+    captions: Path
+    unlabelled: Literal["keep", "skip"]
+    fps: float
+
+    def load(self) -> Sample:
+        """Read motion and captions.
+
+        Raises:
+            DataError: With the reason why the clip is skipped.
+            OSError: If a file cannot be read.
+        """
+        layout = LAYOUTS[self.dataset]
+        joints = read_joints(self.path, len(layout.joints))
+        swapped = right_handed(joints, layout) == self.left_handed
+        if 2 * swapped.sum() > len(swapped):
+            raise DataError(
+                "left and right look swapped: feet and hips contradict the data set's other clips in "
+                f"{swapped.sum()} of {len(swapped)} frames"
+            )
+        poses = to_poses(joints, layout, left_handed=self.left_handed)
+        if not SIZES[0] <= (size := body_size(poses)) <= SIZES[1]:
+            raise DataError(
+                f"implausible size: {size:.3g} m from ankle to crown, not {SIZES[0]} to {SIZES[1]}; "
+                f"{self.dataset} has another unit"
+            )
+        poses_3d = resample(poses, layout.fps, self.fps).astype(np.float32)
+        spans, problems = read_captions(self.captions, self.fps, len(poses_3d))
+        if not spans and self.unlabelled == "skip":
+            raise DataError(f"no caption: {'; '.join(problems)}")
+        meta = {
+            **self.fields,
+            "dataset": self.dataset,
+            "source": self.source,
+            "fps": self.fps,
+            "original_fps": layout.fps,
+            "original_fps_is": layout.fps_is,
+            "original_axes": f"y up, {'left' if self.left_handed else 'right'}-handed",
+        }
+        left_out = tuple(f"caption left out: {problem}" for problem in problems)
+        return Sample(self.key, poses_3d, spans, meta, left_out=left_out)
+
+
+def find_clips(
+    folder: Path,
+    *,
+    fps: float,
+    dataset: str | None = None,
+    mirrored: Literal["keep", "drop"] = "keep",
+    unlabelled: Literal["keep", "skip"] = "keep",
+) -> Found[Humanml3dClip]:
+    """Motions of a data set, in the order of their names.
+
+    Splits are those of ``train.txt``, ``val.txt`` and ``test.txt``; a clip that none of them names is left
+    out, and without the lists all clips are of no split. The field ``mirrored`` says whether the data set
+    made a clip from another one. Only as many files are opened as it takes to recognise the data set.
+
+    Args:
+        folder: Holds ``new_joints``, ``texts`` and the lists.
+        fps: Frame rate that the clips will have.
+        dataset: One of ``LAYOUTS``; ``None``: by the number of joints of the first file that can be read.
+        mirrored: Whether to use the mirrored clips, whose names begin with M. Captions are mirrored, too.
+        unlabelled: Whether to use clips without a caption.
+
+    Returns:
+        Clips, those left out and listed motions without a file, and the number of other files in
+        ``new_joints``.
+
+    Raises:
+        DataError: If there are no motions, only some of the lists are there or one cannot be read, or the
+            data set is not recognised.
+    """
+    if not (motions := folder / "new_joints").is_dir():
+        raise DataError(
+            f"input folder {folder} has no folder new_joints; give the one that holds it and texts"
+        )
+    if dataset is not None and dataset not in LAYOUTS:
+        raise DataError(f"data set {dataset!r} is none of {', '.join(LAYOUTS)}")
+    files = sorted(path for path in motions.iterdir() if path.is_file())
+    paths = [path for path in files if path.suffix == ".npy"]
+    if not paths:
+        raise DataError(f"{motions} has no .npy file ({len(files)} files of other endings)")
+    dataset, left_handed = recognise(paths, dataset)
+
+    lists = read_lists(folder)
+    missing = [f"{file}.txt" for file in SPLITS.values() if file not in lists]
+    if 0 < len(missing) < len(SPLITS):
+        raise DataError(
+            f"input folder {folder} has no {missing[0]}, whose clips would become part of training; copy it "
+            "from the data set"
+        )
+    listed = {name for names in lists.values() for name in names}
+    clips: dict[str, Humanml3dClip] = {}
+    skipped: list[Skipped] = []
+    for path in paths:
+        # A name that is not UTF-8 could not be written into the manifest.
+        name = path.stem.encode(errors="replace").decode()
+        source = f"new_joints/{name}.npy"
+        is_mirrored = name.startswith("M")
+        in_lists = [split for split, file in SPLITS.items() if name in lists.get(file, ())]
+        try:
+            key = make_key(name)
+            if is_mirrored and mirrored == "drop":
+                raise DataError("mirrored clip: left out by option")
+            if len(missing) < len(SPLITS) and not in_lists:
+                raise DataError("in no split: none of the lists names it")
+            if len(in_lists) > 1:
+                raise DataError(f"in more than one split: {', '.join(in_lists)}")
+            if key in clips:
+                raise DataError(f"duplicate clip: same name as {clips[key].source}")
+        except DataError as error:
+            skipped.append(Skipped(source=source, reason=str(error)))
+            continue
+        clips[key] = Humanml3dClip(
+            path=path,
+            source=source,
+            key=key,
+            fields={
+                "mirrored": _yes(is_mirrored),
+                RECORDING: name.removeprefix("M"),
+            },
+            split=in_lists[0] if in_lists else None,
+            dataset=dataset,
+            left_handed=left_handed,
+            captions=folder / "texts" / f"{path.stem}.txt",
+            unlabelled=unlabelled,
+            fps=fps,
+        )
+    found = {path.stem for path in paths}
+    for name in sorted(listed - found):
+        files_of = [f"{file}.txt" for file, names in lists.items() if name in names]
+        skipped.append(
+            Skipped(
+                source=f"new_joints/{name}.npy", reason=f"no motion file: listed in {', '.join(files_of)}"
+            )
+        )
+    return Found(tuple(clips.values()), tuple(skipped), len(files) - len(paths))
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def read_lists(folder: Path) -> dict[str, frozenset[str]]:
+    """Name of a list -> ids in it; a list without a file is left out.
+
+    Raises:
+        DataError: If a list is not text.
+    """
+    lists: dict[str, frozenset[str]] = {}
+    for name in (*SPLITS.values(), *OTHER_LISTS):
+        path = folder / f"{name}.txt"
+        try:
+            lists[name] = frozenset(path.read_text(encoding="utf-8").split())
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{path} cannot be read as a list of names: {error}") from None
+    return lists
+
+
+def recognise(paths: Sequence[Path], dataset: str | None) -> tuple[str, bool]:
+    """Name of the data set, and whether its axes are left-handed, by the majority of a few clips.
+
+    Raises:
+        DataError: If no file is a motion of the data set, or of any if it is ``None``.
+    """
+    votes: Counter[bool] = Counter()
+    for name, joints in _readable(paths, dataset):
+        dataset = dataset or name
+        if name == dataset:
+            is_right = right_handed(joints, LAYOUTS[name])
+            votes[bool(2 * is_right.sum() < len(is_right))] += 1
+        if votes.total() == VOTERS:
+            break
+    if dataset is None or not votes:
+        shapes = " or ".join(f"T x {len(layout.joints)} x 3 ({name})" for name, layout in LAYOUTS.items())
+        wanted = shapes if dataset is None else f"T x {len(LAYOUTS[dataset].joints)} x 3 ({dataset})"
+        raise DataError(
+            f"{paths[0].parent}: none of the {len(paths)} .npy files is {wanted}; check the folder"
+        )
+    return dataset, votes[True] > votes[False]
+
+
+def _readable(
+    paths: Sequence[Path], dataset: str | None
+) -> Iterator[tuple[str, Float64[np.ndarray, "T J 3"]]]:
+    """(data set, joints) of files from all over the folder first, then of the rest."""
+    step = max(len(paths) // VOTERS, 1)
+    rest = [path for index, path in enumerate(paths) if index % step]
+    for path in (*paths[::step], *rest):
+        for name, layout in LAYOUTS.items():
+            if dataset in (None, name):
+                try:
+                    yield name, read_joints(path, len(layout.joints))
+                except (DataError, OSError):
+                    continue
+
+
+def read_captions(path: Path, fps: float, num_frames: int) -> tuple[tuple[Span, ...], list[str]]:
+    """Captions of a clip, and why others were left out.
+
+    Lines are ``caption#words with their kinds#start#end``, in seconds; 0 or nan as both ends means all of
+    the clip.
+
+    Args:
+        path: The file; the captions of a clip without one are none.
+        fps: Rate of the frames that spans are counted in.
+        num_frames: Frames of the clip at that rate.
+
+    Raises:
+        OSError: If it exists and cannot be read.
+    """
+    spans: list[Span] = []
+    problems: list[str] = []
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return (), [f"no file texts/{path.name.encode(errors='replace').decode()}"]
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            spans.append(_read_caption(line, fps, num_frames))
+        except DataError as error:
+            problems.append(f"line {number}: {error}")
+    return tuple(spans), problems if spans or problems else ["the file is empty"]
+
+
+def _read_caption(line: bytes, fps: float, num_frames: int) -> Span:
+    try:
+        parts = line.decode("utf-8-sig").split("#")
+    except UnicodeDecodeError:
+        raise DataError("not UTF-8") from None
+    if len(parts) < 4:
+        raise DataError("not of the form caption#words#start#end")
+    try:
+        start, end = (float(text) for text in parts[-2:])
+    except ValueError:
+        raise DataError("start and end are not numbers") from None
+    # A caption may have the sign in it, the words with their kinds have not.
+    if not (label := normalise_label("#".join(parts[:-3]))):
+        raise DataError("empty caption")
+    start, end = (0.0 if np.isnan(seconds) else seconds for seconds in (start, end))
+    frames = (0, num_frames) if start == end == 0 else to_frames(start, end, fps, num_frames)
+    if frames is None:
+        raise DataError(f"from {start:g} s to {end:g} s there is nothing of the clip")
+    return Span(label, *frames)

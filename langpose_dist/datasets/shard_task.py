@@ -1,0 +1,137 @@
+"""Building one shard: the unit of work that processes share out and a restarted build need not repeat."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from langpose_dist.config import UserError
+from langpose_dist.data.manifest import Record, Sha256, ShardEntry, Skipped
+from langpose_dist.data.shards import ShardWriter, hash_file, write_whole
+from langpose_dist.datasets.clip import Clip, SharedFileError
+from langpose_dist.datasets.splits import TRAIN
+from langpose_dist.datasets.statistics import FrameSums, StatisticsAccumulator
+
+
+class ShardRecord(Record):
+    """What came of a task; kept beside the shard until the build is complete."""
+
+    digest: Sha256
+    """Of the task."""
+    shard: ShardEntry | None
+    """``None`` where no clip could be read."""
+    skipped: tuple[Skipped, ...]
+    """Clips, and parts of clips."""
+    sums: FrameSums | None
+    """Of a training shard."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardTask:
+    """Clips that become one shard."""
+
+    folder: Path
+    """Where the shard and its record are written."""
+    name: str
+    """File name of the shard."""
+    split: str
+    clips: tuple[Clip, ...]
+    digest: str
+    """Of all that decides the shard's content; see ``digest_of``."""
+
+    @property
+    def shard_path(self) -> Path:
+        """Where the shard is written."""
+        return self.folder / self.name
+
+    @property
+    def record_path(self) -> Path:
+        """Where its record is written, after the shard."""
+        return self.folder / f"{self.name}.json"
+
+    def finished(self, *folders: Path) -> ShardRecord | None:
+        """The record of an earlier attempt that did the same, if its shard lies whole in one of the
+        folders."""
+        try:
+            record = ShardRecord.model_validate_json(self.record_path.read_bytes())
+        except (OSError, ValidationError):
+            return None
+        if record.digest != self.digest:
+            return None
+        if record.shard is None:
+            return record
+        paths = [folder / self.name for folder in folders]
+        if any(path.is_file() and hash_file(path) == record.shard.sha256 for path in paths):
+            return record
+        return None
+
+
+def digest_of(name: str, clips: Sequence[Clip], common: Mapping[str, Any]) -> str:
+    """SHA-256 of what a shard is made from: each clip's values, size and time of its file, and the options
+    of the build."""
+    sources = []
+    for clip in clips:
+        assert dataclasses.is_dataclass(clip), f"{clip} must be a dataclass"
+        try:
+            status = clip.path.stat()
+            state = [status.st_size, status.st_mtime_ns]
+        except OSError:
+            state = []
+        sources.append([type(clip).__name__, dataclasses.asdict(clip), state])
+    content = json.dumps([name, sources, common], sort_keys=True, default=str)
+    return hashlib.sha256(content.encode(errors="replace")).hexdigest()
+
+
+def write_shard(task: ShardTask, on_clips: Callable[[int], Any]) -> ShardRecord:
+    """Read the clips of a task and write its shard and record.
+
+    Args:
+        task: Its folder exists.
+        on_clips: Called with 1 after each clip.
+
+    Raises:
+        OSError: If the shard cannot be written.
+        SharedFileError: If a clip says so.
+    """
+    skipped: list[Skipped] = []
+    statistics = StatisticsAccumulator()
+    entry = None
+    num_added = 0
+    with ShardWriter(task.shard_path, task.split) as writer:
+        for clip in task.clips:
+            reasons, is_added = _add(writer, clip, statistics)
+            skipped += [Skipped(source=clip.source, reason=reason) for reason in reasons]
+            num_added += is_added
+            on_clips(1)
+        if num_added:
+            entry = writer.finish()
+    record = ShardRecord(
+        digest=task.digest,
+        shard=entry,
+        skipped=tuple(skipped),
+        sums=statistics.sums() if task.split == TRAIN else None,
+    )
+    write_whole(task.record_path, record.model_dump_json().encode())
+    return record
+
+
+def _add(writer: ShardWriter, clip: Clip, statistics: StatisticsAccumulator) -> tuple[tuple[str, ...], bool]:
+    """What is left out of a clip, and whether the rest was written."""
+    try:
+        sample = clip.load()
+    except SharedFileError:
+        raise
+    except UserError as error:
+        return (str(error),), False
+    except OSError as error:
+        return (f"cannot be read: {error.strerror or error}",), False
+    try:
+        writer.add(sample)
+    except UserError as error:
+        return (f"not a valid clip: {error}",), False
+    statistics.add(sample)
+    return sample.left_out, True

@@ -1,0 +1,261 @@
+"""Moving on foot: footsteps planned along a path, and the body that goes with them.
+
+A foot on the floor stays where it is; it is set down where the body will be about the middle of the stance.
+So straight lines, curves, steps aside or backwards and turns on the spot are all the same plan.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from langpose_dist.synthesis.motion import (
+    INDEX,
+    SIDES,
+    Person,
+    Row,
+    Rows,
+    Side,
+    Take,
+    Times,
+    ease,
+    envelope,
+    interpolate,
+    other,
+    ramped,
+    side_sign,
+)
+
+Path = Callable[[Times], Float64[np.ndarray, "T 3"]]
+"""Distance walked in metres, or another parameter of the way -> forward, aside, yaw."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gait:
+    """A manner of stepping. Angles in degrees, lengths in metres, times in seconds."""
+
+    step: float
+    """Time from one step to the next."""
+    swing: float = 0.8
+    """Time a foot is in the air, in steps: above 1 the body flies between steps."""
+    lift: float = 0.06
+    """Height of the foot in mid-swing."""
+    toe_off: float = 45.0
+    """Pitch of the foot as it leaves the floor."""
+    trail: float = 30.0
+    """Its pitch early in the swing."""
+    strike: float = -18.0
+    """Its pitch as it lands."""
+    bounce: float = 0.02
+    """Height of the body, up and down; below 0 it is lowest in mid-stance, as in running."""
+    sway: float = 0.025
+    """Towards the foot on the floor."""
+    arms: float = 22.0
+    """Swing of the arms, to and fro."""
+    elbow: float = 25.0
+    """Bend of the elbows."""
+    hips: float = 5.0
+    """Turn of the pelvis with the leading leg."""
+    height: float = -0.01
+    """Of the body, against standing."""
+    pitch: float = 2.0
+    """Lean of the pelvis into the way."""
+    bend: float = 2.0
+    """Of the trunk."""
+    narrow: float = 0.75
+    """Distance between the feet, against standing."""
+    reach: float = 0.4
+    """When the body passes over the foot, as a share of the stance: the heel's rise lets a foot stay far
+    behind, and nothing lets it land far ahead."""
+    base_pitch: float = 0.0
+    """Pitch of the feet throughout: tiptoe."""
+
+
+@dataclass(frozen=True)
+class _Swing:
+    side: Side
+    start: float
+    end: float
+    target: Float64[np.ndarray, "3"]
+    """Where the foot is set down: forward, aside, yaw."""
+
+
+def walk_along(
+    person: Person,
+    start: Row,
+    gait: Gait,
+    num_steps: int,
+    path: Path,
+    length: float,
+    first: Side = "left",
+    ramp: float = 2.0,
+) -> Take:
+    """Steps along a path, from standing to standing.
+
+    Args:
+        person: Who walks.
+        start: The standing posture.
+        gait: In what manner.
+        num_steps: Footsteps; each foot makes at least one.
+        path: The way; 0 at its beginning.
+        length: Its parameter at the end.
+        first: The foot that begins.
+        ramp: Steps until full speed, and from it to a halt.
+    """
+    lead, travel, ramp_time = _times(gait, num_steps, ramp)
+    duration = travel + 0.45  # the body arrives with the last foot
+
+    def progress(t: Times) -> Times:
+        return length * ramped(t, travel, ramp_time) / (travel - ramp_time)
+
+    swings = _plan(person, gait, num_steps, path, progress, lead, first, length)
+    middle = lead + gait.swing * gait.step / 2  # of the first swing
+
+    def evaluate(t: Times) -> Rows:
+        rows = np.tile(start, (len(t), 1))  # the feet stand until their first step
+        going = envelope(t, 0.0, duration, min(1.3 * gait.step, duration / 3))
+        place = path(progress(t))
+        rows[:, :2] += place[:, :2]
+        rows[:, INDEX["yaw"]] += place[:, 2]
+        for side in SIDES:
+            _move_foot(rows, t, side, gait, going, [swing for swing in swings if swing.side == side])
+        _move_body(rows, t, gait, going, place[:, 2], np.pi * (t - middle) / gait.step, first, person)
+        return rows
+
+    return Take(duration, evaluate)
+
+
+def seconds(gait: Gait, num_steps: int, ramp: float = 2.0) -> float:
+    """How long the way of so many steps would take at full speed: its length over this is the speed."""
+    _, travel, ramp_time = _times(gait, num_steps, ramp)
+    return travel - ramp_time
+
+
+def _times(gait: Gait, num_steps: int, ramp: float) -> tuple[float, float, float]:
+    """Seconds before the first step, until the last foot lands, and to get up to speed."""
+    lead = 0.25 * gait.step
+    travel = lead + (num_steps - 1 + gait.swing) * gait.step
+    return lead, travel, min(ramp * gait.step, travel / 2)
+
+
+def straight(direction: float) -> Path:
+    """A line; degrees from straight ahead, to the left."""
+    angle = np.radians(direction)
+    return lambda s: np.stack([s * np.cos(angle), s * np.sin(angle), np.zeros_like(s)], axis=-1)
+
+
+def curve(radius: float) -> Path:
+    """A circle walked forwards, to the left if the radius is above 0."""
+
+    def path(s: Times) -> Float64[np.ndarray, "T 3"]:
+        angle = s / radius
+        return np.stack([radius * np.sin(angle), radius * (1 - np.cos(angle)), np.degrees(angle)], axis=-1)
+
+    return path
+
+
+def pivot(s: Times) -> Float64[np.ndarray, "T 3"]:
+    """On the spot; the parameter is the turn to the left in degrees."""
+    return np.stack([np.zeros_like(s), np.zeros_like(s), s], axis=-1)
+
+
+def _plan(
+    person: Person,
+    gait: Gait,
+    num_steps: int,
+    path: Path,
+    progress: Callable[[Times], Times],
+    lead: float,
+    first: Side,
+    length: float,
+) -> list[_Swing]:
+    swings: list[_Swing] = []
+    for number in range(num_steps):
+        side = first if number % 2 == 0 else other(first)
+        start = lead + number * gait.step
+        end = start + gait.swing * gait.step
+        if number + 2 < num_steps:
+            leave = start + 2 * gait.step
+            where = progress(np.array([end + gait.reach * (leave - end)]))
+            width = gait.narrow * person.stance
+        else:
+            where = np.array([length])
+            width = person.stance
+        forward, aside, yaw = path(where)[0]
+        sign, angle = side_sign(side), np.radians(yaw)
+        target = np.array(
+            [
+                forward - sign * width * np.sin(angle),
+                aside + sign * width * np.cos(angle),
+                yaw + sign * person.toes_out,
+            ]
+        )
+        swings.append(_Swing(side, start, end, target))
+    return swings
+
+
+def _move_foot(rows: Rows, t: Times, side: Side, gait: Gait, going: Times, swings: list[_Swing]) -> None:
+    columns = [INDEX[f"{side}_{name}"] for name in ("foot_forward", "foot_aside", "foot_yaw")]
+    lift = np.zeros(len(t))
+    before = rows[0, columns]
+    # The pitch between steps: flat, rising onto the ball, pointing, toes up, flat.
+    knots: list[tuple[float, float]] = [(-1.0, 0.0)]
+    for swing in swings:
+        u = np.clip((t - swing.start) / (swing.end - swing.start), 0.0, 1.0)
+        moved = 0.5 * (u * u * (3 - 2 * u) + ease(u))  # in between: neither jerky nor too fast in the middle
+        rows[:, columns] += moved[:, None] * (swing.target - before)
+        lift += gait.lift * np.maximum(np.sin(np.pi * u**0.85), 0.0) ** 1.5
+        # The first and the last step are small: the foot rolls less.
+        reach = float(np.hypot(*(swing.target - before)[:2]))
+        roll = float(ease(np.array([(reach + gait.lift) / 0.55]))[0])
+        before = swing.target
+        span = swing.end - swing.start
+        rise = max(swing.start - 0.5 * gait.step, knots[-1][0] + 1e-3)
+        knots += [
+            (rise, 0.0),
+            (swing.start + 0.02, roll * gait.toe_off),
+            (swing.start + 0.3 * span, roll * gait.trail),
+            (swing.start + 0.8 * span, roll * gait.strike),
+            (swing.end, roll * gait.strike),
+            (swing.end + 0.22 * gait.step, 0.0),
+        ]
+    knots.append((knots[-1][0] + 1.0, 0.0))
+    times, values = np.array(knots).T
+    pitch = interpolate(t, times, values[:, None])[:, 0]
+    pitch = np.maximum(pitch, gait.base_pitch * going) if gait.base_pitch else pitch
+    rows[:, INDEX[f"{side}_foot_lift"]] += lift
+    rows[:, INDEX[f"{side}_foot_pitch"]] += pitch
+
+
+def _move_body(
+    rows: Rows,
+    t: Times,
+    gait: Gait,
+    going: Times,
+    heading: Times,
+    phase: Times,
+    first: Side,
+    person: Person,
+) -> None:
+    """Phase 0 is the middle of a swing of the first foot, pi of the other."""
+    sign = side_sign(first)
+    stance, ahead = going * np.cos(phase), going * np.sin(phase)  # first foot: in the air; leading
+    angle = np.radians(heading)
+    aside = -sign * gait.sway * stance
+    rows[:, INDEX["forward"]] -= aside * np.sin(angle)
+    rows[:, INDEX["aside"]] += aside * np.cos(angle)
+    rows[:, INDEX["height"]] += going * (gait.height + gait.bounce * np.cos(2 * phase))
+    rows[:, INDEX["yaw"]] -= sign * gait.hips * ahead
+    rows[:, INDEX["roll"]] += sign * 0.6 * gait.hips * stance
+    rows[:, INDEX["lean"]] -= sign * 0.6 * gait.hips * stance
+    rows[:, INDEX["twist"]] += sign * 2.2 * gait.hips * ahead
+    rows[:, INDEX["look"]] -= sign * 1.2 * gait.hips * ahead
+    rows[:, INDEX["pitch"]] += going * gait.pitch
+    rows[:, INDEX["bend"]] += going * gait.bend
+    rows[:, INDEX["nod"]] -= 0.5 * going * (gait.pitch + gait.bend)
+    for side in SIDES:
+        forth = -ahead if side == first else ahead  # against the leg of its side
+        swing = person.vigour * gait.arms * forth
+        rows[:, INDEX[f"{side}_swing"]] += swing + 0.1 * gait.arms * going
+        rows[:, INDEX[f"{side}_elbow"]] += going * (gait.elbow - person.elbows) + 0.35 * swing

@@ -1,0 +1,15 @@
+"""The tracker that a configuration asks for."""
+
+from typing import Any
+
+from langpose_dist.config import RunConfig
+from langpose_dist.runs.tracker import NullTracker, Tracker
+
+
+def build_tracker(config: RunConfig, **about: Any) -> Tracker:
+    """The tracker that a configuration asks for; ``about`` are further options of ``MLflowTracker``."""
+    if not config.tracking.enabled:
+        return NullTracker()
+    from langpose_dist.tracking.tracker import MLflowTracker
+
+    return MLflowTracker(config.tracking, **about)

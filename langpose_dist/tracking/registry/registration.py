@@ -1,0 +1,293 @@
+"""Registering a model: the stored folder, the version, its tags and its alias."""
+
+import hashlib
+import importlib.metadata
+import json
+import math
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+from mlflow import MlflowClient, pyfunc
+from mlflow.entities import LoggedModel, LoggedModelOutput, Metric
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.types import Schema, TensorSpec
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS, MLFLOW_PARENT_RUN_ID
+
+from langpose_dist import __version__
+from langpose_dist.config import RunConfig, UserError
+from langpose_dist.host.redaction import redact
+from langpose_dist.skeleton import H36M17
+from langpose_dist.tracking.registry.card import write_model_card
+from langpose_dist.tracking.registry.versions import NO_LICENCE, Tag, check_name, search_versions
+from langpose_dist.tracking.runs import MAX_METRICS_PER_BATCH
+
+_MODEL_CODE = Path(__file__).with_name("pyfunc.py")
+_RUNTIME_PACKAGES = ("mlflow", "torch", "numpy", "pydantic", "pyyaml", "jaxtyping", "safetensors")
+_DESCRIPTION = (
+    "LangPose. Input: float32 (clips, frames, 17, 3), 2D keypoints as x, y in half image widths from the "
+    "image centre (y down) and confidence, skeleton h36m17. Output: float32 (clips, frames, 17, 3), camera "
+    "axes (x right, y down, z forward), pelvis near 0, metres."
+)
+_MAX_DIGEST_LENGTH = 36
+_EVALUATED_BY = ("camera.", "noise.", "masking.", "window.num_frames")
+"""Configuration that decides what the 2D input of an evaluation looks like."""
+
+
+def register_model(
+    client: MlflowClient,
+    *,
+    run_id: str,
+    weights: Path,
+    config: RunConfig,
+    name: str,
+    alias: str,
+    evaluation: Mapping[str, Any] | None,
+    tags: Mapping[str, str],
+    licence: str | None,
+    parents: Sequence[str] = (),
+) -> str:
+    """Store a model with a run, register it as a new version and point the alias at it.
+
+    The model holds its code as text, the weights as safetensors, ``config.yaml``, ``evaluation.json`` and a
+    ``model_card.md``; ``mlflow.pyfunc.load_model("models:/NAME@ALIAS")`` loads it without pickle.
+
+    Calling it again for the same name, run and weights makes no second version: wherever the first call
+    ended, the second goes on from there.
+
+    Args:
+        client: From ``connect``.
+        run_id: Run that the weights come from.
+        weights: Exported safetensors.
+        config: The run's configuration.
+        name: Name in the registry; created where it is new.
+        alias: Moves to the version, unless it has moved on to a later one.
+        evaluation: Content of the run's ``evaluation.json``; ``None`` if the model was never evaluated.
+        tags: Set on the version, such as data fingerprint, configuration hash and commit.
+        licence: Of the training data, as the user states it.
+        parents: Runs or versions that the weights started from.
+
+    Returns:
+        ``"NAME/VERSION"``.
+
+    Raises:
+        UserError: If there are no such weights, or the name, alias or evaluation is none.
+        MlflowException: Among others, as the store raises them.
+    """
+    check_name(name, alias)
+    if not weights.is_file():
+        raise UserError(f"there are no weights {weights}; export them first")
+    _check_evaluation(evaluation or {})
+    digest = hash_file(weights)
+    content = {
+        **tags,
+        Tag.WEIGHTS: digest,
+        Tag.EVALUATION: json.dumps(evaluation),
+        Tag.SETTINGS: json.dumps(_evaluation_settings(config)),
+        Tag.LICENCE: licence or NO_LICENCE,
+        Tag.PARENTS: json.dumps(list(parents)),
+    }
+    if parent := client.get_run(run_id).data.tags.get(MLFLOW_PARENT_RUN_ID):
+        content[Tag.PARENT_RUN] = parent
+    model = _find_logged_model(client, name, run_id, digest)
+    version = _find_version(client, name, run_id, digest)
+    if version is None:
+        if model is None or model.status != "READY":
+            model = _store_model(client, model, run_id, weights, config, name, evaluation, content)
+        version = _create_version(client, name, run_id, model, content)
+    if model is not None:  # its page then links to the version
+        link = json.dumps([{"name": name, "version": version}])
+        client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: link})
+    _move_alias(client, name, alias, version)
+    return f"{name}/{version}"
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_folder(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder, by its path with forward slashes."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hash_file(path) for path in files}
+
+
+def _check_evaluation(evaluation: Mapping[str, Any]) -> None:
+    """Of a run registered by hand it comes from a file that anybody may have changed."""
+    conditions, protocol = evaluation.get("conditions", {}), evaluation.get("protocol", {})
+    if (
+        not isinstance(conditions, dict)
+        or not all(isinstance(values, dict) for values in conditions.values())
+        or not all(
+            isinstance(value, int | float) for values in conditions.values() for value in values.values()
+        )
+        or not isinstance(protocol, dict)
+    ):
+        raise UserError("the evaluation is no report of langpose evaluate; make it again")
+
+
+def _evaluation_settings(config: RunConfig) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in config.to_flat().items()
+        if key.startswith(_EVALUATED_BY) and not key.endswith(".enabled")
+    }
+
+
+def _find_version(client: MlflowClient, name: str, run_id: str, digest: str) -> int | None:
+    found = [
+        int(version.version)
+        for version in search_versions(client, f"run_id='{run_id}'")
+        if version.name == name and version.tags.get(Tag.WEIGHTS) == digest
+    ]
+    return min(found, default=None)
+
+
+def _find_logged_model(client: MlflowClient, name: str, run_id: str, digest: str) -> LoggedModel | None:
+    """What an earlier call stored, or began to store."""
+    experiment_id = client.get_run(run_id).info.experiment_id
+    wanted = f"source_run_id = '{run_id}' AND tags.{Tag.WEIGHTS} = '{digest}'"
+    found = [
+        model
+        for model in client.search_logged_models([experiment_id], wanted)
+        if model.tags.get(Tag.NAME) == name
+    ]
+    return next((model for model in found if model.status == "READY"), found[0] if found else None)
+
+
+def _store_model(
+    client: MlflowClient,
+    model: LoggedModel | None,
+    run_id: str,
+    weights: Path,
+    config: RunConfig,
+    name: str,
+    evaluation: Mapping[str, Any] | None,
+    content: Mapping[str, str],
+) -> LoggedModel:
+    """Upload the folder; ready only when all of it is there."""
+    if model is None:
+        model = client.create_logged_model(
+            client.get_run(run_id).info.experiment_id,
+            name="model",
+            source_run_id=run_id,
+            tags={**content, Tag.NAME: name},
+            model_type="pose lifting",
+        )
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        _write_model(folder, model, run_id, weights, config, evaluation)
+        write_model_card(folder / "model", name=name, run_id=run_id, evaluation=evaluation, tags=content)
+        files = hash_folder(folder / "model")
+        client.log_model_artifacts(model.model_id, str(folder / "model"))
+    client.set_logged_model_tags(model.model_id, {Tag.FILES: json.dumps(files)})
+    _log_metrics(client, model, run_id, evaluation or {})
+    outputs = client.get_run(run_id).outputs
+    if model.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    return client.finalize_logged_model(model.model_id, "READY")
+
+
+def _write_model(
+    folder: Path,
+    model: LoggedModel,
+    run_id: str,
+    weights: Path,
+    config: RunConfig,
+    evaluation: Mapping[str, Any] | None,
+) -> None:
+    (folder / "config.yaml").write_text(redact(config.to_yaml()), encoding="utf-8")
+    (folder / "evaluation.json").write_text(json.dumps(evaluation, indent=2), encoding="utf-8")
+    with warnings.catch_warnings():
+        # MLflow warns of its own type hints when its module is imported, and wants an example of the
+        # input although a signature is given.
+        warnings.filterwarnings("ignore", ".*(type hint|input example)", UserWarning)
+        pyfunc.save_model(
+            folder / "model",
+            python_model=_MODEL_CODE,
+            artifacts={
+                "weights": str(weights),
+                "config": str(folder / "config.yaml"),
+                "evaluation": str(folder / "evaluation.json"),
+            },
+            signature=_signature(),
+            pip_requirements=_requirements(),
+            mlflow_model=Model(
+                artifact_path=model.artifact_location,
+                model_uuid=model.model_id,
+                run_id=run_id,
+                model_id=model.model_id,
+            ),
+        )
+
+
+def _log_metrics(
+    client: MlflowClient, model: LoggedModel, run_id: str, evaluation: Mapping[str, Any]
+) -> None:
+    """On the model's own page, with the data that they were measured on."""
+    # MLflow keeps a model's NaN as 0. The time makes a value that is sent again the same one.
+    metrics = [
+        Metric(
+            f"{evaluation.get('split', 'unknown')}/{condition}/{name}",
+            float(value),
+            model.creation_timestamp,
+            int(evaluation.get("step", 0)),
+            model_id=model.model_id,
+            dataset_name=str(evaluation.get("dataset", "unknown")),
+            dataset_digest=str(evaluation.get("data_fingerprint", "unknown"))[:_MAX_DIGEST_LENGTH],
+        )
+        for condition, values in evaluation.get("conditions", {}).items()
+        for name, value in values.items()
+        if math.isfinite(value)
+    ]
+    for first in range(0, len(metrics), MAX_METRICS_PER_BATCH):
+        batch = metrics[first : first + MAX_METRICS_PER_BATCH]
+        client.log_batch(run_id, metrics=batch, synchronous=True)  # or an error may go unseen
+
+
+def _create_version(
+    client: MlflowClient, name: str, run_id: str, model: LoggedModel, content: Mapping[str, str]
+) -> int:
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    # A database resolves models:/ID through MLflow's global address instead of the client's own; a server
+    # takes nothing else.
+    is_server = urlsplit(client.tracking_uri).scheme in ("http", "https")
+    version = client.create_model_version(
+        name,
+        source=f"models:/{model.model_id}" if is_server else model.artifact_location,
+        run_id=run_id,
+        tags={**content, Tag.FILES: model.tags[Tag.FILES]},
+        description=_DESCRIPTION,
+        model_id=model.model_id,
+    )
+    return int(version.version)
+
+
+def _move_alias(client: MlflowClient, name: str, alias: str, version: int) -> None:
+    # A registration that is finished long after it began must not undo a later one.
+    before = int(client.get_registered_model(name).aliases.get(alias, 0))
+    if before < version:
+        client.set_registered_model_alias(name, alias, str(version))
+
+
+def _signature() -> ModelSignature:
+    clips = Schema([TensorSpec(np.dtype(np.float32), (-1, -1, H36M17.num_joints, 3))])
+    return ModelSignature(inputs=clips, outputs=clips)
+
+
+def _requirements() -> list[str]:
+    # Said outright, or MLflow runs the model for minutes to find out. A local label such as +cpu is no
+    # version that an index has.
+    installed = {name: importlib.metadata.version(name).partition("+")[0] for name in _RUNTIME_PACKAGES}
+    return [f"langpose-dist=={__version__}", *(f"{name}=={version}" for name, version in installed.items())]

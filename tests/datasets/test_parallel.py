@@ -1,0 +1,134 @@
+"""Builds on a real Ray, in a process of their own, from BVH files."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from langpose_dist.cli.main import main
+from langpose_dist.datasets.build import WORK
+
+pytestmark = pytest.mark.dist
+
+SKELETON = ("--skeleton", "bandai-namco")
+
+
+@pytest.fixture
+def many(tmp_path: Path, make_bvh: Callable[..., str]) -> Path:
+    """Forty clips, of which two cannot be read."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(40):
+        text = make_bvh(800 + number, {"LowerArm_R": (3.0 * number, 0, 0)})
+        if number in (7, 30):
+            text = text[:-40]
+        (folder / f"dataset-1_walk_normal_{number:03d}.bvh").write_text(text)
+    return folder
+
+
+def words(folder: Path, out: Path, *options: str) -> list[str]:
+    return [
+        *("data", "build", "bvh", "--input", str(folder), "--out", str(out), "--shard-size", "4"),
+        *("--split", "validation:fraction=0.2", *SKELETON, *options),
+    ]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def start(folder: Path, out: Path, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "langpose_dist.cli.main", *words(folder, out, *options)],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def descendants(process: subprocess.Popen[str]) -> dict[int, str]:
+    """Id -> command line of what a process started, and of what that started."""
+    parents, commands = {}, {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                status = dict(line.split(":\t", 1) for line in (entry / "status").read_text().splitlines())
+                commands[int(entry.name)] = (entry / "cmdline").read_text().replace("\0", " ")
+            except (OSError, ValueError):  # ended meanwhile
+                continue
+            parents[int(entry.name)] = int(status["PPid"])
+    found = {process.pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return {pid: commands[pid] for pid in found - {process.pid}}
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_any_number_of_workers_gives_the_same_bytes_even_if_one_is_killed(many: Path, tmp_path: Path) -> None:
+    assert main(words(many, tmp_path / "one")) == 0
+    out = tmp_path / "two"
+    process = start(many, out, "--workers", "2")
+    wait_for(lambda: [*(out / WORK).glob("*.json")])
+    started: dict[int, str] = {}
+
+    def find_worker() -> list[int]:
+        started.update(descendants(process))
+        return [pid for pid, command in started.items() if command.startswith("ray::_work")]
+
+    wait_for(find_worker)
+    os.kill(find_worker()[0], signal.SIGKILL)
+    _, printed = process.communicate(timeout=120)
+    assert process.returncode == 0, printed
+    assert contents(out) == contents(tmp_path / "one")
+    wait_for(lambda: not any(map(is_running, started)), 30)
+
+
+def test_a_build_on_ray_that_is_interrupted_leaves_no_process_and_goes_on(many: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = start(many, out, "--workers", "2")
+    wait_for(lambda: len([*(out / WORK).glob("*.json")]) >= 2)
+    started = descendants(process)
+    assert any("raylet" in command for command in started.values())
+    process.send_signal(signal.SIGINT)
+    _, printed = process.communicate(timeout=60)
+    assert (process.returncode, printed.rstrip().split("\n")[-1]) == (130, "langpose: interrupted"), printed
+    wait_for(lambda: not any(map(is_running, started)), 30)
+    kept = {path.name: path.stat().st_mtime_ns for path in (out / WORK).glob("*.tar")}
+    assert kept
+    assert not (out / "manifest.json").exists()
+    assert main(words(many, out)) == 0
+    assert {name: (out / name).stat().st_mtime_ns for name in kept} == kept
+    assert main(words(many, tmp_path / "whole")) == 0
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("address", "problem"),
+    [("127.0.0.1:1", "no Ray cluster at 127.0.0.1:1"), ("cluster", "must be auto, HOST:PORT")],
+)
+def test_a_cluster_that_is_not_there_is_one_line(
+    many: Path, tmp_path: Path, address: str, problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(many, tmp_path / "out", "--ray-address", address)) == 2
+    printed = capsys.readouterr().err
+    assert printed.rstrip().split("\n")[-1].startswith("langpose: error: ")
+    assert problem in printed

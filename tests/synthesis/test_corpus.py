@@ -1,0 +1,198 @@
+"""The files of a synthetic corpus: exact layout, the same bytes for the same seed, restarts."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from langpose_dist.data.sample import DataError
+from langpose_dist.synthesis.corpus import rest_joints_of, synthesize, write_sequence
+from langpose_dist.synthesis.figure import JOINTS, pose_joints, rest_joints
+from langpose_dist.synthesis.motion import SOLE
+from langpose_dist.synthesis.recordings import SUBJECTS, SUBSETS, Recording, recordings
+
+HOURS, SEED = 0.02, 3
+
+
+def unshaped(gender: str, betas: np.ndarray) -> np.ndarray:
+    return rest_joints()
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus") / "made"
+    synthesize(folder, hours=HOURS, seed=SEED)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def entries(corpus: Path) -> dict[str, dict[str, dict]]:
+    files = sorted((corpus / "babel").iterdir())
+    assert [path.name for path in files] == sorted(
+        ["train.json", "val.json", "test.json", "extra_train.json", "extra_val.json"]
+    )
+    return {path.stem: json.loads(path.read_bytes()) for path in files}
+
+
+def test_motion_files_have_amass_s_names_and_arrays(corpus: Path) -> None:
+    files = [path for path in (corpus / "amass").rglob("*") if path.is_file()]
+    with_dmpls = 0
+    for path in files:
+        subset, _, name = path.relative_to(corpus / "amass").parts
+        assert subset in SUBSETS
+        assert name.endswith("_poses.npz")
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+        num_frames = len(arrays["poses"])
+        shapes = {
+            "poses": (num_frames, 156),
+            "trans": (num_frames, 3),
+            "betas": (16,),
+            "gender": (),
+            "mocap_framerate": (),
+        }
+        if "dmpls" in arrays:
+            with_dmpls += 1
+            shapes["dmpls"] = (num_frames, 8)
+        assert {key: array.shape for key, array in arrays.items()} == shapes, path
+        assert arrays["poses"].dtype == arrays["trans"].dtype == np.float64
+        assert str(arrays["gender"]) in ("male", "female", "neutral")
+        assert float(arrays["mocap_framerate"]) in (59.94, 60, 100, 120, 250)
+        assert all(np.isfinite(array).all() for key, array in arrays.items() if key != "gender")
+    assert 0 < with_dmpls < len(files)
+
+
+def test_annotations_have_babel_s_keys_and_name_their_files(corpus: Path) -> None:
+    for name, items in entries(corpus).items():
+        extra = name.startswith("extra")
+        for sid, entry in items.items():
+            kinds = {"seq_anns", "frame_anns"} if extra else {"seq_ann", "frame_ann"}
+            assert set(entry) == {"babel_sid", "url", "feat_p", "dur"} | kinds
+            assert str(entry["babel_sid"]) == sid
+            release, _, rest = entry["feat_p"].partition("/")
+            assert rest.split("/")[0] == release
+            with np.load(corpus / "amass" / rest) as archive:
+                seconds = len(archive["poses"]) / float(archive["mocap_framerate"])
+            assert entry["dur"] == pytest.approx(seconds, abs=0.006)
+            whole = entry["seq_anns"] if extra else [entry["seq_ann"]]
+            dense = (entry["frame_anns"] if extra else [entry["frame_ann"]]) or []
+            for annotation in [*whole, *filter(None, dense)]:
+                assert set(annotation) == {"babel_lid", "anntr_id", "mul_act", "labels"}
+                timed = {"start_t", "end_t"} if annotation not in whole else set()
+                for label in annotation["labels"]:
+                    assert set(label) == {"raw_label", "proc_label", "act_cat", "seg_id"} | timed
+                    assert (label["proc_label"] is None) == (name == "test")
+            for annotation in filter(None, dense):
+                times = [(label["start_t"], label["end_t"]) for label in annotation["labels"]]
+                assert times[0][0] == 0.0
+                assert [start for start, _ in times[1:]] == [end for _, end in times[:-1]]
+                assert times[-1][1] == pytest.approx(seconds, abs=0.001)
+                assert all(start < end for start, end in times)
+
+
+def test_splits_go_by_subject_and_some_recordings_have_no_annotation() -> None:
+    split_of: dict[tuple[str, str], set[str]] = {}
+    kinds: Counter[str] = Counter()
+    for number in range(400):
+        recording = Recording(0, number, unshaped)
+        name = "none" if recording.babel is None else recording.babel[0]
+        kinds[name] += 1
+        # What has no annotation is trained on.
+        split = "train" if name == "none" else name.removeprefix("extra_")
+        split_of.setdefault((recording.subset, recording.subject), set()).add(split)
+    assert len(split_of) == len(SUBSETS) * SUBJECTS
+    assert all(len(splits) == 1 for splits in split_of.values())
+    assert 0.06 < (kinds["val"] + kinds["extra_val"]) / 400 < 0.14
+    assert min(kinds[name] for name in ("train", "val", "test", "extra_train", "extra_val", "none")) > 0
+
+
+def test_raw_labels_vary_where_processed_ones_do_not() -> None:
+    raw: dict[str, set[str]] = {}
+    for number in range(120):
+        found = Recording(0, number, unshaped).babel
+        if found is not None and found[0] == "train":
+            for label in found[1]["seq_ann"]["labels"]:
+                raw.setdefault(label["proc_label"], set()).add(label["raw_label"])
+    assert len(raw["walk"]) > 1
+
+
+def test_a_seed_gives_the_same_bytes_and_another_gives_others(corpus: Path, tmp_path: Path) -> None:
+    synthesize(tmp_path / "again", hours=HOURS, seed=SEED)
+    assert contents(tmp_path / "again") == contents(corpus)
+    other = next(recordings(HOURS, SEED + 1, unshaped))
+    assert not np.array_equal(other.betas, next(recordings(HOURS, SEED, unshaped)).betas)
+
+
+def test_a_recording_does_not_depend_on_the_others(corpus: Path, tmp_path: Path) -> None:
+    rest = rest_joints_of(corpus / "smplh")
+    for number in (4, 1):
+        path = write_sequence(tmp_path, Recording(SEED, number, rest))
+        assert path.read_bytes() == (corpus / "amass" / path.relative_to(tmp_path)).read_bytes()
+    few, many = list(recordings(HOURS / 3, SEED, rest)), list(recordings(HOURS, SEED, rest))
+    assert [item.path for item in many[: len(few)]] == [item.path for item in few]
+    assert sum(item.duration for item in many) >= HOURS * 3600 > sum(item.duration for item in many[:-1])
+
+
+def test_an_interrupted_run_continues_and_ends_alike(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    done: list[float] = []
+
+    def interrupt(seconds: float) -> None:
+        done.append(seconds)
+        if len(done) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        synthesize(out, hours=HOURS, seed=SEED, on_seconds=interrupt)
+    assert json.loads((out / "synthesis.json").read_bytes())["complete"] is False
+    written = sorted((out / "amass").rglob("*.npz"))
+    assert len(written) == 3
+    times = {path: path.stat().st_mtime_ns for path in written[1:]}
+    written[0].write_bytes(written[0].read_bytes()[:5000])  # cut short by a disk, not by us
+    (written[1].parent / "left_poses.npz.partial").write_bytes(b"half")
+    synthesize(out, hours=HOURS, seed=SEED)
+    assert contents(out) == contents(corpus)
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+
+
+def test_other_folders_are_refused(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="seed 3"):
+        synthesize(corpus, hours=HOURS, seed=4)
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "thesis.txt").write_text("mine")
+    with pytest.raises(DataError, match="not empty"):
+        synthesize(foreign, hours=HOURS, seed=SEED)
+    assert [path.name for path in foreign.iterdir()] == ["thesis.txt"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="is a file"):
+        synthesize(tmp_path / "file", hours=HOURS, seed=SEED)
+    (foreign / "synthesis.json").write_text("[")
+    with pytest.raises(DataError, match="damaged"):
+        synthesize(foreign, hours=HOURS, seed=SEED)
+
+
+def test_a_shaped_body_stands_on_the_floor(tmp_path: Path) -> None:
+    def grown(gender: str, betas: np.ndarray) -> np.ndarray:
+        return rest_joints() * (1 + 0.04 * betas[0])
+
+    recording = Recording(SEED, 2, grown)
+    with np.load(write_sequence(tmp_path, recording)) as archive:
+        joints = pose_joints(archive["poses"], archive["trans"], grown("", archive["betas"]))
+    balls = joints[:, [JOINTS.index("left_foot"), JOINTS.index("right_foot")], 2]
+    assert abs(recording.betas[0]) > 0.1
+    assert balls[0] == pytest.approx(SOLE, abs=1e-6)
+    assert balls.min() > SOLE - 0.01
+
+
+@pytest.mark.parametrize(("hours", "seed"), [(0.0, 0), (-1.0, 0), (float("inf"), 0), (1.0, -1)])
+def test_hours_and_seed_must_make_sense(tmp_path: Path, hours: float, seed: int) -> None:
+    with pytest.raises(DataError, match=r"hours|seed"):
+        synthesize(tmp_path / "out", hours=hours, seed=seed)
+    assert not (tmp_path / "out").exists()
