@@ -17,6 +17,8 @@ for _name in [name for name in os.environ if name.startswith(("MLFLOW_", "DATABR
 # Every annotation of the package is checked in the tests, tensor shapes included.
 install_import_hook("langpose_dist", f"{typecheck.__name__}.check")
 
+pytest_plugins = ("tests.made",)  # fixtures of several folders
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what this machine cannot run, with the reason."""
