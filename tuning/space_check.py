@@ -1,6 +1,5 @@
 """Whether a search space can be searched: its keys, values and combinations, against the run's schema."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, get_args, get_origin
@@ -8,7 +7,8 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from langpose_dist.config import CIRCUMSTANCE, ConfigError, RunConfig, build_config, suggest, with_values
+from langpose_dist.config import ConfigError, RunConfig, build_config, suggest, with_values
+from langpose_dist.config.affects import EVALUATION, INPUT, LENGTH, RUNTIME, marks
 from tuning.space import DISCRETE, Dimension, Space
 
 STEP_KEYS = ("train.global_batch_size", "window.stride", "data.train_split")
@@ -21,25 +21,20 @@ PBT_KEYS = (
 them; the other keys shape the model or the stream, or say how the whole run is laid out."""
 MAX_TRIALS = 10_000
 
-_REFUSED = (
-    (re.compile(r"seed"), "give several seeds in sweep.seeds"),
-    (
-        re.compile(r"train\.(max_steps|epochs|evaluate_every)"),
-        "trials are compared at equal steps, so it must be the same in all",
-    ),
-    (
-        re.compile(rf"{CIRCUMSTANCE.pattern}|evaluation\.(batch_size|num_pictures)"),
-        "it does not change what is learnt",
-    ),
-    (
-        # Evaluation draws its cameras, errors and masks from the same ranges as training.
-        re.compile(
-            r"evaluation\..*|data\.validation_split|camera\..*|(noise|masking)\.(?!enabled).*"
-            r"|window\.(num_frames|min_span_frames)"
-        ),
-        "it changes what is measured, so that trials could not be compared",
-    ),
-)
+_EQUAL_STEPS = "trials are compared at equal steps, so it must be the same in all"
+_MEASURED = "it changes what is measured, so that trials could not be compared"
+_REFUSED_KEYS = {
+    "seed": "give several seeds in sweep.seeds",
+    "train.evaluate_every": _EQUAL_STEPS,
+    "window.num_frames": _MEASURED,
+}
+# Evaluation draws its cameras, errors and masks from the same ranges as training.
+_REFUSED = {
+    LENGTH: _EQUAL_STEPS,
+    RUNTIME: "it does not change what is learnt",
+    EVALUATION: _MEASURED,
+    INPUT: _MEASURED,
+}
 
 
 def checked_space(entries: Any, config: RunConfig) -> Space:
@@ -114,9 +109,9 @@ def _check_key(key: str, entry: Any) -> None:
         raise ConfigError(f"sweep.space: {key!r} is a section; name its keys in full, such as {named!r}")
     if key not in fields:
         raise ConfigError(f"sweep.space: unknown key {key!r}{suggest(key, list(fields))}")
-    for pattern, reason in _REFUSED:
-        if pattern.fullmatch(key):
-            raise ConfigError(f"sweep.space: {key} cannot be varied: {reason}")
+    reason = _REFUSED_KEYS.get(key) or _REFUSED.get(dict(marks(RunConfig))[key])
+    if reason is not None:
+        raise ConfigError(f"sweep.space: {key} cannot be varied: {reason}")
 
 
 def _typed(dimension: Dimension) -> Dimension:
