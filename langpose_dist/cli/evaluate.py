@@ -9,6 +9,7 @@ from typing import Any
 
 from langpose_dist.config import UserError
 from langpose_dist.host.redaction import printable
+from langpose_dist.metrics.table import METRICS
 
 _EXAMPLES = """examples:
   langpose evaluate --run runs/small
@@ -91,16 +92,21 @@ def _add_to_run(
 
 def describe(report: Mapping[str, Any]) -> str:
     """The numbers as a table for a person."""
-    names = ["mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm_s", "r_at_1", "r_at_3", "median_rank"]
-    rows = {**report["conditions"], "mean pose": report["mean_pose"], "chance": report["chance"]}
+    rows = {
+        **report["conditions"],
+        "mean pose": report.get("mean_pose", {}),
+        "chance": report.get("chance", {}),
+    }
+    given = {name for values in rows.values() for name in values}
+    names = [row.name for row in METRICS.values() if row.name in given and row.kind in ("pose", "retrieval")]
     lines = [" ".join([f"{report['split']:12}", *(f"{name:>11}" for name in names)])]
     for title, values in rows.items():
         cells = [f"{values[name]:11.3f}" if name in values else f"{'-':>11}" for name in names]
         lines.append(" ".join([f"{title:12}", *cells]))
+    labels = f", {report['num_labels']} labels" if "num_labels" in report else ""
     lines.append(
         f"{report['num_windows']} windows, {report['num_frames']} frames of {report['dataset']} "
-        f"({report['data_fingerprint'][:16]}), {report['num_labels']} labels; "
-        f"2D input: {report['source_2d']}; "
+        f"({report['data_fingerprint'][:16]}){labels}; 2D input: {report['source_2d']}; "
         f"configuration {report['config_hash']}, commit {report['commit'][:12]}"
     )
     return "\n".join(lines)

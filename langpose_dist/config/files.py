@@ -84,8 +84,8 @@ def build_config(content: Mapping[str, Any]) -> RunConfig:
     section = section_of(content.get("task", "pretrain"))
     if section is None:
         return check(RunConfig, content)
-    name = content["task"]
-    schema = create_model("RunConfig", __base__=RunConfig, **{name: (section, section())})
+    own: dict[str, Any] = {content["task"]: (section, section())}
+    schema = create_model("RunConfig", __base__=RunConfig, **own)
     return check(schema, content)
 
 

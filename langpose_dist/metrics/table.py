@@ -12,6 +12,7 @@ from typing import Literal
 from langpose_dist.config import UserError
 
 Kind = Literal["pose", "retrieval", "loss", "reference"]
+Reduction = Literal["mean", "median"]
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,14 @@ class Metric:
     unit: str
     """Such as ``mm``; empty for shares, ranks and losses."""
     higher_is_better: bool
-    protocol: str
-    """How it is measured."""
+    protocol: str = ""
+    """How it is measured; empty where its name says all."""
     kind: Kind = "pose"
     """What it needs: 3D alone, labels, or nothing that could rank models (``reference``)."""
-    reduction: Literal["mean", "median"] = "mean"
+    reduction: Reduction = "mean"
     """How the values of single windows become one."""
+    protocol_name: str | None = None
+    """Key of the protocol in reports, where several metrics share one; default: the name."""
 
     @property
     def axis(self) -> str:
@@ -38,34 +41,40 @@ class Metric:
         return f"{self.title} {self.unit}".rstrip()
 
 
-_RANK = "windows with the own label among the {} most similar of all; ties count against"
+_RANKS = "share of windows with the own label among the k most similar of all; ties count against"
+
+
+def _pose(name: str, title: str, unit: str, protocol: str) -> Metric:
+    return Metric(name, title, unit, higher_is_better=False, protocol=protocol)
+
+
+def _retrieval(name: str, title: str, *, higher_is_better: bool, reduction: Reduction = "mean") -> Metric:
+    return Metric(name, title, "", higher_is_better, _RANKS, "retrieval", reduction, protocol_name="r_at_k")
+
+
+def _loss(name: str, title: str) -> Metric:
+    return Metric(name, title, "", higher_is_better=False, kind="loss")
+
 
 _ROWS = (
-    Metric("mpjpe_mm", "MPJPE", "mm", False, "mean per-joint position error over valid frames, pelvis at 0"),
-    Metric(
-        "p_mpjpe_mm",
-        "P-MPJPE",
-        "mm",
-        False,
-        "mpjpe_mm after the best rotation, translation and scale of each frame",
+    _loss("loss_3d", "position loss"),
+    _loss("loss_v", "velocity loss"),
+    _loss("loss_con", "contrastive loss"),
+    _loss("loss", "loss"),
+    _pose(
+        *("mpjpe_mm", "MPJPE", "mm"),
+        "mean per-joint position error over all valid frames, pelvis at 0, camera axes",
     ),
-    Metric("n_mpjpe_mm", "N-MPJPE", "mm", False, "mpjpe_mm after the best scale of each frame"),
-    Metric("mpjve_mm_s", "MPJVE", "mm/s", False, "mean per-joint velocity error"),
-    Metric("r_at_1", "R@1", "", True, f"share of {_RANK.format(1)}", "retrieval"),
-    Metric("r_at_3", "R@3", "", True, f"share of {_RANK.format(3)}", "retrieval"),
-    Metric("median_rank", "median rank", "", False, "median rank of the own label", "retrieval", "median"),
-    Metric(
-        "most_frequent_r_at_1",
-        "R@1 of the most frequent label",
-        "",
-        True,
-        "share of labelled windows that carry training's most frequent label",
-        "reference",
+    _pose(
+        *("p_mpjpe_mm", "P-MPJPE", "mm"),
+        "the same after the best rotation, translation and scale of each frame",
     ),
-    Metric("loss", "loss", "", False, "weighted sum of the loss terms", "loss"),
-    Metric("loss_3d", "position loss", "", False, "mean distance of joints, metres", "loss"),
-    Metric("loss_v", "velocity loss", "", False, "mean distance of joint steps, metres per frame", "loss"),
-    Metric("loss_con", "contrastive loss", "", False, "mean over the windows that carry a label", "loss"),
+    _pose("n_mpjpe_mm", "N-MPJPE", "mm", "the same after the best scale of each frame"),
+    _pose("mpjve_mm_s", "MPJVE", "mm/s", "mean per-joint velocity error"),
+    _retrieval("r_at_1", "R@1", higher_is_better=True),
+    _retrieval("r_at_3", "R@3", higher_is_better=True),
+    _retrieval("median_rank", "median rank", higher_is_better=False, reduction="median"),
+    Metric("most_frequent_r_at_1", "R@1 of the most frequent label", "", True, kind="reference"),
 )
 
 METRICS: dict[str, Metric] = {row.name: row for row in _ROWS}

@@ -55,6 +55,13 @@ class LangPose(nn.Module):
             load_encoder_weights(model.encoder, config.model.initial_weights)
         return model
 
+    def header(self) -> dict[str, str]:
+        """Entries of an export's header that rebuild the model, besides the configuration."""
+        header = {"text_dim": str(self.text_dim)}
+        if self.text_encoder is not None:
+            header["text_architecture"] = self.text_encoder.architecture()
+        return header
+
     def forward(
         self,
         keypoints_2d: Float[Tensor, "B T J 3"],

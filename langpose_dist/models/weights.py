@@ -5,26 +5,23 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 import langpose_dist
-from langpose_dist.config import RunConfig, UserError, build_config
-from langpose_dist.models.langpose import LangPose
-from langpose_dist.models.text import TextBackbone
+from langpose_dist.config import RunConfig, UserError
 
 FORMAT_VERSION = "1"
 """Of the header; raised when older readers could not use the file."""
 
 
-def weights_header(model: LangPose, config: RunConfig, extra: Mapping[str, str]) -> dict[str, str]:
-    """What a weights file says of itself, so that ``load_langpose`` rebuilds the model from it alone.
+def weights_header(model: Mapping[str, str], config: RunConfig, extra: Mapping[str, str]) -> dict[str, str]:
+    """Header of a weights file, from which the model can be rebuilt.
 
     Args:
-        model: The model.
-        config: What it was built from.
+        model: Entries that the model needs besides the configuration, such as ``LangPose.header``.
+        config: Configuration that it was built from.
         extra: More entries, such as the commit.
 
     Raises:
@@ -34,10 +31,8 @@ def weights_header(model: LangPose, config: RunConfig, extra: Mapping[str, str])
         "langpose_format": FORMAT_VERSION,
         "langpose_dist": langpose_dist.__version__,
         "config": json.dumps(config.to_dict(), sort_keys=True),
-        "text_dim": str(model.text_dim),
+        **model,
     }
-    if model.text_encoder is not None:
-        header["text_architecture"] = model.text_encoder.architecture()
     if taken := sorted(header.keys() & extra.keys()):
         raise ValueError(f"header entries {taken} are the file's own")
     return {**header, **extra}
@@ -65,40 +60,6 @@ def write_weights(path: Path | str, state: Mapping[str, Tensor], header: Mapping
     finally:
         partial.unlink(missing_ok=True)
     flush(path.parent)
-
-
-def save_weights(path: Path | str, model: LangPose, config: RunConfig, extra: Mapping[str, str]) -> None:
-    """Write a whole model so that ``load_langpose`` rebuilds it from the file alone.
-
-    Raises:
-        ValueError: As ``weights_header``.
-    """
-    write_weights(path, model.state_dict(), weights_header(model, config, extra))
-
-
-def load_langpose(path: Path | str) -> tuple[LangPose, RunConfig]:
-    """Rebuild an exported model, on CPU and in evaluation mode, with the configuration it was trained by.
-
-    Raises:
-        UserError: If the file is missing, damaged, or not a LangPose export.
-    """
-    path = Path(path)
-    header = read_header(path)
-    try:
-        config = build_config(json.loads(header["config"]))
-        text_dim = int(header["text_dim"])
-        text_architecture = header.get("text_architecture")
-        text_encoder = text_architecture and TextBackbone.from_architecture(text_architecture)
-        with torch.device("meta"):  # the weights come from the file
-            model = LangPose(config, text_dim, text_encoder or None)
-        model.load_state_dict(load_file(path), assign=True)
-    except Exception as error:  # the header is anybody's: whatever it makes torch or transformers raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"{path} cannot be rebuilt by langpose_dist {langpose_dist.__version__} "
-            f"(written by {header.get('langpose_dist', 'an unknown version')}): {reason}"
-        ) from None
-    return model.eval(), config
 
 
 def read_header(path: Path | str) -> dict[str, str]:

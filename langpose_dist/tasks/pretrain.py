@@ -1,71 +1,153 @@
 """Pretraining: rebuild 3D from masked, noisy 2D, and agree with the action label in words."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
+from functools import partial
+from typing import Any, Self
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from langpose_dist.batch import MotionBatch, WindowBatch
 from langpose_dist.config import RunConfig
+from langpose_dist.data.corpus import Corpus
+from langpose_dist.data.labels import Vocabulary
 from langpose_dist.geometry import observe
 from langpose_dist.losses.contrastive import candidate_logits, info_nce, modified_info_nce
 from langpose_dist.losses.pose import position_loss, velocity_loss
+from langpose_dist.metrics.pose import mpjpe, mpjve, n_mpjpe, p_mpjpe
+from langpose_dist.metrics.retrieval import chance_median_rank, chance_recall, label_ranks
 from langpose_dist.models.langpose import LangPose, LangPoseOutput
-from langpose_dist.models.text import TextEncoder
+from langpose_dist.models.lifting import lift
+from langpose_dist.models.text import TextBackbone, load_text_encoder
+from langpose_dist.skeleton import H36M17
+from langpose_dist.tasks.labels import LabelTable
+from langpose_dist.tasks.task import Column, Columns, Interface, Picture, Scores, Task, autocast
+
+_PROTOCOL = {
+    "mean_pose": "mean of the training targets in camera axes, given as answer for every frame",
+    "chance": "a uniform guess among all labels; most_frequent_r_at_1: always training's most frequent label",
+    "condition": "2D input: clean is exact, noisy has detector noise, masked also training's masks",
+    "windows": "every frame of the split in exactly one window; one camera and one label span drawn for each",
+}
+_INTERFACE = Interface(
+    inputs=(-1, -1, H36M17.num_joints, 3),
+    outputs=(-1, -1, H36M17.num_joints, 3),
+    description=(
+        "LangPose. Input: float32 (clips, frames, 17, 3), 2D keypoints as x, y in half image widths from the "
+        "image centre (y down) and confidence, skeleton h36m17. Output: float32 (clips, frames, 17, 3), "
+        "camera axes (x right, y down, z forward), pelvis near 0, metres."
+    ),
+    kind="pose lifting",
+)
+_OFFLINE_TEXT_DIM = 384
+_POSE_METRICS = {"mpjpe_mm": mpjpe, "p_mpjpe_mm": p_mpjpe, "n_mpjpe_mm": n_mpjpe}
 
 
-@dataclass(frozen=True)
-class LabelTable:
-    """What the text encoder says of every label of a vocabulary."""
-
-    token_ids: Int[Tensor, "V L"]
-    token_mask: Bool[Tensor, "V L"]
-    sentence_features: Float[Tensor, "V E"]
-    """Unit length; from the untrained encoder."""
-    token_features: Float[Tensor, "V L E"] | None
-    """``None`` where the encoder is trained along."""
-
-    @classmethod
-    def compute(cls, encoder: TextEncoder, labels: tuple[str, ...], *, frozen: bool) -> "LabelTable":
-        """Encode a vocabulary once."""
-        tokens = encoder.tokenize(labels)
-        return cls(
-            token_ids=tokens.ids,
-            token_mask=tokens.mask,
-            sentence_features=encoder.sentence_features(labels),
-            token_features=encoder.token_features(labels) if frozen else None,
-        )
-
-
-class PretrainTask(nn.Module):
-    """The model with its losses.
-
-    Every term is a value per window; the caller takes the mean, so each window weighs the same. A window
-    without a label adds 0 to the contrastive term.
+class PretrainTask(Task):
+    """LangPose with its position, velocity and contrastive losses.
 
     Args:
         model: The model to train.
-        labels: The vocabulary that ``label_candidates`` count in.
+        labels: Features of ``vocabulary``'s labels, which ``label_candidates`` count in.
+        vocabulary: Labels and how often training shows each.
         config: Losses, camera and precision.
-        autocast: Type of the model's activations, or ``None`` for float32.
+        fps: Frames per second of the data, for speeds.
     """
 
+    metrics = (
+        *("loss_3d", "loss_v", "loss_con", "loss"),
+        *("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm_s", "r_at_1", "r_at_3", "median_rank"),
+    )
+    key_metric = "mpjpe_mm"
+    protocol = _PROTOCOL
+    interface = _INTERFACE
+
+    model: LangPose  # pyright: ignore[reportIncompatibleVariableOverride]
     token_ids: Tensor
     token_mask: Tensor
     sentence_features: Tensor
     token_features: Tensor | None
 
     def __init__(
-        self, model: LangPose, labels: LabelTable, config: RunConfig, autocast: torch.dtype | None = None
+        self, model: LangPose, labels: LabelTable, vocabulary: Vocabulary, config: RunConfig, fps: float
     ) -> None:
         super().__init__()
         self.model = model
+        self.vocabulary = vocabulary
         self.config = config
-        self.autocast = autocast
+        self.fps = fps
         # Buffers follow the module to its device; they belong to the data, so no checkpoint holds them.
         for field in fields(LabelTable):
             self.register_buffer(field.name, getattr(labels, field.name), persistent=False)
+
+    @classmethod
+    def problems(cls, config: RunConfig, corpus: Corpus) -> Iterator[str]:
+        """Too few labels for the contrastive term."""
+        if not config.loss.is_contrastive:
+            return
+        split = config.data.train_split
+        if corpus.training_set.num_negatives == 0:
+            yield (
+                f"the contrastive loss needs two labels or more in split {split!r}, it has "
+                f"{len(corpus.manifest.splits[split].label_counts)}; set loss.contrastive=none"
+            )
+        elif not any(window.spans for window in corpus.training_set.windows):
+            yield (
+                "no training window has a label for as long as window.min_span_frames="
+                f"{config.window.min_span_frames}; lower it or set loss.contrastive=none"
+            )
+
+    @classmethod
+    def notes(cls, config: RunConfig, corpus: Corpus) -> Iterator[str]:
+        """Fewer labels than negatives."""
+        num_negatives = corpus.training_set.num_negatives
+        if config.loss.is_contrastive and num_negatives < config.loss.num_negatives:
+            yield (
+                f"only {num_negatives} other labels: each window is compared with all of them, not "
+                f"loss.num_negatives={config.loss.num_negatives}"
+            )
+
+    @classmethod
+    def build(cls, config: RunConfig, corpus: Corpus) -> Self:
+        """A fresh task with seeded weights, on the CPU.
+
+        Raises:
+            UserError: If the text encoder or the initial weights cannot be loaded.
+        """
+        encoder = load_text_encoder(config.text)
+        labels = LabelTable.compute(encoder, corpus.vocabulary.labels, frozen=config.text.frozen)
+        torch.manual_seed(config.seed)
+        model = LangPose.build(config, encoder.dim, None if config.text.frozen else encoder.backbone)
+        return cls(model, labels, corpus.vocabulary, config, corpus.manifest.fps)
+
+    @classmethod
+    def wrap(cls, model: nn.Module, config: RunConfig, corpus: Corpus) -> Self:
+        """The task around a trained ``LangPose``."""
+        assert isinstance(model, LangPose)
+        encoder = load_text_encoder(config.text)
+        labels = LabelTable.compute(encoder, corpus.vocabulary.labels, frozen=config.text.frozen)
+        return cls(model, labels, corpus.vocabulary, config, corpus.manifest.fps)
+
+    @classmethod
+    def rebuild(cls, config: RunConfig, header: Mapping[str, str]) -> LangPose:
+        """A ``LangPose`` of the exported shapes, still without memory for its weights."""
+        architecture = header.get("text_architecture")
+        text_encoder = TextBackbone.from_architecture(architecture) if architecture else None
+        with torch.device("meta"):
+            return LangPose(config, int(header.get("text_dim", _OFFLINE_TEXT_DIM)), text_encoder)
+
+    @classmethod
+    def predict(cls, model: nn.Module, config: RunConfig, inputs: np.ndarray) -> np.ndarray:
+        """Lift clips of any length."""
+        keypoints_2d = torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32))
+        return lift(model, keypoints_2d, config.window.num_frames).numpy()
+
+    def header(self) -> dict[str, str]:
+        """Width and architecture of the text encoder."""
+        return self.model.header()
 
     @property
     def weights(self) -> dict[str, float]:
@@ -78,18 +160,22 @@ class PretrainTask(nn.Module):
 
     @property
     def is_contrastive(self) -> bool:
-        """Whether motions are compared with labels."""
+        """Motions are compared with labels."""
         return self.config.loss.is_contrastive
 
     def forward(self, windows: WindowBatch) -> dict[str, Float[Tensor, "B"]]:
-        """Loss terms per window, ``loss`` being their weighted sum."""
+        """Loss terms per window; a window without a label has 0 of the contrastive term."""
         batch, output = self.lift(windows)
         return self.loss_terms(batch, output)
 
+    def counted(self, windows: WindowBatch) -> dict[str, Bool[Tensor, "B"]]:
+        """Only windows with a label have a contrastive term."""
+        return {"loss_con": windows.label_candidates[:, 0] >= 0} if self.is_contrastive else {}
+
     def lift(self, windows: WindowBatch) -> tuple[MotionBatch, LangPoseOutput]:
-        """What the camera saw, and what the model makes of it."""
+        """Observe windows and run the model on what was seen."""
         batch = observe(windows, self.config.camera, self.config.noise)
-        with self._precision(batch.keypoints_2d.device):
+        with autocast(self.autocast, batch.keypoints_2d.device):
             output = self.model(batch.keypoints_2d, batch.span_mask, with_features=self.is_contrastive)
         return batch, output
 
@@ -103,16 +189,84 @@ class PretrainTask(nn.Module):
         if "loss_con" in self.weights:
             assert output.motion_features is not None
             terms["loss_con"] = self._contrastive(output.motion_features, batch.label_candidates)
-        total = sum((weight * terms[name] for name, weight in self.weights.items()), start=torch.zeros(()))
-        return terms | {"loss": total}
+        return terms
+
+    def scorer(self) -> Callable[[WindowBatch], Scores]:
+        """Pose errors, losses and the rank of each label among all, whose features are computed once."""
+        return partial(self._score, self.text_features() if self.is_contrastive else None)
+
+    def target(self, windows: WindowBatch) -> tuple[Float[Tensor, "B T J 3"], Bool[Tensor, "B T"]]:
+        """Poses in camera axes."""
+        batch = observe(windows, self.config.camera, self.config.noise)
+        return batch.poses_3d, batch.frame_mask
+
+    def baselines(self, windows: WindowBatch, mean_target: Tensor | None) -> dict[str, Columns]:
+        """The mean training pose as every answer, and guessed labels."""
+        found: dict[str, Columns] = {}
+        if mean_target is not None:
+            batch = observe(windows, self.config.camera, self.config.noise)
+            found["mean_pose"] = _pose_columns(mean_target.expand_as(batch.poses_3d), batch)
+        if self.is_contrastive:
+            found["chance"] = self._chance(windows.label_candidates[:, 0])
+        return found
+
+    def facts(self, counts: Mapping[str, int]) -> dict[str, Any]:
+        """Numbers of labels and of windows that carry one."""
+        return {"num_labelled_windows": counts.get("r_at_1", 0), "num_labels": len(self.vocabulary)}
 
     def text_features(self, ids: Int[Tensor, "N"] | None = None) -> Float[Tensor, "N D"]:
         """Unit-length features of some labels of the vocabulary, or of all."""
         rows = slice(None) if ids is None else ids
-        with self._precision(self.token_mask.device):
+        with autocast(self.autocast, self.token_mask.device):
             if self.token_features is None:
                 return self.model.encode_tokens(self.token_ids[rows], self.token_mask[rows])
             return self.model.encode_text(self.token_features[rows], self.token_mask[rows])
+
+    def _score(self, text_features: Float[Tensor, "V D"] | None, windows: WindowBatch) -> Scores:
+        batch, output = self.lift(windows)
+        has_label = batch.label_candidates[:, 0] >= 0
+        columns = {
+            name: Column(values, has_label if name == "loss_con" else None)
+            for name, values in self.loss_terms(batch, output).items()
+        }
+        columns |= _pose_columns(output.poses_3d, batch)
+        pairs = (batch.frame_mask.sum(dim=1) - 1).clamp(min=0)  # a window of one frame has no velocity
+        velocity = mpjve(output.poses_3d, batch.poses_3d, batch.frame_mask) * (1000 * self.fps)
+        columns["mpjve_mm_s"] = Column(velocity, pairs)
+        if text_features is not None and output.motion_features is not None:
+            own = batch.label_candidates[:, 0].clamp(min=0)
+            ranks = label_ranks(output.motion_features, text_features, own)
+            columns["r_at_1"] = Column((ranks <= 1).float(), has_label)
+            columns["r_at_3"] = Column((ranks <= 3).float(), has_label)
+            columns["median_rank"] = Column(ranks.float(), has_label)
+        return Scores(columns, partial(self._picture, windows, batch, output.poses_3d))
+
+    def _picture(self, windows: WindowBatch, batch: MotionBatch, predicted: Tensor, row: int) -> Picture:
+        label = int(batch.label_candidates[row, 0])
+        valid = batch.frame_mask[row]
+        return Picture(
+            key=windows.keys[row],
+            label=self.vocabulary.labels[label] if label >= 0 else None,
+            keypoints_2d=batch.keypoints_2d[row][valid].cpu(),
+            true_poses=batch.poses_3d[row][valid].cpu(),
+            predicted_poses=predicted[row][valid].float().cpu(),
+            hidden=windows.joint_mask[row][valid].cpu(),
+        )
+
+    def _chance(self, own: Int[Tensor, "B"]) -> dict[str, Column]:
+        """A uniform guess among all labels, and training's most frequent label."""
+        counts, num_labels = self.vocabulary.counts, len(self.vocabulary)
+        guesses = {
+            "r_at_1": chance_recall(num_labels, 1),
+            "r_at_3": chance_recall(num_labels, 3),
+            "median_rank": chance_median_rank(num_labels),
+        }
+        columns = {
+            name: Column(torch.full(own.shape, value, dtype=torch.float64), own >= 0)
+            for name, value in guesses.items()
+        }
+        is_most_frequent = (own == counts.index(max(counts))).double()
+        return columns | {"most_frequent_r_at_1": Column(is_most_frequent, own >= 0)}
 
     def _contrastive(
         self, motion_features: Float[Tensor, "B D"], label_candidates: Int[Tensor, "B C"]
@@ -134,6 +288,11 @@ class PretrainTask(nn.Module):
             values = modified_info_nce(logits, target_logits, gamma=loss.gamma, beta=loss.beta)
         return torch.where(has_label, values, 0.0)
 
-    def _precision(self, device: torch.device) -> torch.autocast:
-        # Around the model alone: losses stay in float32.
-        return torch.autocast(device.type, dtype=self.autocast, enabled=self.autocast is not None)
+
+def _pose_columns(predicted: Float[Tensor, "B T J 3"], batch: MotionBatch) -> dict[str, Column]:
+    """Pose errors in millimetres; each valid frame weighs the same."""
+    frames = batch.frame_mask.sum(dim=1)
+    return {
+        name: Column(metric(predicted, batch.poses_3d, batch.frame_mask) * 1000, frames)
+        for name, metric in _POSE_METRICS.items()
+    }

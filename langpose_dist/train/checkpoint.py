@@ -28,9 +28,11 @@ from langpose_dist.host.console import say
 from langpose_dist.models.weights import flush, write_weights
 from langpose_dist.train.distributed.guard import TrainingError
 
-WEIGHTS, OPTIMIZER, RANDOM = "model.safetensors", "optimizer.safetensors", "random.safetensors"
+WEIGHTS, OPTIMIZER = "model.safetensors", "optimizer.safetensors"
 STATE = "checkpoint.json"
 _FORMAT = 1
+_UNUSED = "random.safetensors"
+"""Generator states in earlier checkpoints; every draw is a function of the position."""
 _DAMAGED = ".damaged-"
 _ASIDE = ".unfinished-"
 """Beginning of the name of a checkpoint that is being written, or being removed."""
@@ -59,7 +61,9 @@ class TrainState:
     best_value: float | None = None
     """Its metric."""
     since_log: tuple[float, ...] = ()
-    """Sums of what is logged as averages, since the last log."""
+    """Sums of what is logged as means, since the last log."""
+    counts_since_log: tuple[int, ...] = ()
+    """Divisors of those sums."""
     steps_since_log: int = 0
     """Steps in those sums."""
     world_size: int = 1
@@ -74,7 +78,6 @@ class Snapshot:
 
     weights: Mapping[str, Tensor] = field(default_factory=dict)
     optimizer: Mapping[str, Tensor] = field(default_factory=dict)
-    random: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class CheckpointWriter:
@@ -165,9 +168,8 @@ def publish(folder: Path, snapshot: Snapshot, state: TrainState, header: Mapping
     try:
         write_weights(aside / WEIGHTS, snapshot.weights, header)
         save_file(dict(snapshot.optimizer), aside / OPTIMIZER)
-        save_file(dict(snapshot.random), aside / RANDOM)
         files = {}
-        for name in (WEIGHTS, OPTIMIZER, RANDOM):
+        for name in (WEIGHTS, OPTIMIZER):
             (aside / name).chmod(0o644)
             files[name] = {"bytes": (aside / name).stat().st_size, "sha256": _hash(aside / name)}
             flush(aside / name)
@@ -262,7 +264,8 @@ def verify_checkpoint(path: Path) -> TrainState:
         if (version := content.pop("format")) != _FORMAT:
             raise ValueError(f"format {version}, this version reads {_FORMAT}")
         files = content.pop("files")
-        state = TrainState(**{**content, "since_log": tuple(content["since_log"])})
+        lists = {name: tuple(value) for name, value in content.items() if isinstance(value, list)}
+        state = TrainState(**{**content, **lists})
         expected = {name: (entry["bytes"], entry["sha256"]) for name, entry in files.items()}
     except OSError as error:
         raise ValueError(f"{STATE}: {error.strerror}") from None
@@ -270,7 +273,7 @@ def verify_checkpoint(path: Path) -> TrainState:
         raise ValueError(f"{STATE} is damaged") from None
     if checkpoint_name(state.step) != path.name:
         raise ValueError(f"it is of step {state.step}")
-    if set(expected) != {WEIGHTS, OPTIMIZER, RANDOM}:
+    if set(expected) - {_UNUSED} != {WEIGHTS, OPTIMIZER}:
         raise ValueError(f"{STATE} lists other files")
     for name, (num_bytes, sha256) in expected.items():
         try:
@@ -332,11 +335,6 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def read_optimizer(path: Path) -> dict[str, Tensor]:
     """The optimizer's state of a verified checkpoint."""
     return load_file(path / OPTIMIZER)
-
-
-def read_random(path: Path) -> dict[str, Tensor]:
-    """The states of every rank's random generators of a verified checkpoint."""
-    return load_file(path / RANDOM)
 
 
 def raise_if_failed(error: str | None) -> None:

@@ -4,11 +4,9 @@ Ranks of a sharded engine each hold a part. DeepSpeed's interface for single par
 together, so what is captured knows nothing of ranks and stages and can be restored to any of them.
 """
 
-import random
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -30,7 +28,6 @@ def capture(engine: Any, processes: Processes) -> Snapshot:
     Returns:
         The copies on rank 0, nothing on the others.
     """
-    states = processes.gather({name: value.tolist() for name, value in _random_state(processes).items()})
     weights = full_weights(engine, processes)
     _link(engine)
     optimizer: dict[str, Tensor] = {}
@@ -41,12 +38,7 @@ def capture(engine: Any, processes: Processes) -> Snapshot:
                 optimizer[f"{name}/{moment}"] = _copy(value)
     if not processes.is_main:
         return Snapshot()
-    generators = {
-        f"{rank}/{name}": torch.tensor(values, dtype=torch.float64 if name == "spare" else torch.int64)
-        for rank, state in enumerate(states)
-        for name, values in state.items()
-    }
-    return Snapshot(weights, optimizer, generators)
+    return Snapshot(weights, optimizer)
 
 
 def full_weights(engine: Any, processes: Processes) -> dict[str, Tensor]:
@@ -110,42 +102,6 @@ def restore_optimizer(engine: Any, state: Mapping[str, Tensor], step: int) -> No
                 _set_part(parameter, value, moment)
             else:
                 safe_set_full_optimizer_state(parameter, value, moment)
-
-
-def restore_random(processes: Processes, state: Mapping[str, Tensor]) -> None:
-    """Put this rank's random generators back; a rank that was not there before keeps its own."""
-    mine = {
-        name.partition("/")[2]: value
-        for name, value in state.items()
-        if name.startswith(f"{processes.rank}/")
-    }
-    if not mine:
-        return
-    torch.set_rng_state(mine["torch"].to(torch.uint8))
-    if "cuda" in mine and processes.device.type == "cuda":
-        torch.cuda.set_rng_state(mine["cuda"].to(torch.uint8), processes.device)
-    version, *words = mine["python"].tolist()
-    spare_python, spare_numpy = mine["spare"].tolist()
-    random.setstate((version, tuple(words), None if np.isnan(spare_python) else spare_python))
-    position, has_spare, *keys = mine["numpy"].tolist()
-    np.random.set_state(("MT19937", np.array(keys, np.uint32), position, has_spare, spare_numpy))
-
-
-def _random_state(processes: Processes) -> dict[str, Tensor]:
-    version, words, spare_python = random.getstate()
-    name, keys, position, has_spare, spare_numpy = np.random.get_state(legacy=True)
-    assert name == "MT19937"
-    state = {
-        "torch": torch.get_rng_state(),
-        "python": torch.tensor([version, *words]),
-        "numpy": torch.tensor([position, has_spare, *np.asarray(keys).tolist()]),
-        "spare": torch.tensor(
-            [float("nan") if spare_python is None else spare_python, spare_numpy], dtype=torch.float64
-        ),
-    }
-    if processes.device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(processes.device)
-    return state
 
 
 def _trained(engine: Any) -> list[tuple[str, nn.Parameter]]:

@@ -1,91 +1,61 @@
-"""One evaluation, right on any number of ranks: pose errors, label retrieval and losses on a split.
+"""One evaluation, right on any number of ranks.
 
-Every window is seen exactly once. Values per window are gathered before anything is averaged, so N ranks
-report what one would.
+Every window is seen exactly once. The task gives values per window; all ranks' values are gathered and put in
+one order before anything is averaged, so N ranks report what one would.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from langpose_dist.batch import MotionBatch, WindowBatch
+from langpose_dist.batch import WindowBatch
 from langpose_dist.config import RunConfig, UserError
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.dataset import Augmentation, WindowDataset
 from langpose_dist.data.loader import evaluation_requests, load_batches
-from langpose_dist.geometry import observe
-from langpose_dist.metrics.pose import mpjpe, mpjve, n_mpjpe, p_mpjpe
-from langpose_dist.metrics.retrieval import (
-    chance_median_rank,
-    chance_recall,
-    label_ranks,
-    median_rank,
-    recall_at,
-)
-from langpose_dist.tasks.pretrain import PretrainTask
+from langpose_dist.metrics.table import metric_of
+from langpose_dist.tasks.task import Columns, Picture, Task, protocol_of
 from langpose_dist.train.distributed.gate import Gate
 from langpose_dist.train.distributed.processes import Processes
 
-_POSE_METRICS = {"mpjpe_mm": mpjpe, "p_mpjpe_mm": p_mpjpe, "n_mpjpe_mm": n_mpjpe}
-_MEAN_POSE_WINDOWS = 2000
+_MEAN_TARGET_WINDOWS = 2000
+"""Training windows, spread evenly, that the mean target is taken over."""
 
 SOURCE_2D = "synthetic: ground-truth 3D through a virtual camera"
-"""Of every evaluation here."""
+"""2D source of every evaluation here."""
 
-PROTOCOL = {
-    "mpjpe_mm": "mean per-joint position error over all valid frames, pelvis at 0, camera axes",
-    "p_mpjpe_mm": "the same after the best rotation, translation and scale of each frame",
-    "n_mpjpe_mm": "the same after the best scale of each frame",
-    "mpjve_mm_s": "mean per-joint velocity error",
-    "r_at_k": "share of windows with the own label among the k most similar of all; ties count against",
-    "mean_pose": "mean of the training targets in camera axes, given as answer for every frame",
-    "chance": "a uniform guess among all labels; most_frequent_r_at_1: always training's most frequent label",
-    "condition": "2D input: clean is exact, noisy has detector noise, masked also training's masks",
-    "windows": "every frame of the split in exactly one window; one camera and one label span drawn for each",
-}
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One window with its prediction, on the CPU."""
-
-    key: str
-    condition: str
-    label: str | None
-    keypoints_2d: Float[Tensor, "T J 3"]
-    true_poses: Float[Tensor, "T J 3"]
-    predicted_poses: Float[Tensor, "T J 3"]
-    hidden: Tensor
+Record = dict[str, tuple[float, float]]
+"""Metric -> value and weight of one window; ``position`` and ``num_frames`` besides."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found."""
+    """Numbers of one evaluation."""
 
     split: str
     num_windows: int
     num_frames: int
-    num_labelled: int
-    num_labels: int
     conditions: Mapping[str, Mapping[str, float]]
     """Condition -> metric -> value."""
-    mean_pose: Mapping[str, float]
-    chance: Mapping[str, float]
-    pictures: tuple[Picture, ...]
+    baselines: Mapping[str, Mapping[str, float]]
+    """Name of an answer that needs no model -> metric -> value."""
+    facts: Mapping[str, Any]
+    """Further entries of the report, as the task gives them."""
+    protocol: Mapping[str, str]
+    pictures: tuple[tuple[str, Picture], ...]
+    """Condition and picture."""
 
     def metrics(self) -> dict[str, float]:
         """Flat names for curves and tracking, such as ``validation/masked/mpjpe_mm``."""
-        named = {**self.conditions, "mean_pose": self.mean_pose, "chance": self.chance}
         return {
             f"{self.split}/{group}/{name}": value
-            for group, values in named.items()
+            for group, values in {**self.conditions, **self.baselines}.items()
             for name, value in values.items()
         }
 
@@ -100,12 +70,10 @@ class Evaluation:
             "source_2d": SOURCE_2D,
             "num_windows": self.num_windows,
             "num_frames": self.num_frames,
-            "num_labelled_windows": self.num_labelled,
-            "num_labels": self.num_labels,
+            **self.facts,
             "conditions": {name: dict(values) for name, values in self.conditions.items()},
-            "mean_pose": dict(self.mean_pose),
-            "chance": dict(self.chance),
-            "protocol": PROTOCOL,
+            **{name: dict(values) for name, values in self.baselines.items()},
+            "protocol": dict(self.protocol),
             **origin,
         }
 
@@ -127,15 +95,15 @@ class Evaluator:
         windows = corpus.windows(self.split, stride=config.window.num_frames)
         self.windows = windows[: config.evaluation.max_windows]
         self._gate = Gate(processes)
-        self._mean_pose: dict[str, float] | None = None
+        self._baselines: dict[str, dict[str, float]] | None = None
 
     @torch.no_grad()
-    def run(self, task: PretrainTask, gate: Gate | None = None) -> Evaluation:
+    def run(self, task: Task, gate: Gate | None = None) -> Evaluation:
         """Evaluate in every configured condition; the task's mode is put back afterwards.
 
         Args:
             task: With the weights to evaluate.
-            gate: Where all ranks agree to go on, before each batch; ``None`` to go on whatever happens.
+            gate: Where all ranks agree to continue, before each batch; ``None`` to continue in any case.
 
         Raises:
             UserError: If this rank's data cannot be read, without a gate.
@@ -143,60 +111,39 @@ class Evaluator:
         """
         self._gate = gate or Gate(self.processes)
         conditions: dict[str, dict[str, float]] = {}
-        rows = Rows(0, 0, 0, 0)
-        pictures: list[Picture] = []
+        pictures: list[tuple[str, Picture]] = []
+        records: list[Record] = []
         with _evaluation_mode(task):
-            text_features = task.text_features() if task.is_contrastive else None
             for condition in self.config.evaluation.conditions:
-                dataset = self.corpus.dataset(self.windows, Augmentation.evaluation(condition))
-                rows, conditions[condition] = self._condition(
-                    task, dataset, text_features, condition, pictures
-                )
-            # Of the data alone: the same however often the model is evaluated.
-            if self._mean_pose is None:
-                self._mean_pose = self._evaluate_mean_pose()
-        num_labels = len(self.corpus.vocabulary)
+                records = self._condition(task, condition, pictures)
+                conditions[condition] = _means(records) | _loss(_means(records), task.weights)
+            # A property of the data alone: the same however often a model is evaluated.
+            if self._baselines is None:
+                self._baselines = self._evaluate_baselines(task)
         return Evaluation(
             split=self.split,
-            num_windows=rows.windows,
-            num_frames=rows.frames,
-            num_labelled=rows.labelled,
-            num_labels=num_labels,
+            num_windows=len(records),
+            num_frames=int(sum(record["num_frames"][0] for record in records)),
             conditions=conditions,
-            mean_pose=self._mean_pose,
-            chance={
-                "r_at_1": chance_recall(num_labels, 1),
-                "r_at_3": chance_recall(num_labels, 3),
-                "median_rank": chance_median_rank(num_labels),
-                "most_frequent_r_at_1": rows.most_frequent / rows.labelled,
-            }
-            if rows.labelled
-            else {},
+            baselines=self._baselines,
+            facts=task.facts(_counts(records)),
+            protocol=protocol_of(type(task)),
             pictures=tuple(pictures),
         )
 
-    def _condition(
-        self,
-        task: PretrainTask,
-        dataset: WindowDataset,
-        text_features: Tensor | None,
-        condition: str,
-        pictures: list[Picture],
-    ) -> tuple["Rows", dict[str, float]]:
-        records: list[dict[str, float]] = []
+    def _condition(self, task: Task, condition: str, pictures: list[tuple[str, Picture]]) -> list[Record]:
+        score = task.scorer()
+        is_last = condition == self.config.evaluation.conditions[-1]
+        dataset = self.corpus.dataset(self.windows, Augmentation.evaluation(condition))
+        records: list[Record] = []
         for windows in self._batches(dataset, f"evaluate {condition}"):
-            batch, output = task.lift(windows)
-            columns = task.loss_terms(batch, output)
-            columns |= _pose_columns(output.poses_3d, batch)
-            per_second = 1000 * self.corpus.manifest.fps
-            columns["mpjve_mm_s"] = mpjve(output.poses_3d, batch.poses_3d, batch.frame_mask) * per_second
-            if text_features is not None and output.motion_features is not None:
-                columns["rank"] = _ranks(output.motion_features, text_features, batch)
-                columns["label"] = batch.label_candidates[:, 0]
-            records += _records(columns, windows)
-            if self.processes.is_main and condition == self.config.evaluation.conditions[-1]:
-                self._add_pictures(pictures, windows, batch, output.poses_3d, condition)
-        return self._summarise(records)
+            scores = score(windows)
+            records += _records(scores.columns, windows)
+            if self.processes.is_main and is_last and scores.picture is not None:
+                missing = self.config.evaluation.num_pictures - len(pictures)
+                rows = [row for row, position in enumerate(windows.positions.tolist()) if position >= 0]
+                pictures += [(condition, scores.picture(row)) for row in rows[:missing]]
+        return self._gather(records)
 
     def _batches(self, dataset: WindowDataset, title: str) -> Iterator[WindowBatch]:
         requests = evaluation_requests(
@@ -215,129 +162,89 @@ class Evaluator:
                 shown.update()
                 yield windows.to(self.processes.device)
 
-    def _summarise(self, records: list[dict[str, float]]) -> tuple["Rows", dict[str, float]]:
-        """Join all ranks' windows in one order, then average: frames for poses, windows for losses."""
+    def _gather(self, records: list[Record]) -> list[Record]:
+        """All ranks' windows in one order."""
         everyone = [record for part in self.processes.gather(records) for record in part]
-        everyone.sort(key=lambda record: record["position"])
-        frames = torch.tensor([record["num_frames"] for record in everyone], dtype=torch.float64)
-        pairs = (frames - 1).clamp(min=0)
-        weights = dict.fromkeys(_POSE_METRICS, frames) | {"mpjve_mm_s": pairs}
-        values: dict[str, float] = {}
-        for name in everyone[0]:
-            if name in ("position", "num_frames", "rank", "label"):
-                continue
-            column = torch.tensor([record[name] for record in everyone], dtype=torch.float64)
-            weight = weights.get(name, torch.ones_like(column))
-            if not weight.any():
-                continue
-            # A window of one frame has no velocity: NaN of weight 0.
-            values[name] = float(torch.where(weight > 0, column * weight, 0).sum() / weight.sum())
-        labelled = [record for record in everyone if record.get("rank", 0) > 0]
-        ranks = torch.tensor([int(record["rank"]) for record in labelled])
-        counts = self.corpus.vocabulary.counts
-        most_frequent = sum(record["label"] == counts.index(max(counts)) for record in labelled)
-        if len(ranks):
-            values |= {
-                "r_at_1": recall_at(ranks, 1),
-                "r_at_3": recall_at(ranks, 3),
-                "median_rank": median_rank(ranks),
-            }
-        return Rows(len(everyone), int(frames.sum()), len(ranks), most_frequent), values
+        return sorted(everyone, key=lambda record: record["position"][0])
 
-    def _evaluate_mean_pose(self) -> dict[str, float]:
-        if self.config.data.train_split not in self.corpus.manifest.splits:
-            return {}
-        mean_pose = self._compute_mean_pose()
+    def _evaluate_baselines(self, task: Task) -> dict[str, dict[str, float]]:
+        has_training = self.config.data.train_split in self.corpus.manifest.splits
+        mean_target = self._mean_target(task.target) if has_training else None
         dataset = self.corpus.dataset(self.windows, Augmentation.evaluation("clean"))
-        records: list[dict[str, float]] = []
-        for windows in self._batches(dataset, "evaluate mean pose"):
-            batch = observe(windows, self.config.camera, self.config.noise)
-            predicted = mean_pose.expand_as(batch.poses_3d)
-            records += _records(_pose_columns(predicted, batch), windows)
-        return self._summarise(records)[1]
+        records: dict[str, list[Record]] = {}
+        for windows in self._batches(dataset, "evaluate baselines"):
+            for name, columns in task.baselines(windows, mean_target).items():
+                records.setdefault(name, []).extend(_records(columns, windows))
+        return {name: _means(self._gather(found)) for name, found in records.items()}
 
-    def _compute_mean_pose(self) -> Float[Tensor, "J 3"]:
-        """Mean target over the training split, of which at most 2,000 windows spread evenly are read."""
+    def _mean_target(self, target: Callable[[WindowBatch], tuple[Tensor, Tensor] | None]) -> Tensor | None:
+        """Mean over the training split, mirrored windows included; ``None`` if the task has no target."""
         windows = self.corpus.windows(self.config.data.train_split, stride=self.config.window.num_frames)
-        windows = windows[:: -(-len(windows) // _MEAN_POSE_WINDOWS)]
+        windows = windows[:: -(-len(windows) // _MEAN_TARGET_WINDOWS)]
         flip = self.config.data.flip_probability
         dataset = self.corpus.dataset(
             windows, Augmentation(noise=False, masking=False, flip_probability=flip)
         )
-        total = torch.zeros(17, 3, dtype=torch.float64)
+        total: Tensor | None = None
         count = 0.0
-        for batch_windows in self._batches(dataset, "mean training pose"):
-            batch = observe(batch_windows, self.config.camera, self.config.noise)
-            counted = batch.frame_mask & (batch_windows.positions >= 0)[:, None]
-            total += batch.poses_3d[counted].double().sum(dim=0).cpu()
+        for batch in self._batches(dataset, "mean training target"):
+            if (found := target(batch)) is None:
+                return None
+            values, mask = found
+            counted = mask & (batch.positions >= 0)[:, None]
+            part = values[counted].double().sum(dim=0).cpu()
+            total = part if total is None else total + part
             count += float(counted.sum())
-        parts = self.processes.gather((total.tolist(), count))
-        total = torch.tensor([part[0] for part in parts], dtype=torch.float64).sum(dim=0)
-        mean = total / sum(part[1] for part in parts)
+        parts = self.processes.gather((None if total is None else total.tolist(), count))
+        sums = [torch.tensor(part[0], dtype=torch.float64) for part in parts if part[0] is not None]
+        mean = torch.stack(sums).sum(dim=0) / sum(part[1] for part in parts)
         return mean.float().to(self.processes.device)
 
-    def _add_pictures(
-        self,
-        pictures: list[Picture],
-        windows: WindowBatch,
-        batch: MotionBatch,
-        predicted: Tensor,
-        condition: str,
-    ) -> None:
-        for row, key in enumerate(windows.keys):
-            if len(pictures) == self.config.evaluation.num_pictures:
-                return
-            if windows.positions[row] < 0:
-                continue
-            label = int(batch.label_candidates[row, 0])
-            valid = batch.frame_mask[row]
-            pictures.append(
-                Picture(
-                    key=key,
-                    condition=condition,
-                    label=self.corpus.vocabulary.labels[label] if label >= 0 else None,
-                    keypoints_2d=batch.keypoints_2d[row][valid].cpu(),
-                    true_poses=batch.poses_3d[row][valid].cpu(),
-                    predicted_poses=predicted[row][valid].float().cpu(),
-                    hidden=windows.joint_mask[row][valid].cpu(),
-                )
-            )
 
-
-@dataclass(frozen=True)
-class Rows:
-    """How much an evaluation saw."""
-
-    windows: int
-    frames: int
-    labelled: int
-    most_frequent: int
-    """Windows that carry training's most frequent label."""
-
-
-def _pose_columns(predicted: Tensor, batch: MotionBatch) -> dict[str, Tensor]:
-    return {
-        name: metric(predicted, batch.poses_3d, batch.frame_mask) * 1000
-        for name, metric in _POSE_METRICS.items()
+def _records(columns: Columns, windows: WindowBatch) -> list[Record]:
+    """One record per window that is no filler."""
+    positions = windows.positions.tolist()
+    ones = [1.0] * len(positions)
+    lists = {
+        "position": (positions, ones),
+        "num_frames": (windows.frame_mask.sum(dim=1).tolist(), ones),
+    } | {
+        name: (column.values.tolist(), ones if column.weights is None else column.weights.tolist())
+        for name, column in columns.items()
     }
-
-
-def _ranks(motion_features: Tensor, text_features: Tensor, batch: MotionBatch) -> Tensor:
-    """Rank of each window's label; 0 where there is none."""
-    own = batch.label_candidates[:, 0]
-    ranks = label_ranks(motion_features, text_features, own.clamp(min=0))
-    return torch.where(own >= 0, ranks, 0)
-
-
-def _records(columns: Mapping[str, Tensor], windows: WindowBatch) -> list[dict[str, float]]:
-    """One record per window that counts."""
-    named = {**columns, "position": windows.positions, "num_frames": windows.frame_mask.sum(dim=1)}
-    lists = {name: column.tolist() for name, column in named.items()}
     return [
-        {name: values[row] for name, values in lists.items()}
-        for row, position in enumerate(lists["position"])
+        {name: (float(values[row]), float(weights[row])) for name, (values, weights) in lists.items()}
+        for row, position in enumerate(positions)
         if position >= 0
     ]
+
+
+def _means(records: list[Record]) -> dict[str, float]:
+    """Weighted mean, or median where the metric's row says so, of every column that has a value."""
+    found: dict[str, float] = {}
+    for name in records[0] if records else ():
+        if name in ("position", "num_frames"):
+            continue
+        pairs = [record[name] for record in records if record[name][1] > 0]
+        if not pairs:
+            continue
+        values, weights = torch.tensor(pairs, dtype=torch.float64).unbind(dim=1)
+        if metric_of(name).reduction == "median":
+            found[name] = float(values.quantile(0.5))
+        else:
+            found[name] = float((values * weights).sum() / weights.sum())
+    return found
+
+
+def _loss(means: Mapping[str, float], weights: Mapping[str, float]) -> dict[str, float]:
+    """Weighted sum of the loss terms that have a value."""
+    return {"loss": sum(weight * means[name] for name, weight in weights.items() if name in means)}
+
+
+def _counts(records: list[Record]) -> dict[str, int]:
+    """Metric -> windows that have a value of it."""
+    names = records[0] if records else ()
+    return {name: sum(record[name][1] > 0 for record in records) for name in names}
 
 
 @contextmanager
@@ -350,15 +257,15 @@ def _evaluation_mode(task: torch.nn.Module) -> Iterator[None]:
         task.train(training)
 
 
-def draw_pictures(pictures: Iterable[Picture], folder: Path) -> list[Path]:
+def draw_pictures(pictures: Iterable[tuple[str, Picture]], folder: Path) -> list[Path]:
     """Draw predicted against true skeletons, one PNG per window."""
     from langpose_dist.report.plots import draw_skeletons
 
     folder.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []
-    for number, picture in enumerate(pictures):
+    for number, (condition, picture) in enumerate(pictures):
         path = folder / f"skeletons-{number:02d}.png"
-        title = f"{picture.key}: {picture.label or 'no label'} ({picture.condition} input)"
+        title = f"{picture.key}: {picture.label or 'no label'} ({condition} input)"
         draw_skeletons(
             path,
             picture.true_poses,

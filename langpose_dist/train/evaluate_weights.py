@@ -6,18 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from langpose_dist.config import RunConfig, UserError, override_config
+from langpose_dist.config.affects import MODEL, keys_that_affect
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.host.environment import describe_environment
-from langpose_dist.models.langpose import LangPose
-from langpose_dist.models.text import load_text_encoder
-from langpose_dist.models.weights import load_langpose, read_header
-from langpose_dist.tasks.pretrain import LabelTable, PretrainTask
+from langpose_dist.tasks.exported import check_rate, load_exported
 from langpose_dist.train.distributed.processes import join_processes, leave_processes
 from langpose_dist.train.evaluate import Evaluation, Evaluator
 from langpose_dist.train.run import read_record, resolve_autocast
-
-# The weights fix these; another value would describe another model.
-_FIXED = ("model.", "text.", "window.num_frames", "loss.contrastive")
 
 
 @dataclass(frozen=True)
@@ -40,23 +35,14 @@ def evaluate_weights(weights: Path, overrides: Iterable[str] = ()) -> WeightsEva
     Raises:
         UserError: If the file, the data or an override does not fit.
     """
-    model, stored = load_langpose(weights)
-    header = read_header(weights)
-    config = override_config(stored.to_dict(), overrides)
-    before = stored.to_flat()
-    for key, value in config.to_flat().items():
-        if key.startswith(_FIXED) and before[key] != value:
-            raise UserError(f"{key} belongs to the weights and cannot be overridden in an evaluation")
+    exported = load_exported(weights)
+    header = exported.header
+    config = _override(exported.config, overrides)
     processes = join_processes(config.train)
     try:
         corpus = Corpus.open(config)
-        fps = corpus.manifest.fps
-        if float(header.get("fps", fps)) != fps:
-            raise UserError(
-                f"{weights} was trained at {header['fps']} frames per second, data.path={config.data.path} "
-                f"has {fps:g}; build the data at the same rate"
-            )
-        task = _build_task(model, config, corpus)
+        check_rate(header, corpus, source=str(weights))
+        task = exported.task.wrap(exported.model, config, corpus)
         task.autocast = resolve_autocast(config, processes.device)
         evaluation = Evaluator(corpus, config, processes).run(task.to(processes.device))
     finally:
@@ -70,7 +56,7 @@ def evaluate_weights(weights: Path, overrides: Iterable[str] = ()) -> WeightsEva
         fps=corpus.manifest.fps,
         data_fingerprint=corpus.manifest.fingerprint,
         trained_on_fingerprint=header.get("data_fingerprint", "unknown"),
-        config_hash=config.hash(),
+        config_hash=known if config.has_hash(known := header.get("config_hash", "")) else config.hash(),
         commit=environment["git_commit"],
         commit_dirty=environment["git_dirty"],
         trained_at_commit=header.get("commit", "unknown"),
@@ -78,10 +64,14 @@ def evaluate_weights(weights: Path, overrides: Iterable[str] = ()) -> WeightsEva
     return WeightsEvaluation(config, evaluation, report, int(header.get("step", 0)))
 
 
-def _build_task(model: LangPose, config: RunConfig, corpus: Corpus) -> PretrainTask:
-    encoder = load_text_encoder(config.text)
-    labels = LabelTable.compute(encoder, corpus.vocabulary.labels, frozen=config.text.frozen)
-    return PretrainTask(model, labels, config)
+def _override(stored: RunConfig, overrides: Iterable[str]) -> RunConfig:
+    config = override_config(stored.to_dict(), overrides)
+    # Another value would describe another model.
+    fixed, before = keys_that_affect(type(stored), MODEL), stored.to_flat()
+    for key, value in config.to_flat().items():
+        if key in fixed and before[key] != value:
+            raise UserError(f"{key} belongs to the weights and cannot be overridden in an evaluation")
+    return config
 
 
 def read_run(run_dir: Path) -> tuple[Path, Mapping[str, Any]]:

@@ -1,4 +1,4 @@
-"""What stands in the way of a run, found on every node before any device is held, in one report."""
+"""Problems of a run, found on every node before any device is held, in one report."""
 
 import os
 import secrets
@@ -6,35 +6,53 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from langpose_dist.config import ConfigError, RunConfig, UserError
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.remote import is_url
 from langpose_dist.data.sample import DataError
 from langpose_dist.host.environment import describe_environment
+from langpose_dist.metrics.table import metric_of
 from langpose_dist.runs.tracker import Tracker
+from langpose_dist.tasks.task import Task, load_task
 from langpose_dist.train.distributed.processes import Layout, Meeting, choose_device
 from langpose_dist.train.engine import count_steps, micro_batch_size
 
 _SAME_ON_ALL_NODES = ("python", "torch", "deepspeed", "langpose_dist", "webdataset", "numpy", "git_commit")
 _BYTES_PER_PARAMETER = 12
 """Of a checkpoint: weight and two moments in float32."""
-_CHECK_SECONDS = 3600.0
-"""That the checks of the slowest node may take: hashing goes at the speed of its disk."""
-_SHARED_SECONDS = 15.0
-"""That a network file system may take to show a new file."""
+_CHECK_TIMEOUT_S = 3600.0
+"""Longest wait for the checks of the slowest node, which hashes at the speed of its disk."""
+_VISIBLE_TIMEOUT_S = 15.0
+"""Longest time that a network file system takes to show a new file."""
 
 
 class PreflightError(UserError):
-    """What stands in the way of a run; the same on every rank, so one of them tells."""
+    """Problems that prevent a run; the same on every rank, so one of them reports."""
 
     is_told = False
-    """Whether rank 0 has printed it."""
+    """True once rank 0 has printed it."""
 
 
-def check_everything(config: RunConfig, meeting: Meeting, tracker: Tracker) -> None:
+@dataclass(frozen=True)
+class Prepared:
+    """Findings of the checks, for the run to use."""
+
+    config: RunConfig
+    task: type[Task]
+    corpus: Corpus
+    num_steps: int
+    """Optimizer updates of the whole run."""
+    micro_batch_size: int
+    """Windows per rank and forward pass."""
+
+
+def check_everything(config: RunConfig, meeting: Meeting, tracker: Tracker) -> Prepared:
     """Every check, on every node; all ranks call it.
 
     Raises:
@@ -48,8 +66,8 @@ def check_everything(config: RunConfig, meeting: Meeting, tracker: Tracker) -> N
         problems = list(check_data(config, layout.world_size))
     else:
         problems = []
-    problems += _of_address(layout)
-    problems += _said_by(lambda: choose_device(config.train, layout.local_rank))
+    problems += _check_address(layout)
+    problems += error_messages_of(lambda: choose_device(config.train, layout.local_rank))
     facts = {
         "node": socket.gethostname(),
         "environment": describe_environment(),
@@ -57,34 +75,41 @@ def check_everything(config: RunConfig, meeting: Meeting, tracker: Tracker) -> N
         "problems": problems,
         "token": _leave_token(config) if layout.rank == 0 and not problems else None,
     }
-    everyone = meeting.gather(facts, timeout=_CHECK_SECONDS)
+    everyone = meeting.gather(facts, timeout=_CHECK_TIMEOUT_S)
     found = [
         f"rank {rank} on {other['node']}: {problem}" if layout.world_size > 1 else problem
         for rank, other in enumerate(everyone)
         for problem in other["problems"]
     ]
-    token = everyone[0]["token"]
-    sees_output = token is None or not layout.is_first_of_node or _appears(Path(config.output) / token)
-    shared = meeting.gather(sees_output)
-    if token is not None and layout.rank == 0:
-        (Path(config.output) / token).unlink(missing_ok=True)
-    found += [
-        f"output={config.output} of {everyone[0]['node']} is not the folder that {other['node']} sees under "
-        "this name; choose one that all nodes share"
-        for other, sees in zip(everyone, shared, strict=True)
-        if not sees
-    ]
+    found += _check_shared_folder(config, meeting, everyone)
     found += compare_nodes(everyone)
-    raise_problems(_once(found))
+    raise_problems(deduplicate(found))
+    return prepare(config, layout.world_size)
+
+
+def prepare(config: RunConfig, world_size: int) -> Prepared:
+    """Open what a run needs, without checking it.
+
+    Raises:
+        UserError: If the data, the task or the batch sizes do not allow the run.
+    """
+    corpus = Corpus.open(config)
+    return Prepared(
+        config=config,
+        task=load_task(config.task),
+        corpus=corpus,
+        num_steps=count_steps(config, len(corpus.training_set)),
+        micro_batch_size=micro_batch_size(config, world_size),
+    )
 
 
 def check_here(config: RunConfig, world_size: int, tracker: Tracker) -> list[str]:
-    """What one machine can tell of a run without its other ranks."""
+    """Problems that one machine can find without its other ranks."""
     return [
         *check_run(config, world_size),
         *check_data(config, world_size),
         *check_output(config),
-        *_said_by(tracker.check),
+        *error_messages_of(tracker.check),
     ]
 
 
@@ -101,12 +126,13 @@ def raise_problems(problems: Sequence[str]) -> None:
 
 
 def check_run(config: RunConfig, world_size: int) -> Iterator[str]:
-    """Whether the batch sizes multiply out; looks at no file."""
-    yield from _said_by(lambda: micro_batch_size(config, world_size))
+    """Batch sizes that do not multiply out, and metrics that no evaluation gives; looks at no file."""
+    yield from error_messages_of(lambda: micro_batch_size(config, world_size))
+    yield from error_messages_of(lambda: check_best_metric(config))
 
 
 def check_data(config: RunConfig, world_size: int) -> Iterator[str]:
-    """Whether this node can read the data, whole and enough of them."""
+    """Reasons why this node cannot read the data, whole and enough of them for the task."""
     try:
         corpus = Corpus.open(config)
         num_windows = len(corpus.training_set)
@@ -114,7 +140,8 @@ def check_data(config: RunConfig, world_size: int) -> Iterator[str]:
     except UserError as error:
         yield str(error)
         return
-    yield from _said_by(lambda: count_steps(config, num_windows))
+    yield from error_messages_of(lambda: count_steps(config, num_windows))
+    yield from load_task(config.task).problems(config, corpus)
     readers = world_size * max(1, config.data.num_workers)
     if num_windows < readers:
         yield (
@@ -148,7 +175,7 @@ def _check_shards(corpus: Corpus, config: RunConfig) -> Iterator[str]:
 
 
 def check_output(config: RunConfig) -> Iterator[str]:
-    """Whether the run's folder can be written and holds the checkpoints that will be kept."""
+    """Reasons why the run's folder cannot be written or has no room for the checkpoints that are kept."""
     run_dir = Path(config.output)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -169,18 +196,30 @@ def check_output(config: RunConfig) -> Iterator[str]:
         )
 
 
+def check_best_metric(config: RunConfig) -> None:
+    """Refuse a best metric that the task's evaluations do not give.
+
+    Raises:
+        UserError: Naming those that they give.
+    """
+    task, chosen = load_task(config.task), config.train.best_metric
+    name = chosen and metric_of(chosen).name
+    if name is not None and name not in task.metrics:
+        raise UserError(
+            f"train.best_metric={chosen}: task={config.task} does not evaluate {name}; choose one of "
+            f"{', '.join(task.metrics)}"
+        )
+
+
 def count_parameters(config: RunConfig) -> int:
     """Parameters of the configured model, without allocating it; a trained text encoder is not counted."""
-    import torch
-
-    from langpose_dist.models.langpose import LangPose
-
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in LangPose(config, text_dim=384).parameters())
+        model = load_task(config.task).rebuild(config, {})
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def compare_nodes(facts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Whether all ranks run the same code on the same configuration."""
+    """Differences of code and configuration between the ranks."""
     first = facts[0]
     for other in facts[1:]:
         pair = f"{first['node']} and {other['node']}"
@@ -192,8 +231,8 @@ def compare_nodes(facts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield f"{pair} were given different configurations; start all ranks with the same"
 
 
-def _of_address(layout: Layout) -> Iterator[str]:
-    """Gloo takes the address that the host's own name stands for, which may be the loopback."""
+def _check_address(layout: Layout) -> Iterator[str]:
+    """A name of this node that other nodes cannot reach: gloo takes the address that it stands for."""
     if layout.local_size == layout.world_size or os.environ.get("GLOO_SOCKET_IFNAME"):
         return
     name = socket.gethostname()
@@ -208,12 +247,31 @@ def _of_address(layout: Layout) -> Iterator[str]:
         )
 
 
-def _said_by(action: Callable[[], Any]) -> list[str]:
+def error_messages_of(action: Callable[[], Any]) -> list[str]:
+    """Message of the error that an action raises for the user; empty if none."""
     try:
         action()
     except (UserError, ConfigError) as error:
         return [str(error)]
     return []
+
+
+def _check_shared_folder(
+    config: RunConfig, meeting: Meeting, everyone: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Nodes that do not see rank 0's output folder, by the token that it left there."""
+    layout, token = meeting.layout, everyone[0]["token"]
+    output = Path(config.output)
+    sees_output = token is None or not layout.is_first_of_node or _wait_until_visible(output / token)
+    shared = meeting.gather(sees_output)
+    if token is not None and layout.rank == 0:
+        (output / token).unlink(missing_ok=True)
+    return [
+        f"output={config.output} of {everyone[0]['node']} is not the folder that {other['node']} sees under "
+        "this name; choose one that all nodes share"
+        for other, sees in zip(everyone, shared, strict=True)
+        if not sees
+    ]
 
 
 def _leave_token(config: RunConfig) -> str:
@@ -222,8 +280,8 @@ def _leave_token(config: RunConfig) -> str:
     return name
 
 
-def _appears(path: Path) -> bool:
-    deadline = time.monotonic() + _SHARED_SECONDS
+def _wait_until_visible(path: Path) -> bool:
+    deadline = time.monotonic() + _VISIBLE_TIMEOUT_S
     while not path.exists():
         if time.monotonic() > deadline:
             return False
@@ -231,8 +289,8 @@ def _appears(path: Path) -> bool:
     return True
 
 
-def _once(lines: Sequence[str]) -> list[str]:
-    """Without what several ranks of a node say alike."""
+def deduplicate(lines: Sequence[str]) -> list[str]:
+    """Drop repeated problems, also those that several ranks of a node report alike."""
     seen: dict[str, str] = {}
     for line in lines:
         seen.setdefault(line.partition(": ")[2] if line.startswith("rank ") else line, line)

@@ -1,42 +1,26 @@
-"""A whole run: build, train, evaluate, export, register."""
+"""The life of a run: check, build, train, evaluate, export, register."""
 
 import json
 import platform
-import re
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from filelock import FileLock, Timeout
 
-from langpose_dist.config import RUN_LOCK, RunConfig, UserError, load_config
-from langpose_dist.data.corpus import Corpus
+from langpose_dist.config import RunConfig, UserError
 from langpose_dist.host.atomic import replace_text
-from langpose_dist.host.console import say
 from langpose_dist.host.environment import describe_environment, installed_packages
-from langpose_dist.host.redaction import presentable, redact
-from langpose_dist.models.langpose import LangPose
-from langpose_dist.models.text import load_text_encoder
 from langpose_dist.models.weights import read_header, write_weights
 from langpose_dist.report.plots import draw_curves
 from langpose_dist.runs.metrics import read_metrics
-from langpose_dist.runs.status import read_status, write_status
-from langpose_dist.runs.tracker import Status, Tracker
-from langpose_dist.tasks.pretrain import LabelTable, PretrainTask
-from langpose_dist.train.checkpoint import (
-    TrainState,
-    adopt_checkpoint,
-    checkpoint_folders,
-    find_checkpoint,
-    read_optimizer,
-    read_random,
-    read_weights,
-    saved_step,
-)
+from langpose_dist.runs.tracker import Tracker
+from langpose_dist.tasks.task import Task
+from langpose_dist.train.checkpoint import TrainState, read_optimizer, read_weights
 from langpose_dist.train.distributed.gate import Gate
-from langpose_dist.train.distributed.guard import TrainingError
 from langpose_dist.train.distributed.processes import (
     Layout,
     Meeting,
@@ -45,34 +29,16 @@ from langpose_dist.train.distributed.processes import (
     leave_processes,
 )
 from langpose_dist.train.distributed.progress import Progress
-from langpose_dist.train.distributed.stop import EarlyStop, Interrupted, StopRequest
-from langpose_dist.train.engine import build_engine, count_steps, micro_batch_size
-from langpose_dist.train.engine_state import full_weights, restore_optimizer, restore_random
+from langpose_dist.train.distributed.stop import StopRequest
+from langpose_dist.train.ending import leaving_together, record_forced_end, recorded_end, refusing_together
+from langpose_dist.train.engine import build_engine
+from langpose_dist.train.engine_state import full_weights, restore_optimizer
 from langpose_dist.train.evaluate import Evaluator, draw_pictures
-from langpose_dist.train.preflight import PreflightError, check_everything
+from langpose_dist.train.folder import is_started, locked_folder, open_folder
+from langpose_dist.train.preflight import PreflightError, Prepared, check_everything
 from langpose_dist.train.trainer import OnEvaluation, Trainer
 
-_PEER_LOST = re.compile(
-    r"Connection (closed|reset) by peer|Broken pipe|Read error|Connection refused"
-    r"|ncclRemoteError|remote process exited"
-)
-_STATUS: dict[Status, Literal["finished", "interrupted", "failed"]] = {
-    "FINISHED": "finished",
-    "KILLED": "interrupted",
-    "FAILED": "failed",
-}
-_PREFLIGHT_SECONDS = 30.0
-_LOCK_SECONDS = 15.0
-"""That a start waits for the job before it to be gone."""
-_CLOSING_SECONDS = 1800.0
-"""That ranks wait at most for rank 0 to close the run; a launcher ends them all when the first has left."""
 _IN_HEADER = ("data_fingerprint", "config_hash", "commit", "dataset", "fps")
-# What a resumed run may change: it alters neither the model nor what it learns from.
-_FREE = re.compile(
-    r"output|(tracking|evaluation|registry)\..*|data\.(path|num_workers|cache_dir|verify|licence)"
-    r"|train\.(max_steps|epochs|micro_batch_size|zero_stage|offload|device|num_threads|keep_checkpoints|best_metric"
-    r"|\w+_timeout|stop_grace|\w+_every)"
-)
 
 
 @dataclass(frozen=True)
@@ -101,16 +67,16 @@ def train(
     Args:
         config: The run.
         tracker: Records it; used on rank 0 alone.
-        resume: Whether to go on from the newest whole checkpoint in the run's folder.
-        strict: Refuse to go on from an older checkpoint where the newest is damaged.
-        request: What may ask for an early stop; ``None``: nothing does.
+        resume: Resume from the newest whole checkpoint in the run's folder.
+        strict: Refuse to resume from an older checkpoint where the newest is damaged.
+        request: Source of requests to stop early; ``None``: there are none.
         on_evaluation: Called on every rank after each evaluation but the last, which is in the result.
 
     Returns:
         What it left behind on rank 0, ``None`` on the others.
 
     Raises:
-        PreflightError: On every rank, with all that stands in the way of the run.
+        PreflightError: On every rank, with all problems of the run.
         UserError: If configuration, data or folder do not allow it.
         TrainingError: If the loss stops being a number, data or disk fail, or another rank ends.
         Interrupted: If the run was asked to stop; a checkpoint holds where it stands.
@@ -119,57 +85,139 @@ def train(
     run_dir = Path(config.output)
     layout = Layout.from_environment()
     meeting = Meeting(layout, config.train.start_timeout)
-    try:
-        check_everything(config, meeting, tracker)
-    except PreflightError as refusal:
-        _refuse(refusal, meeting)
-        raise
+    with refusing_together(meeting):
+        prepared = check_everything(config, meeting, tracker)
     processes = join_processes(config.train, meeting)
-    lock = FileLock(run_dir / RUN_LOCK, timeout=_LOCK_SECONDS)
-    progress = Progress(
-        layout,
-        config.train.hang_timeout,
-        lambda reason: _leave(run_dir, tracker, "FAILED", reason, is_main=processes.is_main),
-        start_timeout=config.train.start_timeout,
-    )
     try:
-        _hold(lock, run_dir, processes)
-        gate = Gate(processes, request, progress)
-        result = _train(config, tracker, gate, on_evaluation, resume=resume, strict=strict)
-    except PreflightError as refusal:
-        _refuse(refusal, meeting)
-        raise
-    except (Interrupted, TrainingError) as end:
-        if end.is_agreed:  # else the others are elsewhere, or gone
-            meeting.part(_CLOSING_SECONDS)
-        raise
-    else:
-        meeting.part(_CLOSING_SECONDS)
-        return result
+        progress = Progress(
+            layout,
+            config.train.hang_timeout,
+            partial(record_forced_end, run_dir, tracker, "FAILED", is_main=processes.is_main),
+            start_timeout=config.train.start_timeout,
+        )
+        with closing(progress), leaving_together(meeting), locked_folder(run_dir, processes):
+            is_resumed = resume == "yes" or (resume == "if started" and is_started(run_dir))
+            path, state = open_folder(prepared, processes, is_resumed=is_resumed, strict=strict)
+            run = _Run(prepared, tracker, Gate(processes, request, progress), path, state)
+            with recorded_end(run_dir, tracker, processes):
+                run.start_tracking(is_resumed=is_resumed)
+                return run.finish(run.build(on_evaluation))
     finally:
-        lock.release()
-        progress.close()
         leave_processes()
 
 
-def _refuse(refusal: PreflightError, meeting: Meeting) -> None:
-    """Part after rank 0 has told why: a launcher ends it as soon as one of the others has left."""
-    if meeting.layout.world_size > 1 and meeting.layout.rank == 0:
-        say(f"error: {presentable(str(refusal))}")
-        refusal.is_told = True
-    meeting.part(_PREFLIGHT_SECONDS)
+class _Run:
+    """The stations of a run between its start and its end.
 
+    Args:
+        prepared: From preflight.
+        tracker: Records the run; used on rank 0 alone.
+        gate: Where the ranks agree to continue.
+        checkpoint: Folder of the checkpoint to resume from, if there is one.
+        state: Where the run stands.
+    """
 
-def _hold(lock: FileLock, run_dir: Path, processes: Processes) -> None:
-    """Have the run's folder to this job alone; every rank hears it if that cannot be."""
-    problem = ""
-    if processes.is_main:
-        try:
-            lock.acquire()
-        except Timeout:
-            problem = f"{run_dir}: another job is training there; stop it first, or choose another output="
-    if problem := processes.broadcast(problem):
-        raise PreflightError(problem)
+    def __init__(
+        self, prepared: Prepared, tracker: Tracker, gate: Gate, checkpoint: Path | None, state: TrainState
+    ) -> None:
+        self.config = prepared.config
+        self.prepared = prepared
+        self.tracker = tracker
+        self.gate = gate
+        self.processes = gate.processes
+        self.checkpoint = checkpoint
+        self.state = state
+        self.run_dir = Path(self.config.output)
+        self.environment = describe_environment(
+            devices=self.processes.gather(self.processes.describe_device()),
+            nodes=self.processes.gather(platform.node()),
+            world_size=self.processes.world_size,
+        )
+        manifest = prepared.corpus.manifest
+        self.origin = {
+            "seed": self.config.seed,
+            "dataset": manifest.dataset,
+            "fps": manifest.fps,
+            "data_fingerprint": manifest.fingerprint,
+            "config_hash": self.config.hash(),
+            "commit": self.environment["git_commit"],
+            "commit_dirty": self.environment["git_dirty"],
+            "world_size": self.processes.world_size,
+        }
+
+    def start_tracking(self, *, is_resumed: bool) -> None:
+        """Open the record early, so that the store answers while the model is built."""
+        if not self.processes.is_main:
+            return
+        request = self.gate.request
+        self.tracker.start(
+            config=self.config,
+            run_dir=self.run_dir,
+            dataset=self.prepared.corpus.manifest.dataset,
+            data_fingerprint=self.prepared.corpus.manifest.fingerprint,
+            environment=self.environment,
+            packages=installed_packages(),
+            origin=_origin(self.config.model.initial_weights),
+            resumed=is_resumed,
+            step=self.state.step,
+            run_id=self.state.run_id,
+            is_stopping=lambda: request is not None and bool(request.code),
+        )
+
+    def build(self, on_evaluation: OnEvaluation | None) -> Trainer:
+        """Model, engine and trainer, at the checkpoint's step."""
+        config, processes, corpus = self.config, self.processes, self.prepared.corpus
+        task = self.prepared.task.build(config, corpus)
+        task.autocast = resolve_autocast(config, processes.device)
+        if self.checkpoint is not None:
+            task.model.load_state_dict(read_weights(self.checkpoint))
+        if config.model.compile:
+            _compile(task, self.prepared, processes)
+        engine = build_engine(task, config, processes, self.prepared.num_steps, step=self.state.step)
+        if self.checkpoint is not None:
+            restore_optimizer(engine, read_optimizer(self.checkpoint), self.state.step)
+        if processes.is_main:
+            _announce(self.prepared, processes, self.state)
+        record = _finish_start(self.run_dir, self.environment, self.tracker, processes)
+        return Trainer(
+            config=config,
+            run_dir=self.run_dir,
+            processes=processes,
+            corpus=corpus,
+            engine=engine,
+            evaluator=Evaluator(corpus, config, processes),
+            tracker=self.tracker,
+            gate=self.gate,
+            num_steps=self.prepared.num_steps,
+            state=self.state,
+            origin={name: str(self.origin[name]) for name in _IN_HEADER} | record,
+            on_evaluation=on_evaluation,
+        )
+
+    def finish(self, trainer: Trainer) -> TrainingResult | None:
+        """Train to the end; then export, report and register on rank 0."""
+        if (request := self.gate.request) is not None:
+            request.on_forced_exit = partial(
+                record_forced_end, self.run_dir, self.tracker, "KILLED", is_main=self.processes.is_main
+            )
+            request.run_on()
+        evaluation = trainer.run()
+        weights = full_weights(trainer.engine, self.processes)
+        if self.gate.progress is not None:
+            self.gate.progress.close()  # the other ranks have nothing left to do
+        if not self.processes.is_main:
+            return None
+        exported = self.run_dir / "model.safetensors"
+        write_weights(exported, weights, trainer.header())
+        report = evaluation.report(step=trainer.step, **self.origin)
+        for file in _write_reports(self.run_dir, report):
+            self.tracker.log_artifact(file)
+        for file in draw_pictures(evaluation.pictures, self.run_dir / "pictures"):
+            self.tracker.log_artifact(file, "pictures")
+        registered = self.tracker.register(exported, report)
+        record = self.tracker.record
+        _write_record(self.run_dir, record, self.environment)
+        return TrainingResult(self.run_dir, exported, report, record, registered)
 
 
 def resolve_autocast(config: RunConfig, device: torch.device) -> torch.dtype | None:
@@ -191,294 +239,43 @@ def resolve_autocast(config: RunConfig, device: torch.device) -> torch.dtype | N
             return torch.bfloat16
 
 
-def build_task(config: RunConfig, corpus: Corpus, device: torch.device) -> PretrainTask:
-    """A fresh task with seeded weights, on the CPU.
-
-    Raises:
-        UserError: If the text encoder or the initial weights cannot be loaded, or there are too few labels.
-    """
-    if config.loss.is_contrastive and corpus.training_set.num_negatives == 0:
-        raise UserError(
-            f"the contrastive loss needs two labels or more in split {config.data.train_split!r}, it has "
-            f"{len(corpus.manifest.splits[config.data.train_split].label_counts)}; set loss.contrastive=none"
-        )
-    if config.loss.is_contrastive and not any(window.spans for window in corpus.training_set.windows):
-        raise UserError(
-            "no training window has a label for as long as window.min_span_frames="
-            f"{config.window.min_span_frames}; lower it or set loss.contrastive=none"
-        )
-    encoder = load_text_encoder(config.text)
-    labels = LabelTable.compute(encoder, corpus.vocabulary.labels, frozen=config.text.frozen)
-    torch.manual_seed(config.seed)
-    model = LangPose.build(config, encoder.dim, None if config.text.frozen else encoder.backbone)
-    return PretrainTask(model, labels, config, resolve_autocast(config, device))
-
-
-def _train(
-    config: RunConfig,
-    tracker: Tracker,
-    gate: Gate,
-    on_evaluation: OnEvaluation | None,
-    *,
-    resume: str,
-    strict: bool,
-) -> TrainingResult | None:
-    processes = gate.processes
-    run_dir = Path(config.output)
-    corpus = Corpus.open(config)
-    num_steps = count_steps(config, len(corpus.training_set))
-    is_resumed = resume == "yes" or (resume == "if started" and (run_dir / "config.yaml").exists())
-    checkpoint = _prepare_folder(config, run_dir, corpus, processes, is_resumed=is_resumed, strict=strict)
-    path, state = checkpoint or (None, TrainState())
-
-    is_peer_lost = False
-    end: tuple[Status, str] = ("FAILED", "an error; see its message")
-    environment = describe_environment(
-        devices=processes.gather(processes.describe_device()),
-        nodes=processes.gather(platform.node()),
-        world_size=processes.world_size,
-    )
-    origin = {
-        "seed": config.seed,
-        "dataset": corpus.manifest.dataset,
-        "fps": corpus.manifest.fps,
-        "data_fingerprint": corpus.manifest.fingerprint,
-        "config_hash": config.hash(),
-        "commit": environment["git_commit"],
-        "commit_dirty": environment["git_dirty"],
-        "world_size": processes.world_size,
-    }
-    try:
-        if processes.is_main:
-            # Early, so that the store answers while the model is built.
-            tracker.start(
-                config=config,
-                run_dir=run_dir,
-                dataset=corpus.manifest.dataset,
-                data_fingerprint=corpus.manifest.fingerprint,
-                environment=environment,
-                packages=installed_packages(),
-                origin=_origin(config.model.initial_weights),
-                resumed=is_resumed,
-                step=state.step,
-                run_id=state.run_id,
-                is_stopping=lambda: gate.request is not None and bool(gate.request.code),
-            )
-        task = build_task(config, corpus, processes.device)
-        if path is not None:
-            task.model.load_state_dict(read_weights(path))
-        if config.model.compile:
-            task.model.compile()
-            if processes.is_main:
-                print("compiling the model; this takes a minute or more", flush=True)
-            _warm_up(task.to(processes.device), corpus, micro_batch_size(config, processes.world_size))
-        engine = build_engine(task, config, processes, num_steps, step=state.step)
-        if path is not None:
-            restore_optimizer(engine, read_optimizer(path), state.step)
-        _say_once(corpus, config, processes, num_steps, state)
-
-        record = _finish_start(run_dir, environment, tracker, processes)
-        trainer = Trainer(
-            config=config,
-            run_dir=run_dir,
-            processes=processes,
-            corpus=corpus,
-            engine=engine,
-            evaluator=Evaluator(corpus, config, processes),
-            tracker=tracker,
-            gate=gate,
-            num_steps=num_steps,
-            state=state,
-            origin={name: str(origin[name]) for name in _IN_HEADER} | record,
-            on_evaluation=on_evaluation,
-        )
-        if path is not None:
-            restore_random(processes, read_random(path))
-        if gate.request is not None:
-            gate.request.on_forced_exit = lambda reason: _leave(
-                run_dir, tracker, "KILLED", reason, is_main=processes.is_main
-            )
-            gate.request.run_on()
-        evaluation = trainer.run()
-        report = evaluation.report(step=trainer.step, **origin)
-        weights = full_weights(engine, processes)
-        if gate.progress is not None:
-            gate.progress.close()  # what follows is rank 0's alone
-        registered = None
-        if processes.is_main:
-            exported = run_dir / "model.safetensors"
-            write_weights(exported, weights, trainer.header())
-            for file in _write_reports(run_dir, report):
-                tracker.log_artifact(file)
-            for file in draw_pictures(evaluation.pictures, run_dir / "pictures"):
-                tracker.log_artifact(file, "pictures")
-            registered = tracker.register(exported, report)
-            end = ("FINISHED", "")
-            record = tracker.record
-            _write_record(run_dir, record, environment)
-            return TrainingResult(run_dir, exported, report, record, registered)
-        return None
-    except Interrupted as stop:
-        end = ("KILLED", str(stop))
-        raise
-    except EarlyStop as stop:
-        end = ("FINISHED", str(stop))
-        raise
-    except UserError as error:
-        end = ("FAILED", str(error))
-        raise
-    except RuntimeError as error:
-        # Gloo's and NCCL's words where another rank ended first; that one has said why.
-        is_peer_lost = not isinstance(error, TrainingError) and bool(_PEER_LOST.search(str(error)))
-        reason = "another rank ended, so this one cannot go on; go on with --resume"
-        end = ("FAILED", reason if is_peer_lost else str(error))
-        if is_peer_lost:
-            raise TrainingError(reason, is_agreed=False) from None
-        raise
-    except OSError as error:
-        end = ("FAILED", str(error))
-        raise TrainingError(f"{error}; go on with --resume", is_agreed=False) from None
-    finally:
-        if processes.is_main:
-            _write_end(run_dir, _STATUS[end[0]], redact(end[1]))
-            tracker.finish(end[0], redact(end[1]))
-        elif is_peer_lost and read_status(run_dir) == "running":
-            # Rank 0 is the one that is gone.
-            _write_end(run_dir, _STATUS[end[0]], redact(end[1]))
-
-
-def _write_end(run_dir: Path, status: Literal["finished", "interrupted", "failed"], reason: str) -> None:
-    write_status(run_dir, status, saved_step(run_dir / "checkpoints"), reason)
-
-
-def _leave(run_dir: Path, tracker: Tracker, status: Status, reason: str, *, is_main: bool) -> None:
-    """Last words of a process that ends at once."""
-    _write_end(run_dir, _STATUS[status], reason)
-    if is_main:
-        tracker.finish(status, redact(reason), wait=False)
-
-
-def _warm_up(task: PretrainTask, corpus: Corpus, micro_batch_size: int) -> None:
+def _compile(task: Task, prepared: Prepared, processes: Processes) -> None:
     """Compile in training and in evaluation mode, while nothing is lost if the run is asked to stop."""
-    for size, is_training in ((micro_batch_size, True), (corpus.config.evaluation.batch_size, False)):
-        windows = corpus.training_set[[(0, 0)] * size]
+    task.compile()
+    if processes.is_main:
+        print("compiling the model; this takes a minute or more", flush=True)
+    task.to(processes.device)
+    sizes = ((prepared.micro_batch_size, True), (prepared.config.evaluation.batch_size, False))
+    for size, is_training in sizes:
+        windows = prepared.corpus.training_set[[(0, 0)] * size]
         if isinstance(windows, UserError):
             raise windows
         task.train(is_training)
         with torch.set_grad_enabled(is_training):
-            losses = task(windows.to(next(task.parameters()).device))
+            terms = task(windows.to(processes.device))
         if is_training:
-            losses["loss"].mean().backward()
+            torch.stack([values.mean() for values in terms.values()]).sum().backward()
             task.zero_grad(set_to_none=True)
 
 
-def _prepare_folder(
-    config: RunConfig, run_dir: Path, corpus: Corpus, processes: Processes, *, is_resumed: bool, strict: bool
-) -> tuple[Path, TrainState] | None:
-    """Make or check the run's folder on rank 0; every rank gets the checkpoint, or the error."""
-    outcome: tuple[str, dict[str, Any]] | UserError | None = None
-    if processes.is_main:
-        try:
-            if is_resumed:
-                found = _resumable(config, run_dir, corpus, strict=strict)
-                outcome = found and (str(found[0]), vars(found[1]))
-            else:
-                _fresh(config, run_dir)
-            write_status(run_dir, "running", outcome[1]["step"] if isinstance(outcome, tuple) else 0)
-        except UserError as error:
-            outcome = error
-    outcome = processes.broadcast(outcome)
-    if isinstance(outcome, UserError):
-        raise PreflightError(str(outcome))
-    return outcome and (Path(outcome[0]), TrainState(**outcome[1]))
-
-
-def _fresh(config: RunConfig, run_dir: Path) -> None:
-    # A run that ended before its first line of metrics left nothing worth keeping.
-    if (run_dir / "metrics.jsonl").exists() or checkpoint_folders(run_dir / "checkpoints"):
-        raise UserError(f"{run_dir} already holds a run; go on with --resume or choose another output=")
-    _write_config(config, run_dir)
-
-
-def _resumable(
-    config: RunConfig, run_dir: Path, corpus: Corpus, *, strict: bool
-) -> tuple[Path, TrainState] | None:
-    if not (run_dir / "config.yaml").exists():
-        raise UserError(f"{run_dir} holds no run to resume; leave out --resume")
-    _refuse_changes(config, run_dir)
-    found = find_checkpoint(run_dir / "checkpoints", strict=strict)
-    if found is None:
-        print(f"{run_dir} has no checkpoint yet; starting from step 0", flush=True)
-    elif found[1].data_fingerprint != corpus.manifest.fingerprint:
-        path, state = found
-        raise UserError(
-            f"{path} was trained on data {state.data_fingerprint[:16]}, data.path={config.data.path} is "
-            f"{corpus.manifest.fingerprint[:16]}; resume with the same data"
-        )
-    _write_config(config, run_dir)
-    return found
-
-
-def _refuse_changes(config: RunConfig, run_dir: Path) -> None:
-    before = load_config(run_dir / "config.yaml").to_flat()
-    for key, value in config.to_flat().items():
-        if before[key] != value and not _FREE.fullmatch(key):
-            raise UserError(
-                f"--resume: {key} was {before[key]!r} and is now {value!r}; start a new run for that"
-            )
-
-
-def go_on_from(checkpoint: Path, config: RunConfig) -> None:
-    """Let a run's folder go on from a checkpoint of another run, or with another configuration.
-
-    Args:
-        checkpoint: Folder of a published checkpoint, or a copy of one under any name.
-        config: From now on; its output is the folder.
-
-    Raises:
-        UserError: If the checkpoint is damaged or the folder cannot be written.
-    """
-    run_dir = Path(config.output)
-    try:
-        adopt_checkpoint(checkpoint, run_dir / "checkpoints")
-    except (ValueError, OSError) as error:
-        raise UserError(f"{checkpoint}: {error}") from None
-    _write_config(config, run_dir)
-
-
-def _write_config(config: RunConfig, run_dir: Path) -> None:
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        replace_text(run_dir / "config.yaml", config.to_yaml())
-    except OSError as error:
-        raise UserError(f"output={run_dir} cannot be written: {error.strerror or error}") from None
-
-
-def _say_once(
-    corpus: Corpus, config: RunConfig, processes: Processes, num_steps: int, state: TrainState
-) -> None:
-    if not processes.is_main:
-        return
-    dataset = corpus.training_set
+def _announce(prepared: Prepared, processes: Processes, state: TrainState) -> None:
+    config, corpus = prepared.config, prepared.corpus
     print(
-        f"{len(dataset)} windows of {corpus.manifest.dataset} ({corpus.manifest.fingerprint[:16]}), "
-        f"{len(corpus.vocabulary)} labels; {num_steps} steps of {config.train.global_batch_size} windows on "
-        f"{processes.world_size} x {processes.describe_device()}",
+        f"{len(corpus.training_set)} windows of {corpus.manifest.dataset} "
+        f"({corpus.manifest.fingerprint[:16]}), {len(corpus.vocabulary)} labels; "
+        f"{prepared.num_steps} steps of {config.train.global_batch_size} windows "
+        f"on {processes.world_size} x {processes.describe_device()}",
         flush=True,
     )
-    if config.loss.is_contrastive and dataset.num_negatives < config.loss.num_negatives:
-        print(
-            f"only {dataset.num_negatives} other labels: each window is compared with all of them, not "
-            f"loss.num_negatives={config.loss.num_negatives}",
-            flush=True,
-        )
+    for note in prepared.task.notes(config, corpus):
+        print(note, flush=True)
     if config.data.order == "streaming":
         print(
             "data.order=streaming: windows are not seen exactly once per epoch, nor resumed exactly",
             flush=True,
         )
     if state.step:
-        print(f"going on after step {state.step}", flush=True)
+        print(f"resuming after step {state.step}", flush=True)
 
 
 def _finish_start(

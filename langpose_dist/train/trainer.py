@@ -1,7 +1,8 @@
 """The training loop: one for one process and for many."""
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from langpose_dist.metrics.table import higher_is_better
 from langpose_dist.models.weights import weights_header
 from langpose_dist.runs.metrics import MetricsFile
 from langpose_dist.runs.tracker import Tracker
+from langpose_dist.tasks.task import Task, best_metric, total_loss
+from langpose_dist.train.averages import Averages
 from langpose_dist.train.checkpoint import (
     CheckpointWriter,
     TrainState,
@@ -47,7 +50,7 @@ class Trainer:
         run_dir: Its folder.
         processes: Its ranks.
         corpus: Its data.
-        engine: The DeepSpeed engine around a ``PretrainTask``.
+        engine: The DeepSpeed engine around a ``Task``.
         evaluator: Evaluates between steps.
         tracker: Records metrics; used on rank 0.
         gate: Where ranks agree to go on.
@@ -78,6 +81,7 @@ class Trainer:
         self.processes = processes
         self.corpus = corpus
         self.engine = engine
+        self.task: Task = engine.module
         self.evaluator = evaluator
         self.tracker = tracker
         self.gate = gate
@@ -106,8 +110,9 @@ class Trainer:
         )
         self._evaluated_step = state.evaluated_step
         self._saved_step = state.step
-        self._since_log = torch.tensor(state.since_log, device=processes.device)
-        self._steps_since_log = state.steps_since_log
+        self._since_log = Averages(
+            state.since_log, state.counts_since_log, state.steps_since_log, processes.device
+        )
         self._logged_at = time.monotonic()
 
     def run(self) -> Evaluation:
@@ -172,42 +177,53 @@ class Trainer:
 
     def train_step(self, batches: Iterator[WindowBatch]) -> None:
         """One optimizer update: all its micro steps, then the clipped step."""
+        micro_batches = [self._next(batches) for _ in range(self.micro_steps)]
+        num_windows = self.config.train.global_batch_size
+        counts = self._count(micro_batches)
+        shares = {name: num_windows / max(count, 1) for name, count in counts.items()}
         sums: Tensor | None = None
         losses: list[tuple[tuple[str, ...], Tensor]] = []
-        for micro_step in range(self.micro_steps):
-            windows = self._next(batches)
+        for micro_step, windows in enumerate(micro_batches):
             self._seed_dropout(micro_step)
             terms = self.engine(windows.to(self.processes.device, non_blocking=True))
-            means = {name: values.mean() for name, values in terms.items()}
+            loss = total_loss(terms, self.task.weights, shares)
             self.gate.tick(f"step {self.step + 1}'s gradients")
-            self.engine.backward(means["loss"])
-            self.term_names = list(means)
-            stacked = torch.stack([value.detach() for value in means.values()])
+            self.engine.backward(loss.mean())
+            values = {**terms, "loss": loss}
+            self.term_names = list(values)
+            stacked = torch.stack([value.detach().sum() for value in values.values()])
             sums = stacked if sums is None else sums + stacked
-            losses.append((windows.keys, terms["loss"].detach()))
+            losses.append((windows.keys, loss.detach()))
             if micro_step < self.micro_steps - 1:
                 self.engine.step()
         assert sums is not None
-        average = self.processes.sum(sums) / (self.micro_steps * self.processes.world_size)
+        sums = self.processes.sum(sums)
         self.learning_rate = self.engine.get_lr()[0]
         # A sharded gradient has its norm only after the step, which the engine skips if it is not finite.
         is_sharded = self.config.train.zero_stage > 0
         if is_sharded:
             self.engine.step()
-        summary = torch.cat((average, self._gradient_norm()[None]))
+        summary = torch.cat((sums, self._gradient_norm()[None]))
         self.guard.watch(self.step + 1, summary, losses)
         if not is_sharded:
             self.engine.step()
         self.step += 1
         self.position += self.config.train.global_batch_size
-        self._since_log = summary if self._steps_since_log == 0 else self._since_log + summary
-        self._steps_since_log += 1
+        self._since_log.add(summary, [*(counts.get(name, num_windows) for name in self.term_names), 1])
+
+    def _count(self, micro_batches: Sequence[WindowBatch]) -> dict[str, int]:
+        """Windows of the global batch that have a value, for each term of which not all of them have one."""
+        counts: Counter[str] = Counter()
+        for windows in micro_batches:
+            for name, counted in self.task.counted(windows).items():
+                counts[name] += int(counted.sum())
+        return dict(zip(counts, self.processes.total(list(counts.values())), strict=True))
 
     def evaluate(self) -> Evaluation:
         """Evaluate, record the numbers at this step, and save the best so far."""
         self.guard.flush()
         with self._untimed():
-            self.evaluation = self.evaluator.run(self.engine.module, self.gate)
+            self.evaluation = self.evaluator.run(self.task, self.gate)
             self._evaluated_step = self.step
             metrics = self.evaluation.metrics()
             self._record(metrics)
@@ -232,6 +248,7 @@ class Trainer:
             return
         self.guard.flush()
         best_step, best_value = self.best or (None, None)
+        sums, counts = self._since_log.state()
         state = TrainState(
             step=self.step,
             position=self.position,
@@ -240,8 +257,9 @@ class Trainer:
             evaluated_step=self._evaluated_step,
             best_step=best_step,
             best_value=best_value,
-            since_log=tuple(self._since_log.tolist()) if self._steps_since_log else (),
-            steps_since_log=self._steps_since_log,
+            since_log=sums,
+            counts_since_log=counts,
+            steps_since_log=self._since_log.num_steps,
             world_size=self.processes.world_size,
             zero_stage=self.config.train.zero_stage,
         )
@@ -255,7 +273,7 @@ class Trainer:
     def header(self) -> dict[str, str]:
         """Of the weights as they are now."""
         extra = {**self.origin, "step": str(self.step)}
-        return weights_header(self.engine.module.model, self.config, extra)
+        return weights_header(self.task.header(), self.config, extra)
 
     def _save_last(self) -> None:
         """Have the checkpoint of this step on the disk; one that could not be written is tried again."""
@@ -288,7 +306,7 @@ class Trainer:
         return windows
 
     def _is_best(self, metrics: Mapping[str, float]) -> bool:
-        name = self.config.best_metric
+        name = best_metric(type(self.task), self.config)
         value = metrics.get(name) if name else None
         if value is None:
             return False
@@ -357,16 +375,18 @@ class Trainer:
 
     def _log(self, bar: tqdm) -> None:
         """Averages since the last log."""
-        if self._steps_since_log == 0:
+        num_steps = self._since_log.num_steps
+        if num_steps == 0:
             return
-        averages = (self._since_log / self._steps_since_log).tolist()
-        values = dict(zip([*self.term_names, "gradient_norm"], averages, strict=True))
+        means = zip([*self.term_names, "gradient_norm"], self._since_log.take(), strict=True)
+        values = {name: value for name, value in means if value is not None}
         now = time.monotonic()
-        windows = self._steps_since_log * self.config.train.global_batch_size
+        windows = num_steps * self.config.train.global_batch_size
         rate = windows / (now - self._logged_at)
-        self._logged_at, self._steps_since_log = now, 0
+        self._logged_at = now
         bar.set_postfix(
-            {name: f"{values[name]:.3g}" for name in self.term_names} | {"clips/s": f"{rate:.1f}"},
+            {name: f"{values[name]:.3g}" for name in self.term_names if name in values}
+            | {"clips/s": f"{rate:.1f}"},
             refresh=False,
         )
         self._record(

@@ -2,15 +2,14 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from langpose_dist.cli.evaluate import _add_to_run
 from langpose_dist.cli.main import main
 from langpose_dist.data.corpus import Corpus
-from langpose_dist.models.weights import load_langpose, save_weights
+from langpose_dist.tasks.pretrain import PretrainTask
 from langpose_dist.tracking import runs
-from langpose_dist.train.run import build_task
 from tests.corpus import build_corpus, tiny_config
+from tests.exports import load_langpose, save_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # DeepSpeed's, when it is imported
 
@@ -20,7 +19,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     build_corpus(folder / "shards")
     config = tiny_config(folder / "shards", folder)
-    task = build_task(config, Corpus.open(config), torch.device("cpu"))
+    task = PretrainTask.build(config, Corpus.open(config))
     save_weights(folder / "model.safetensors", task.model, config, {"step": "7", "data_fingerprint": "abc"})
     return folder
 

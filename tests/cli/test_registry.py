@@ -9,9 +9,9 @@ from langpose_dist.cli.main import main
 from langpose_dist.cli.registry import add_parser
 from langpose_dist.config import UserError
 from langpose_dist.models.langpose import LangPose
-from langpose_dist.models.weights import save_weights
 from langpose_dist.tracking import client as tracking_client
 from langpose_dist.tracking.journal import State, write_state
+from tests.exports import save_weights
 from tests.tracking.registering import Store, evaluation, make_store, tiny_config
 
 # MLflow's tables use a loading strategy that SQLAlchemy 2.1 deprecates.

@@ -12,7 +12,8 @@ from transformers import BertConfig, BertModel
 from langpose_dist.config import ModelConfig, RunConfig, TextConfig, UserError, WindowConfig
 from langpose_dist.models.langpose import LangPose
 from langpose_dist.models.text import TextBackbone
-from langpose_dist.models.weights import load_langpose, read_header, save_weights, write_weights
+from langpose_dist.models.weights import read_header, write_weights
+from tests.exports import load_langpose, save_weights
 
 CONFIG = RunConfig.model_validate(
     {

@@ -6,8 +6,11 @@ import torch
 
 from langpose_dist.batch import WindowBatch
 from langpose_dist.config import RunConfig
+from langpose_dist.data.labels import Vocabulary
 from langpose_dist.models.langpose import LangPose
-from langpose_dist.tasks.pretrain import LabelTable, PretrainTask
+from langpose_dist.tasks.labels import LabelTable
+from langpose_dist.tasks.pretrain import PretrainTask
+from langpose_dist.tasks.task import total_loss
 from tests.corpus import open_corpus
 
 TEXT_DIM = 6
@@ -28,7 +31,10 @@ def label_table(num_labels: int) -> LabelTable:
 
 def build(config: RunConfig, num_labels: int) -> PretrainTask:
     torch.manual_seed(0)
-    return PretrainTask(LangPose.build(config, TEXT_DIM), label_table(num_labels), config).eval()
+    vocabulary = Vocabulary.build({f"label {number}": 1 for number in range(num_labels)}, (), 0.0)
+    return PretrainTask(
+        LangPose.build(config, TEXT_DIM), label_table(num_labels), vocabulary, config, 30.0
+    ).eval()
 
 
 def setting(root: Path, numbers: list[int], **changes: Any) -> tuple[PretrainTask, WindowBatch]:
@@ -38,11 +44,15 @@ def setting(root: Path, numbers: list[int], **changes: Any) -> tuple[PretrainTas
     return build(corpus.config, len(corpus.vocabulary)), batch
 
 
+def loss_of(task: PretrainTask, batch: WindowBatch) -> torch.Tensor:
+    return total_loss(task(batch), task.weights, {})
+
+
 def gradient(task: PretrainTask, batches: list[WindowBatch]) -> list[torch.Tensor]:
     """Gradient of the mean loss, accumulated over equal micro batches."""
     task.zero_grad()
     for batch in batches:
-        (task(batch)["loss"].mean() / len(batches)).backward()
+        (loss_of(task, batch).mean() / len(batches)).backward()
     return [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in task.parameters()]
 
 
@@ -51,8 +61,8 @@ def test_loss_and_gradient_do_not_depend_on_how_a_batch_is_split(tmp_path: Path,
     numbers = list(range(12))
     task, whole = setting(tmp_path, numbers, loss={"contrastive": contrastive})
     parts = [setting(tmp_path, numbers[start : start + 3])[1] for start in range(0, 12, 3)]
-    split = torch.cat([task(part)["loss"] for part in parts])
-    torch.testing.assert_close(split, task(whole)["loss"])
+    split = torch.cat([loss_of(task, part) for part in parts])
+    torch.testing.assert_close(split, loss_of(task, whole))
     for joined, accumulated in zip(gradient(task, [whole]), gradient(task, parts), strict=True):
         torch.testing.assert_close(accumulated, joined, rtol=1e-4, atol=1e-6)
 
@@ -62,12 +72,12 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(tmp_path: Path) -> None:
     task, batch = setting(tmp_path, [0, 1, 2], loss=weights)
     terms = task(batch)
     expected = 0.25 * terms["loss_con"] + 2 * terms["loss_3d"] + 3 * terms["loss_v"]
-    torch.testing.assert_close(terms["loss"], expected)
+    torch.testing.assert_close(total_loss(terms, task.weights, {}), expected)
 
 
 def test_a_term_of_weight_0_is_not_computed(tmp_path: Path) -> None:
     task, batch = setting(tmp_path, [0, 1], loss={"lambda_con": 0.0, "lambda_v": 0.0})
-    assert set(task(batch)) == {"loss_3d", "loss"}
+    assert set(task(batch)) == {"loss_3d"}
     assert task.lift(batch)[1].motion_features is None
 
 
@@ -110,14 +120,14 @@ def test_a_text_encoder_that_is_trained_along_gets_a_gradient(tmp_path: Path) ->
     model = LangPose.build(frozen.config, TEXT_DIM)
     model.text_encoder = backbone  # pyright: ignore[reportAttributeAccessIssue]
     table = LabelTable(labels.token_ids, labels.token_mask, labels.sentence_features, None)
-    PretrainTask(model, table, frozen.config)(batch)["loss"].mean().backward()
+    loss_of(PretrainTask(model, table, frozen.vocabulary, frozen.config, 30.0), batch).mean().backward()
     assert backbone.table.weight.grad is not None
     assert (backbone.table.weight.grad[0] != 0).any()
 
 
 def test_bfloat16_stays_close_to_float32(tmp_path: Path) -> None:
     task, batch = setting(tmp_path, list(range(8)))
-    exact = task(batch)["loss"]
+    exact = loss_of(task, batch)
     task.autocast = torch.bfloat16
-    torch.testing.assert_close(task(batch)["loss"], exact, rtol=0.05, atol=0.05)
-    assert task(batch)["loss"].dtype == torch.float32
+    torch.testing.assert_close(loss_of(task, batch), exact, rtol=0.05, atol=0.05)
+    assert loss_of(task, batch).dtype == torch.float32

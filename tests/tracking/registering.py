@@ -17,9 +17,9 @@ from mlflow.entities import LoggedModel, Metric
 from langpose_dist.config import RunConfig, build_config
 from langpose_dist.models.langpose import LangPose
 from langpose_dist.models.lifting import lift
-from langpose_dist.models.weights import load_langpose, save_weights
 from langpose_dist.tracking.client import connect, resolve_uri
 from langpose_dist.tracking.registry.registration import register_model
+from tests.exports import load_langpose, save_weights
 
 NUM_FRAMES = 9
 TAGS = {"config_hash": "c0ffee", "data_fingerprint": "data-1", "git_commit": "abc", "git_dirty": "false"}

@@ -7,11 +7,11 @@ import pytest
 
 from langpose_dist.config import RunConfig, UserError
 from langpose_dist.models.langpose import LangPose
-from langpose_dist.models.weights import save_weights
 from langpose_dist.tracking.finished import choose_uri, register_run_folder
 from langpose_dist.tracking.journal import State, write_state
 from langpose_dist.tracking.registry.references import resolve
 from langpose_dist.tracking.runs import RUN_UID
+from tests.exports import save_weights
 from tests.tracking.registering import Store, evaluation, make_store, tiny_config
 
 # MLflow's tables use a loading strategy that SQLAlchemy 2.1 deprecates.

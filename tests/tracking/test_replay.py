@@ -10,9 +10,9 @@ from mlflow import MlflowClient
 
 from langpose_dist.config import RUN_LOCK, UserError
 from langpose_dist.models.langpose import LangPose
-from langpose_dist.models.weights import save_weights
 from langpose_dist.tracking.journal import FOLDER, Journal, read_state
 from langpose_dist.tracking.replay import replay
+from tests.exports import save_weights
 from tests.tracking.recording import history, make_config, recording_process, start, wait_until
 from tests.tracking.registering import evaluation, tiny_config
 

@@ -16,12 +16,12 @@ from mlflow.entities import Run
 from langpose_dist.cli.main import main
 from langpose_dist.config import RUN_LOCK, RunConfig, UserError
 from langpose_dist.models.langpose import LangPose
-from langpose_dist.models.weights import save_weights
 from langpose_dist.tracking.journal import Journal, read_state, sender_lock
 from langpose_dist.tracking.registry.references import resolve
 from langpose_dist.tracking.replay import replay
 from langpose_dist.tracking.tracker import MLflowTracker
 from langpose_dist.tracking.trials import Settler, recorded_runs, register_trial, settle
+from tests.exports import save_weights
 from tests.tracking.recording import (
     history,
     make_config,

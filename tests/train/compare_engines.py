@@ -18,11 +18,11 @@ from langpose_dist.config import RunConfig, load_config
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.loader import TrainingStream, load_batches
 from langpose_dist.tasks.pretrain import PretrainTask
+from langpose_dist.tasks.task import total_loss
 from langpose_dist.train.checkpoint import Snapshot
 from langpose_dist.train.distributed.processes import Processes, join_processes, leave_processes
 from langpose_dist.train.engine import build_engine
 from langpose_dist.train.engine_state import capture, restore_optimizer
-from langpose_dist.train.run import build_task
 
 STEPS = 20
 CASES = [(0, "none"), (1, "none"), (2, "none"), (3, "none"), (1, "optimizer"), (2, "optimizer")]
@@ -60,7 +60,7 @@ def plain(task: PretrainTask, corpus: Corpus) -> list[float]:
     found = []
     stream = batches(corpus, corpus.config.train.global_batch_size, 0, 1)
     for _ in range(STEPS):
-        loss = task(next(stream))["loss"].mean()
+        loss = total_loss(task(next(stream)), task.weights, {}).mean()
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_([*matrices, *others], config.clip_norm)
@@ -72,7 +72,7 @@ def plain(task: PretrainTask, corpus: Corpus) -> list[float]:
 def train(
     config: RunConfig, corpus: Corpus, processes: Processes, first: int, last: int, snapshot: Snapshot | None
 ) -> tuple[list[float], Snapshot]:
-    task = build_task(config, corpus, processes.device)
+    task = PretrainTask.build(config, corpus)
     if snapshot is not None:
         task.model.load_state_dict(dict(snapshot.weights))
     engine: Any = build_engine(task, config, processes, num_steps=100, step=first)
@@ -85,7 +85,7 @@ def train(
         total = torch.zeros(())
         count = engine.gradient_accumulation_steps()
         for _ in range(count):
-            loss = engine(next(stream))["loss"].mean()
+            loss = total_loss(engine(next(stream)), task.weights, {}).mean()
             engine.backward(loss)
             engine.step()
             total = total + loss.detach() / (count * processes.world_size)
@@ -102,7 +102,7 @@ def main(config_file: str, output: str) -> None:
     config = load_config(config_file)
     processes = join_processes(config.train)
     corpus = Corpus.open(config)
-    found: dict[str, Any] = {"plain": plain(build_task(config, corpus, processes.device), corpus)}
+    found: dict[str, Any] = {"plain": plain(PretrainTask.build(config, corpus), corpus)}
     before: Snapshot | None = None
     for stage, offload in CASES:
         case = with_engine(config, stage, offload)

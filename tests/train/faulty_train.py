@@ -38,7 +38,7 @@ def install(fault: str) -> None:
         return windows
 
     def _condition(self: Evaluator, *arguments: Any) -> Any:
-        if fault == "term-in-evaluation" and self.processes.rank == 1 and arguments[3] == "noisy":
+        if fault == "term-in-evaluation" and self.processes.rank == 1 and arguments[1] == "noisy":
             os.kill(os.getpid(), signal.SIGTERM)
         return condition(self, *arguments)
 

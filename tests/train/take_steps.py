@@ -12,13 +12,13 @@ import torch
 from langpose_dist.config import load_config
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.runs.tracker import NullTracker
+from langpose_dist.tasks.pretrain import PretrainTask
 from langpose_dist.train.checkpoint import TrainState
 from langpose_dist.train.distributed.gate import Gate
 from langpose_dist.train.distributed.guard import FiniteGuard, Losses
 from langpose_dist.train.distributed.processes import join_processes, leave_processes
 from langpose_dist.train.engine import build_engine
 from langpose_dist.train.evaluate import Evaluator
-from langpose_dist.train.run import build_task
 from langpose_dist.train.trainer import Trainer
 
 
@@ -41,7 +41,7 @@ def main(config_file: str, output: str, steps: int) -> None:
     config = load_config(config_file)
     processes = join_processes(config.train)
     corpus = Corpus.open(config)
-    task = build_task(config, corpus, processes.device)
+    task = PretrainTask.build(config, corpus)
     engine = build_engine(task, config, processes, num_steps=100)
     Path(config.output).mkdir(parents=True, exist_ok=True)
     evaluator = Evaluator(corpus, config, processes)

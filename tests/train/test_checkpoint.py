@@ -28,7 +28,6 @@ from langpose_dist.train.checkpoint import (
     prune,
     publish,
     read_optimizer,
-    read_random,
     read_weights,
     saved_step,
     verify_checkpoint,
@@ -41,7 +40,6 @@ def snapshot(step: int, size: int = 1000) -> Snapshot:
     return Snapshot(
         weights={"a": torch.full((size // 4,), float(step)), "b": torch.full((2, 3), float(step))},
         optimizer={"a/exp_avg": torch.full((size // 4 * 3,), step + 0.5)},
-        random={"0/torch": torch.tensor([step, 1, 2])},
     )
 
 
@@ -63,7 +61,6 @@ def found_step(folder: Path) -> int:
     assert path.name == f"step-{state.step:08d}"
     assert set(read_weights(path)["a"].tolist()) == {float(state.step)}
     assert set(read_optimizer(path)["a/exp_avg"].tolist()) == {state.step + 0.5}
-    assert read_random(path)["0/torch"].tolist() == [state.step, 1, 2]
     return state.step
 
 
@@ -83,6 +80,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         best_step=5,
         best_value=12.25,
         since_log=(0.1, 1 / 3),
+        counts_since_log=(2, 24),
         steps_since_log=2,
         world_size=4,
         zero_stage=3,
@@ -95,7 +93,6 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     for read, tensors in (
         (read_weights, written.weights),
         (read_optimizer, written.optimizer),
-        (read_random, written.random),
     ):
         again = read(path)
         assert again.keys() == tensors.keys()
@@ -215,7 +212,6 @@ DAMAGES = [
     ("truncated model.safetensors", r"model\.safetensors has \d+ bytes, not \d+"),
     ("truncated optimizer.safetensors", r"optimizer\.safetensors has \d+ bytes, not \d+"),
     ("flipped model.safetensors", r"model\.safetensors is damaged: its SHA-256 is another"),
-    ("flipped random.safetensors", r"random\.safetensors is damaged: its SHA-256 is another"),
     ("missing optimizer.safetensors", r"optimizer\.safetensors: No such file"),
     ("missing checkpoint.json", r"checkpoint\.json: No such file"),
     ("truncated checkpoint.json", r"checkpoint\.json is damaged"),

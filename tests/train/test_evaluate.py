@@ -14,10 +14,10 @@ from langpose_dist.datasets.build import build_shards
 from langpose_dist.geometry import observe
 from langpose_dist.models.langpose import LangPose
 from langpose_dist.models.text import load_text_encoder
-from langpose_dist.tasks.pretrain import LabelTable, PretrainTask
+from langpose_dist.tasks.labels import LabelTable
+from langpose_dist.tasks.pretrain import PretrainTask
 from langpose_dist.train.distributed.processes import Processes
 from langpose_dist.train.evaluate import Evaluation, Evaluator
-from langpose_dist.train.run import build_task
 from tests.corpus import MadeClip, open_corpus, tiny_config
 
 ALONE = Processes(rank=0, world_size=1, device=torch.device("cpu"))
@@ -30,7 +30,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 @pytest.fixture(scope="module")
 def task(corpus: Corpus) -> PretrainTask:
-    return build_task(corpus.config, corpus, torch.device("cpu"))
+    return PretrainTask.build(corpus.config, corpus)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_the_mean_pose_is_that_of_the_training_targets(corpus: Corpus, evaluatio
         for _, batch in observed(corpus, "validation", Augmentation.evaluation("clean"))
         for pose in batch.poses_3d[batch.frame_mask].numpy()
     ]
-    assert evaluation.mean_pose["mpjpe_mm"] == pytest.approx(1000 * np.mean(errors), rel=1e-4)
+    assert evaluation.baselines["mean_pose"]["mpjpe_mm"] == pytest.approx(1000 * np.mean(errors), rel=1e-4)
 
 
 def test_retrieval_counts_labelled_windows_among_all_labels(
@@ -92,8 +92,8 @@ def test_retrieval_counts_labelled_windows_among_all_labels(
             likeness = texts @ motion[0].numpy()
             ranks.append(1 + int((likeness > likeness[own]).sum()))
     found = evaluation.conditions["clean"]
-    assert evaluation.num_labelled == len(ranks) < evaluation.num_windows
-    assert evaluation.num_labels == len(corpus.vocabulary) == 4
+    assert evaluation.facts["num_labelled_windows"] == len(ranks) < evaluation.num_windows
+    assert evaluation.facts["num_labels"] == len(corpus.vocabulary) == 4
     assert found["r_at_1"] == pytest.approx(np.mean(np.array(ranks) <= 1))
     assert found["r_at_3"] == pytest.approx(np.mean(np.array(ranks) <= 3))
     assert found["median_rank"] == pytest.approx(np.median(ranks))
@@ -101,7 +101,7 @@ def test_retrieval_counts_labelled_windows_among_all_labels(
     windows = [w.spans[0].label for w in corpus.windows("validation", stride=9) if w.spans]
     share = windows.count(frequent) / len(windows)
     assert 0 < share < 1
-    assert evaluation.chance == pytest.approx(
+    assert evaluation.baselines["chance"] == pytest.approx(
         {"r_at_1": 0.25, "r_at_3": 0.75, "median_rank": 2.5, "most_frequent_r_at_1": share}
     )
 
@@ -118,7 +118,7 @@ def test_conditions_differ_and_the_report_carries_its_origin(evaluation: Evaluat
 
 def test_without_a_contrastive_term_there_is_no_retrieval(tmp_path: Path) -> None:
     corpus = open_corpus(tmp_path, loss={"contrastive": "none"}, evaluation={"max_windows": 3})
-    task = build_task(corpus.config, corpus, torch.device("cpu"))
+    task = PretrainTask.build(corpus.config, corpus)
     evaluation = Evaluator(corpus, corpus.config, ALONE).run(task)
     assert evaluation.num_windows == 3
     assert not {"r_at_1", "loss_con"} & set(evaluation.conditions["clean"])
@@ -131,11 +131,11 @@ def test_data_without_labels_and_training_split_is_evaluated(tmp_path: Path) -> 
     corpus = Corpus.open(config)
     encoder = load_text_encoder(config.text)
     labels = LabelTable.compute(encoder, ("walk",), frozen=True)
-    task = PretrainTask(LangPose.build(config, encoder.dim), labels, config)
+    task = PretrainTask(LangPose.build(config, encoder.dim), labels, corpus.vocabulary, config, 30.0)
     evaluation = Evaluator(corpus, config, ALONE).run(task)
     assert evaluation.conditions["clean"]["mpjpe_mm"] > 0
-    assert evaluation.mean_pose == {}
-    assert evaluation.chance == {}
+    assert "mean_pose" not in evaluation.baselines
+    assert not evaluation.baselines.get("chance")
 
 
 def test_evaluating_leaves_the_task_in_its_mode(corpus: Corpus, task: PretrainTask) -> None:

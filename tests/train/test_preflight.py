@@ -294,7 +294,7 @@ from langpose_dist.config import load_config
 from langpose_dist.train import preflight
 from langpose_dist.train.distributed.processes import Layout, Meeting
 from langpose_dist.runs.tracker import NullTracker
-preflight._SHARED_SECONDS = 1.0
+preflight._VISIBLE_TIMEOUT_S = 1.0
 config = load_config(sys.argv[1])
 meeting = Meeting(Layout.from_environment(), 60.0)
 try:

@@ -21,22 +21,16 @@ from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS, MLFLOW_PARENT_RUN_ID
 
 from langpose_dist import __version__
 from langpose_dist.config import RunConfig, UserError
+from langpose_dist.config.affects import INPUT, keys_that_affect
 from langpose_dist.host.redaction import redact
-from langpose_dist.skeleton import H36M17
+from langpose_dist.tasks.task import load_task
 from langpose_dist.tracking.registry.card import write_model_card
 from langpose_dist.tracking.registry.versions import NO_LICENCE, Tag, check_name, search_versions
 from langpose_dist.tracking.runs import MAX_METRICS_PER_BATCH
 
 _MODEL_CODE = Path(__file__).with_name("pyfunc.py")
 _RUNTIME_PACKAGES = ("mlflow", "torch", "numpy", "pydantic", "pyyaml", "jaxtyping", "safetensors")
-_DESCRIPTION = (
-    "LangPose. Input: float32 (clips, frames, 17, 3), 2D keypoints as x, y in half image widths from the "
-    "image centre (y down) and confidence, skeleton h36m17. Output: float32 (clips, frames, 17, 3), camera "
-    "axes (x right, y down, z forward), pelvis near 0, metres."
-)
 _MAX_DIGEST_LENGTH = 36
-_EVALUATED_BY = ("camera.", "noise.", "masking.", "window.num_frames")
-"""Configuration that decides what the 2D input of an evaluation looks like."""
 
 
 def register_model(
@@ -99,7 +93,7 @@ def register_model(
     if version is None:
         if model is None or model.status != "READY":
             model = _store_model(client, model, run_id, weights, config, name, evaluation, content)
-        version = _create_version(client, name, run_id, model, content)
+        version = _create_version(client, name, run_id, model, config, content)
     if model is not None:  # its page then links to the version
         link = json.dumps([{"name": name, "version": version}])
         client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: link})
@@ -134,11 +128,9 @@ def _check_evaluation(evaluation: Mapping[str, Any]) -> None:
 
 
 def _evaluation_settings(config: RunConfig) -> dict[str, Any]:
-    return {
-        key: value
-        for key, value in config.to_flat().items()
-        if key.startswith(_EVALUATED_BY) and not key.endswith(".enabled")
-    }
+    """Keys that decide what the 2D input of an evaluation looks like."""
+    decisive = keys_that_affect(type(config), INPUT) | {"window.num_frames"}
+    return {key: value for key, value in config.to_flat().items() if key in decisive}
 
 
 def _find_version(client: MlflowClient, name: str, run_id: str, digest: str) -> int | None:
@@ -179,7 +171,7 @@ def _store_model(
             name="model",
             source_run_id=run_id,
             tags={**content, Tag.NAME: name},
-            model_type="pose lifting",
+            model_type=load_task(config.task).interface.kind,
         )
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -217,7 +209,7 @@ def _write_model(
                 "config": str(folder / "config.yaml"),
                 "evaluation": str(folder / "evaluation.json"),
             },
-            signature=_signature(),
+            signature=_signature(config),
             pip_requirements=_requirements(),
             mlflow_model=Model(
                 artifact_path=model.artifact_location,
@@ -253,7 +245,12 @@ def _log_metrics(
 
 
 def _create_version(
-    client: MlflowClient, name: str, run_id: str, model: LoggedModel, content: Mapping[str, str]
+    client: MlflowClient,
+    name: str,
+    run_id: str,
+    model: LoggedModel,
+    config: RunConfig,
+    content: Mapping[str, str],
 ) -> int:
     try:
         client.create_registered_model(name)
@@ -268,7 +265,7 @@ def _create_version(
         source=f"models:/{model.model_id}" if is_server else model.artifact_location,
         run_id=run_id,
         tags={**content, Tag.FILES: model.tags[Tag.FILES]},
-        description=_DESCRIPTION,
+        description=load_task(config.task).interface.description,
         model_id=model.model_id,
     )
     return int(version.version)
@@ -281,9 +278,12 @@ def _move_alias(client: MlflowClient, name: str, alias: str, version: int) -> No
         client.set_registered_model_alias(name, alias, str(version))
 
 
-def _signature() -> ModelSignature:
-    clips = Schema([TensorSpec(np.dtype(np.float32), (-1, -1, H36M17.num_joints, 3))])
-    return ModelSignature(inputs=clips, outputs=clips)
+def _signature(config: RunConfig) -> ModelSignature:
+    interface = load_task(config.task).interface
+    inputs, outputs = (
+        Schema([TensorSpec(np.dtype(np.float32), shape)]) for shape in (interface.inputs, interface.outputs)
+    )
+    return ModelSignature(inputs=inputs, outputs=outputs)
 
 
 def _requirements() -> list[str]:

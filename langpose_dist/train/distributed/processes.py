@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Self
@@ -165,6 +166,14 @@ class Processes:
         box = torch.tensor([value])
         dist.all_reduce(box, dist.ReduceOp.MAX, group=self.control)
         return int(box)
+
+    def total(self, values: Sequence[int]) -> list[int]:
+        """Sums of small numbers over all ranks; waits for the ranks, not for any GPU."""
+        if self.world_size == 1 or not values:
+            return list(values)
+        box = torch.tensor(values)
+        dist.all_reduce(box, group=self.control)
+        return box.tolist()
 
     def gather(self, value: Any) -> list[Any]:
         """Every rank's value, in rank order; plain data only."""

@@ -1,0 +1,90 @@
+"""Exported models of every task: written with a header, rebuilt from the file alone."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import load_file
+from torch import nn
+
+import langpose_dist
+from langpose_dist.config import RunConfig, UserError, build_config
+from langpose_dist.data.corpus import Corpus
+from langpose_dist.models.weights import read_header, weights_header, write_weights
+from langpose_dist.tasks.task import Task, load_task
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model of a file, on the CPU and in evaluation mode."""
+
+    task: type[Task]
+    model: nn.Module
+    config: RunConfig
+    header: Mapping[str, str]
+
+    def predict(self, inputs: np.ndarray) -> np.ndarray:
+        """Answer of the model, as the task's ``interface`` describes it.
+
+        Raises:
+            ValueError: If the input is outside of the contract.
+        """
+        return self.task.predict(self.model, self.config, inputs)
+
+
+def load_exported(path: Path | str) -> Exported:
+    """Rebuild an exported model.
+
+    Raises:
+        UserError: If the file is missing, damaged, or not an export, or if its task is not installed.
+    """
+    path = Path(path)
+    header = read_header(path)
+    try:
+        config = build_config(json.loads(header["config"]))
+        task = load_task(config.task)
+        model = task.rebuild(config, header)
+        model.load_state_dict(load_file(path), assign=True)
+    except Exception as error:  # the header is anybody's: whatever it makes torch or transformers raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"{path} cannot be rebuilt by langpose_dist {langpose_dist.__version__} "
+            f"(written by {header.get('langpose_dist', 'an unknown version')}): {reason}"
+        ) from None
+    return Exported(task, model.eval(), config, header)
+
+
+def export_task(path: Path | str, task: Task, config: RunConfig, extra: Mapping[str, str]) -> None:
+    """Write a task's model so that ``load_exported`` rebuilds it from the file alone.
+
+    Args:
+        path: Target file; replaced if it exists.
+        task: Holds the model.
+        config: Configuration that it was built from.
+        extra: More entries of the header, such as the commit.
+
+    Raises:
+        ValueError: If ``extra`` has a key of the header itself.
+    """
+    write_weights(path, task.model.state_dict(), weights_header(task.header(), config, extra))
+
+
+def check_rate(header: Mapping[str, str], corpus: Corpus, *, source: str) -> None:
+    """Refuse weights that were trained at another frame rate than the data has.
+
+    Args:
+        header: Of the weights; without a rate nothing is refused.
+        corpus: The data.
+        source: Name of the weights, for the message.
+
+    Raises:
+        UserError: If the rates differ.
+    """
+    fps = corpus.manifest.fps
+    if float(header.get("fps", fps)) != fps:
+        raise UserError(
+            f"{source} was trained at {header['fps']} frames per second, data.path={corpus.config.data.path} "
+            f"has {fps:g}; build the data at the same rate"
+        )
