@@ -35,13 +35,16 @@ def run(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config, arguments.overrides)
 
     from langpose_dist.tracking.factory import build_tracker
-    from langpose_dist.train.preflight import check_here, raise_problems
+    from langpose_dist.train.preflight import check_here, prepare, raise_problems
 
     problems = check_here(config, arguments.ranks, build_tracker(config))
     if arguments.json:
         print(json.dumps({"ok": not problems, "problems": problems}, indent=2))
         return 2 if problems else 0
     raise_problems(problems)
+    prepared = prepare(config, arguments.ranks)
+    for note in prepared.task.notes(config, prepared.corpus):
+        print(note)
     print(f"nothing stands in the way of {arguments.ranks} ranks on this machine")
     return 0
 

@@ -1,5 +1,6 @@
 """Start the motion encoder from published weights: MotionBERT checkpoints, or our own exports."""
 
+import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from langpose_dist.config import UserError
 from langpose_dist.models.dstformer import DSTformer
+from langpose_dist.models.weights import is_export, read_header
 
 # MotionBERT's training files keep their best loss as a numpy scalar. Rebuilding one from its bytes runs no
 # code of the file's choice. numpy 1 wrote another module name.
@@ -21,6 +23,8 @@ _NUMPY_SCALARS: list[Any] = [
     (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),  # pyright: ignore[reportAttributeAccessIssue]
     (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # pyright: ignore[reportAttributeAccessIssue]
 ]
+MOTIONBERT_HEADS = 8
+"""Attention heads of every published MotionBERT model; its files do not say it."""
 _NUM_NAMED = 3  # keys that an error message names
 
 
@@ -33,11 +37,13 @@ def load_encoder_weights(encoder: DSTformer, path: Path | str) -> None:
             prefixes ``module.`` and ``backbone.``), or safetensors that we exported.
 
     Raises:
-        UserError: If the file cannot be read without running code, or does not fit the encoder.
+        UserError: If the file cannot be read without running code, does not fit the encoder, or was trained
+            with another number of heads.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"weights {path}: no such file")
+    _check_heads(encoder.config.num_heads, path)
     state = _encoder_entries(_read(path), path)
     expected = encoder.state_dict()
     time_embedding = state.get("temp_embed")
@@ -58,6 +64,18 @@ def load_encoder_weights(encoder: DSTformer, path: Path | str) -> None:
     if broken := [key for key, value in state.items() if not value.isfinite().all()]:
         raise UserError(f"weights {path} hold NaN or infinity in {_name_some(broken)}")
     encoder.load_state_dict(state)
+
+
+def _check_heads(num_heads: int, path: Path) -> None:
+    """Refuse another number of heads: the shapes are the same, and the poses decimetres off."""
+    stated = MOTIONBERT_HEADS
+    if path.suffix == ".safetensors" and is_export(path):
+        stated = json.loads(read_header(path)["config"])["model"]["num_heads"]
+    if stated != num_heads:
+        raise UserError(
+            f"weights {path} were trained with {stated} attention heads, model.num_heads={num_heads}; "
+            f"set model.num_heads={stated}"
+        )
 
 
 def _read(path: Path) -> Any:

@@ -86,6 +86,15 @@ def read_header(path: Path | str) -> dict[str, str]:
     return header
 
 
+def is_export(path: Path | str) -> bool:
+    """True for a safetensors file with the header of an export."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return "langpose_format" in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
 def _sort_header(path: Path) -> None:
     """Put the header's entries in order: safetensors writes them in another one each time, and equal models
     are to be equal files."""

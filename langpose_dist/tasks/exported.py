@@ -11,7 +11,6 @@ from torch import nn
 
 import langpose_dist
 from langpose_dist.config import RunConfig, UserError, build_config
-from langpose_dist.data.corpus import Corpus
 from langpose_dist.models.weights import read_header, weights_header, write_weights
 from langpose_dist.tasks.task import Task, load_task
 
@@ -69,22 +68,3 @@ def export_task(path: Path | str, task: Task, config: RunConfig, extra: Mapping[
         ValueError: If ``extra`` has a key of the header itself.
     """
     write_weights(path, task.model.state_dict(), weights_header(task.header(), config, extra))
-
-
-def check_rate(header: Mapping[str, str], corpus: Corpus, *, source: str) -> None:
-    """Refuse weights that were trained at another frame rate than the data has.
-
-    Args:
-        header: Of the weights; without a rate nothing is refused.
-        corpus: The data.
-        source: Name of the weights, for the message.
-
-    Raises:
-        UserError: If the rates differ.
-    """
-    fps = corpus.manifest.fps
-    if float(header.get("fps", fps)) != fps:
-        raise UserError(
-            f"{source} was trained at {header['fps']} frames per second, data.path={corpus.config.data.path} "
-            f"has {fps:g}; build the data at the same rate"
-        )

@@ -22,9 +22,19 @@ from langpose_dist.metrics.retrieval import chance_median_rank, chance_recall, l
 from langpose_dist.models.langpose import LangPose, LangPoseOutput
 from langpose_dist.models.lifting import lift
 from langpose_dist.models.text import TextBackbone, load_text_encoder
+from langpose_dist.models.weights import is_export, read_header
 from langpose_dist.skeleton import H36M17
 from langpose_dist.tasks.labels import LabelTable
-from langpose_dist.tasks.task import Column, Columns, Interface, Picture, Scores, Task, autocast
+from langpose_dist.tasks.task import (
+    Column,
+    Columns,
+    Interface,
+    Picture,
+    Scores,
+    Task,
+    autocast,
+    rate_problems,
+)
 
 _PROTOCOL = {
     "mean_pose": "mean of the training targets in camera axes, given as answer for every frame",
@@ -85,7 +95,10 @@ class PretrainTask(Task):
 
     @classmethod
     def problems(cls, config: RunConfig, corpus: Corpus) -> Iterator[str]:
-        """Too few labels for the contrastive term."""
+        """Initial weights of another frame rate, and too few labels for the contrastive term."""
+        initial = config.model.initial_weights
+        if initial is not None and is_export(initial):
+            yield from rate_problems(read_header(initial), corpus, source=f"model.initial_weights={initial}")
         if not config.loss.is_contrastive:
             return
         split = config.data.train_split
@@ -102,7 +115,8 @@ class PretrainTask(Task):
 
     @classmethod
     def notes(cls, config: RunConfig, corpus: Corpus) -> Iterator[str]:
-        """Fewer labels than negatives."""
+        """Lengths in seconds, and fewer labels than negatives."""
+        yield describe_lengths(config, corpus.manifest.fps)
         num_negatives = corpus.training_set.num_negatives
         if config.loss.is_contrastive and num_negatives < config.loss.num_negatives:
             yield (
@@ -287,6 +301,17 @@ class PretrainTask(Task):
             target_logits = candidate_logits(sentences[:, 0], sentences, loss.target_temperature)
             values = modified_info_nce(logits, target_logits, gamma=loss.gamma, beta=loss.beta)
         return torch.where(has_label, values, 0.0)
+
+
+def describe_lengths(config: RunConfig, fps: float) -> str:
+    """Masking and noise, which are configured in frames, in seconds of the data."""
+    low, high = config.masking.time_window_frames
+    spacing = (config.window.num_frames - 1) / (config.noise.num_keyframes - 1) / fps
+    return (
+        f"at {fps:g} frames per second masking.time_window_frames={low, high} hides {low / fps:.2g} to "
+        f"{high / fps:.2g} s (the paper's 30 to 80 frames at 30: 1 to 2.7 s), and slow 2D noise changes "
+        f"every {spacing:.2g} s (the defaults: 0.31 s)"
+    )
 
 
 def _pose_columns(predicted: Float[Tensor, "B T J 3"], batch: MotionBatch) -> dict[str, Column]:

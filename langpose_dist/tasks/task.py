@@ -30,6 +30,7 @@ __all__ = [
     "best_metric",
     "load_task",
     "protocol_of",
+    "rate_problems",
     "total_loss",
 ]
 
@@ -214,6 +215,22 @@ def protocol_of(task: type[Task]) -> dict[str, str]:
     """How every number of a task's reports is measured."""
     rows = [metric_of(name) for name in task.metrics]
     return {row.protocol_name or row.name: row.protocol for row in rows if row.protocol} | dict(task.protocol)
+
+
+def rate_problems(header: Mapping[str, str], corpus: Corpus, *, source: str) -> Iterator[str]:
+    """Weights that were trained at another frame rate than the data has.
+
+    Args:
+        header: Of the weights; without a rate there is no problem.
+        corpus: The data.
+        source: Name of the weights, for the message.
+    """
+    fps = corpus.manifest.fps
+    if float(header.get("fps", fps)) != fps:
+        yield (
+            f"{source} was trained at {header['fps']} frames per second, data.path={corpus.config.data.path} "
+            f"has {fps:g}; build the data at the same rate"
+        )
 
 
 def load_task(name: str) -> type[Task]:

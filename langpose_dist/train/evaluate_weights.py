@@ -9,7 +9,8 @@ from langpose_dist.config import RunConfig, UserError, override_config
 from langpose_dist.config.affects import MODEL, keys_that_affect
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.host.environment import describe_environment
-from langpose_dist.tasks.exported import check_rate, load_exported
+from langpose_dist.tasks.exported import load_exported
+from langpose_dist.tasks.task import rate_problems
 from langpose_dist.train.distributed.processes import join_processes, leave_processes
 from langpose_dist.train.evaluate import Evaluation, Evaluator
 from langpose_dist.train.run import read_record, resolve_autocast
@@ -41,7 +42,8 @@ def evaluate_weights(weights: Path, overrides: Iterable[str] = ()) -> WeightsEva
     processes = join_processes(config.train)
     try:
         corpus = Corpus.open(config)
-        check_rate(header, corpus, source=str(weights))
+        for problem in rate_problems(header, corpus, source=str(weights)):
+            raise UserError(problem)
         task = exported.task.wrap(exported.model, config, corpus)
         task.autocast = resolve_autocast(config, processes.device)
         evaluation = Evaluator(corpus, config, processes).run(task.to(processes.device))

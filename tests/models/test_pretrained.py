@@ -8,11 +8,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from langpose_dist.config import ModelConfig, UserError
+from langpose_dist.config import ModelConfig, RunConfig, UserError
 from langpose_dist.models.dstformer import DSTformer
 from langpose_dist.models.pretrained import load_encoder_weights
+from langpose_dist.models.weights import weights_header, write_weights
 
-CONFIG = ModelConfig(dim=8, dim_representation=6, depth=2, num_heads=2)
+CONFIG = ModelConfig(dim=8, dim_representation=6, depth=2, num_heads=8)
 
 
 def make_encoder(num_frames: int = 5, seed: int = 0, config: ModelConfig = CONFIG) -> DSTformer:
@@ -83,6 +84,23 @@ def test_our_own_exports_load(tmp_path: Path) -> None:
     encoder = make_encoder()
     load_encoder_weights(encoder, tmp_path / "m.safetensors")
     assert_same(encoder, state)
+
+
+@pytest.mark.parametrize("heads", [2, 4])
+def test_another_number_of_heads_is_refused(tmp_path: Path, heads: int) -> None:
+    # The shapes are the same: it loaded without a word, and the poses were decimetres off.
+    fewer = CONFIG.model_copy(update={"num_heads": heads})
+    torch.save(published_layout(make_encoder().state_dict()), tmp_path / "motionbert.bin")
+    with pytest.raises(
+        UserError, match=rf"8 attention heads, model\.num_heads={heads}; set model\.num_heads=8"
+    ):
+        load_encoder_weights(make_encoder(config=fewer), tmp_path / "motionbert.bin")
+    run = RunConfig(model=fewer)
+    state = {f"encoder.{name}": value for name, value in make_encoder(config=fewer).state_dict().items()}
+    write_weights(tmp_path / "ours.safetensors", state, weights_header({}, run, {}))
+    load_encoder_weights(make_encoder(config=fewer), tmp_path / "ours.safetensors")
+    with pytest.raises(UserError, match=rf"trained with {heads} attention heads, model\.num_heads=8"):
+        load_encoder_weights(make_encoder(), tmp_path / "ours.safetensors")
 
 
 def test_a_shorter_model_takes_the_first_frames(tmp_path: Path) -> None:

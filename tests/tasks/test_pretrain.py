@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from langpose_dist.batch import WindowBatch
-from langpose_dist.config import RunConfig
+from langpose_dist.config import RunConfig, build_config
 from langpose_dist.data.labels import Vocabulary
 from langpose_dist.models.langpose import LangPose
+from langpose_dist.models.weights import weights_header, write_weights
 from langpose_dist.tasks.labels import LabelTable
-from langpose_dist.tasks.pretrain import PretrainTask
+from langpose_dist.tasks.pretrain import PretrainTask, describe_lengths
 from langpose_dist.tasks.task import total_loss
 from tests.corpus import open_corpus
 
@@ -131,3 +132,45 @@ def test_bfloat16_stays_close_to_float32(tmp_path: Path) -> None:
     task.autocast = torch.bfloat16
     torch.testing.assert_close(loss_of(task, batch), exact, rtol=0.05, atol=0.05)
     assert loss_of(task, batch).dtype == torch.float32
+
+
+def test_weights_of_another_frame_rate_are_a_problem(tmp_path: Path) -> None:
+    corpus = open_corpus(tmp_path / "shards")
+    file = tmp_path / "model.safetensors"
+    write_weights(file, {"x": torch.zeros(1)}, weights_header({}, corpus.config, {"fps": "10.0"}))
+    model = corpus.config.model.model_copy(update={"initial_weights": str(file)})
+    config = corpus.config.model_copy(update={"model": model})
+    (problem,) = PretrainTask.problems(config, corpus)
+    assert "was trained at 10.0 frames per second" in problem
+    assert "has 30" in problem
+    assert list(PretrainTask.problems(corpus.config, corpus)) == []
+
+
+def test_lengths_in_frames_are_told_in_seconds(tmp_path: Path) -> None:
+    config = open_corpus(tmp_path).config
+    config = build_config(
+        {
+            **config.to_dict(),
+            "masking": {"time_window_frames": (30, 80)},
+            "noise": {"num_keyframes": 27},
+            "window": {"num_frames": 243},
+        }
+    )
+    assert "hides 3 to 8 s" in describe_lengths(config, 10.0)
+    assert "every 0.93 s" in describe_lengths(config, 10.0)
+    assert "hides 1 to 2.7 s" in describe_lengths(config, 30.0)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_the_contrastive_term_is_a_mean_over_labelled_windows(tmp_path: Path, parts: int) -> None:
+    numbers = list(range(12))
+    task, whole = setting(tmp_path, numbers)
+    has_label = whole.label_candidates[:, 0] >= 0
+    assert 0 < has_label.sum() < 12
+    values = task(whole)["loss_con"][has_label]
+    size = 12 // parts
+    batches = [setting(tmp_path, numbers[start : start + size])[1] for start in range(0, 12, size)]
+    shares = {"loss_con": 12 / sum(int(task.counted(batch)["loss_con"].sum()) for batch in batches)}
+    weights = {"loss_con": 1.0}
+    means = [total_loss(task(batch), weights, shares).mean() for batch in batches]
+    torch.testing.assert_close(torch.stack(means).mean(), values.mean())
