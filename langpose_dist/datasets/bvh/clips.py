@@ -239,6 +239,11 @@ def parse_name(stem: str, skeleton: BvhSkeleton) -> dict[str, str]:
     return {field: to_words(value) for field, value in match.groupdict().items() if value is not None}
 
 
+def find_preset(stem: str) -> str | None:
+    """Name of the preset that a file name without its ending belongs to."""
+    return next((name for name, skeleton in PRESETS.items() if re.fullmatch(skeleton.pattern, stem)), None)
+
+
 def map_joints(
     positions: Mapping[str, Float64[np.ndarray, "T 3"]], skeleton: BvhSkeleton
 ) -> Float64[np.ndarray, "T 17 3"]:

@@ -21,6 +21,9 @@ from langpose_dist.skeleton import H36M17
 
 POSITIONS = "data_3d_h36m.npz"
 
+DETECTIONS = "data_2d_h36m_"
+"""Beginning of the names of files with 2D keypoints."""
+
 TEST_SUBJECTS = ("S9", "S11")
 
 JOINTS = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
@@ -144,7 +147,7 @@ def take_joints(values: Any) -> Float64[np.ndarray, "T 17 3"]:
 
 def keypoints_name(path: Path) -> str:
     """What made the 2D keypoints, by the name of their file; ``gt`` is the projected 3D."""
-    name = path.stem.removeprefix("data_2d_h36m_")
+    name = path.stem.removeprefix(DETECTIONS)
     return "ground truth" if name == "gt" else name
 
 
