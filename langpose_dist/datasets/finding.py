@@ -1,4 +1,4 @@
-"""What ``langpose data doctor`` looks through, and what is said about each part of it."""
+"""Files that ``langpose data doctor`` looks through, and its findings in them."""
 
 import os
 from collections.abc import Collection, Iterable, Mapping

@@ -23,7 +23,7 @@ class Search:
     """Name of the data set."""
     found: "Found[Any]"
     options: Mapping[str, Any]
-    """What else decides the content of the shards; kept in the manifest."""
+    """Everything else that decides the content of the shards; kept in the manifest."""
 
 
 @dataclass(frozen=True, kw_only=True)
