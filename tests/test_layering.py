@@ -139,6 +139,11 @@ def test_imports_point_down_and_heavy_dependencies_stay_at_home() -> None:
             "import langpose_dist.tasks.pretrain",
             "may not import each other",
         ),
+        (
+            "langpose_dist/datasets/doctor.py",
+            "import langpose_dist.synthesis.corpus",
+            "may not import each other",
+        ),
         ("benchmarks/common.py", "import mlflow", "whose home is langpose_dist/tracking/"),
         ("langpose_dist/train/trainer.py", "import langpose_dist.tracking.runs", "may not import each other"),
         ("langpose_dist/tracking/runs.py", "import langpose_dist.train.engine", "may not import each other"),
