@@ -56,7 +56,7 @@ def measure_corpus(corpus: Path, arguments: argparse.Namespace) -> list[dict[str
 
 def measure(corpus: Path, out: Path, workers: int) -> dict[str, Any]:
     """One build: seconds, and peak memory of all its processes."""
-    from langpose_dist.data.shards import hash_file
+    from langpose_dist.host.atomic import hash_file
 
     shutil.rmtree(out, ignore_errors=True)
     command = [

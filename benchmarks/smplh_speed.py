@@ -21,7 +21,6 @@ import numpy as np
 import torch
 
 from benchmarks.common import RESULTS, write_result
-from langpose_dist.data.shards import hash_file
 from langpose_dist.datasets.smplh import (
     KeypointBody,
     convert_body_model,
@@ -29,6 +28,7 @@ from langpose_dist.datasets.smplh import (
     load_body_model,
     load_regressor,
 )
+from langpose_dist.host.atomic import hash_file
 
 LARGEST_DIFFERENCE = 1e-5
 """Metres; results further apart are not of the same keypoints, and no speed is reported."""

@@ -1,11 +1,12 @@
-"""``langpose data build SOURCE``: what all sources have in common, from their options to the summary."""
+"""``langpose data build SOURCE``: the options that all sources share, the build and its summary."""
 
 import argparse
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langpose_dist.cli.sources import SOURCES, Source, frame_rate
+from langpose_dist.datasets.registry import SOURCES
+from langpose_dist.datasets.source import Source
 
 if TYPE_CHECKING:
     from langpose_dist.data.manifest import Manifest
@@ -23,7 +24,7 @@ then 'train':
 runs, Ray listens on this machine's network interfaces, with its token authentication on; it keeps its token
 in ~/.ray and its logs in /tmp/ray.
 
-A build that was interrupted goes on where it was when the same command is given again.
+The same command, given again, resumes a build that was interrupted.
 """
 
 
@@ -39,31 +40,24 @@ def add_parser(commands: Any, report: Callable[[str, "Manifest", bool], None]) -
     for source in SOURCES:
         parser = sources.add_parser(
             source.name,
-            help=source.text,
-            description=source.text[0].upper() + source.text[1:] + ".",
+            help=source.summary,
+            description=source.summary[0].upper() + source.summary[1:] + ".",
             epilog=source.epilog
             + "\n"
             + _COMMON.format(rule=f"validation:{source.example_rule}", fields=", ".join(source.fields)),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        parser.add_argument("--input", type=Path, required=True, metavar="DIR", help=source.input_help)
-        parser.add_argument(
-            "--out", type=Path, required=True, metavar="DIR", help="new or empty folder for the shards"
-        )
-        source.add_options(parser)
-        _add_common_options(parser, source)
+        source.add_arguments(parser)
+        _add_common_options(parser)
         parser.set_defaults(handler=lambda args, source=source: _build(args, source, report))
 
 
-def _add_common_options(parser: argparse.ArgumentParser, source: Source) -> None:
+def _add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--split", action="append", default=[], metavar="RULE", help="hold out clips (see below); repeatable"
+        "--out", type=Path, required=True, metavar="DIR", help="new or empty folder for the shards"
     )
     parser.add_argument(
-        "--fps",
-        type=frame_rate,
-        default=source.fps,
-        help=f"frames per second of the shards (default: {source.fps:g})",
+        "--split", action="append", default=[], metavar="RULE", help="hold out clips (see below); repeatable"
     )
     parser.add_argument("--shard-size", type=count, default=64, help="clips per shard (default: 64)")
     parser.add_argument(
@@ -81,7 +75,7 @@ def _add_common_options(parser: argparse.ArgumentParser, source: Source) -> None
 
 
 def count(text: str) -> int:
-    """Type of an option that is a whole number above 0."""
+    """Parse a whole number above 0."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
     return int(text)

@@ -138,7 +138,7 @@ def check_device() -> Check:
 
 
 def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the processor has bfloat16 instructions, by the flags that Linux reports."""
+    """True if the processor has bfloat16 instructions, by the flags that Linux reports."""
     try:
         text = cpuinfo.read_text(encoding="utf-8")
     except OSError:

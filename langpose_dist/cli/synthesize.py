@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from langpose_dist.cli.sources import positive_number
+from langpose_dist.datasets.source import positive_number
 
 _EPILOG = """\
 example:

@@ -25,12 +25,10 @@ from langpose_dist.data.sample import (
     encode_sample,
     parse_header,
 )
+from langpose_dist.host.atomic import PARTIAL, fsync_path, hash_file, write_bytes
 
 DEFAULT_SHARD_SIZE = 64
 """Clips per shard: a few megabytes of motion, and several shards even for a small data set."""
-
-PARTIAL = ".partial"
-"""Ending of a file that is still being written."""
 
 _MAX_OPEN = 64
 
@@ -69,8 +67,8 @@ class ShardWriter:
     def finish(self) -> ShardEntry:
         """Complete the shard; returns what the manifest says of it."""
         self._tar.close()
-        sync(self._file)
         self._file.close()
+        fsync_path(self._partial)
         # Read back from the file, so the index is what is there and not what was meant.
         places = tar_members(self._partial)
         entry = ShardEntry(
@@ -302,7 +300,7 @@ def _fetch(url: str, shard: ShardEntry, path: Path) -> None:
                     break
                 digest.update(chunk)
                 file.write(chunk)
-            sync(file)
+        fsync_path(partial)
         if num_bytes != shard.num_bytes or digest.hexdigest() != shard.sha256:
             raise DataError(
                 f"{url} is not the shard that the manifest lists: its hash differs; copy it again"
@@ -320,17 +318,7 @@ def default_cache_dir() -> Path:
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
     """Write ``manifest.json`` whole or not at all."""
-    write_whole(folder / MANIFEST, manifest.to_json())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under another name and rename it when it is on disk."""
-    partial = path.with_name(path.name + PARTIAL)
-    with partial.open("wb") as file:
-        file.write(content)
-        sync(file)
-    partial.replace(path)
-    sync_folder(path.parent)
+    write_bytes(folder / MANIFEST, manifest.to_json(), durable=True)
 
 
 def read_tar(place: str) -> Iterator[tuple[str, dict[str, bytes]]]:
@@ -364,24 +352,3 @@ def tar_members(path: Path) -> dict[str, dict[str, tuple[int, int]]]:
             key = f"{folder}/{stem}" if folder else stem
             places.setdefault(key, {})[ending] = (member.offset_data, member.size)
     return places
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sync(file: Any) -> None:
-    """Push what was written to disk."""
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Push the names in a folder to disk: what was renamed stays renamed."""
-    directory = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -19,11 +19,12 @@ from filelock import FileLock, Timeout
 from langpose_dist import __version__
 from langpose_dist.data.manifest import FORMAT, MANIFEST, Manifest, Skipped
 from langpose_dist.data.sample import DataError
-from langpose_dist.data.shards import sync_folder, write_manifest
+from langpose_dist.data.shards import write_manifest
 from langpose_dist.datasets.clip import Clip
 from langpose_dist.datasets.files import code_revision
 from langpose_dist.datasets.shard_task import ShardRecord, ShardTask, digest_of, write_shard
 from langpose_dist.datasets.statistics import StatisticsAccumulator
+from langpose_dist.host.atomic import fsync_path
 
 WORK = ".langpose-build"
 """Folder inside the output folder that holds what is not complete yet."""
@@ -250,6 +251,6 @@ def _publish(manifest: Manifest, work: Path, out: Path) -> None:
     for name in sorted(names):
         if (work / name).exists():
             (work / name).replace(out / name)
-    sync_folder(out)
+    fsync_path(out)
     write_manifest(manifest, out)
     shutil.rmtree(work)

@@ -1,111 +1,142 @@
-"""Says of a folder what data it holds, whether they can be built from, and what to do next."""
+"""Diagnoses a folder: the data it holds, whether they can be built, and the next command."""
 
 import dataclasses
+import re
+import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from langpose_dist.config import UserError
+from langpose_dist.data.manifest import MANIFEST, Manifest
 from langpose_dist.data.sample import DataError
-from langpose_dist.datasets.diagnosis.amass import motion_of, recognise_amass
-from langpose_dist.datasets.diagnosis.babel import recognise_babel
-from langpose_dist.datasets.diagnosis.body import recognise_bodies, recognise_regressors
-from langpose_dist.datasets.diagnosis.finding import Finding, Tools, Tree, Words
-from langpose_dist.datasets.diagnosis.others import (
-    recognise_bvh,
-    recognise_captioned,
-    recognise_human36m,
-    recognise_motionbert,
-    recognise_mpi_inf_3dhp,
-)
-from langpose_dist.datasets.diagnosis.ours import recognise_archives, recognise_corpora, recognise_shards
+from langpose_dist.datasets.build import WORK, count_reasons
+from langpose_dist.datasets.files import list_files
+from langpose_dist.datasets.finding import Finding, Tree, group
+from langpose_dist.datasets.registry import SOURCES
+from langpose_dist.datasets.source import Source
+from langpose_dist.datasets.splits import assign_splits
 
-LOOKED_FOR = (
-    "AMASS (*_poses.npz)",
-    "BABEL (train.json, val.json)",
-    "SMPL+H bodies (GENDER/model.npz, SMPLH_*.pkl)",
-    "regressors (*regressor*.npy)",
-    "Human3.6M (h36m_sh_conf_cam_source_final.pkl, data_3d_h36m.npz)",
-    "MPI-INF-3DHP (data_train_3dhp.npz, data_test_3dhp.npz)",
-    "HumanML3D and KIT-ML (new_joints, texts)",
-    "MotionBERT's windows (AMASS/train/*.pkl)",
-    "BVH files",
-    "this package's shards and synthetic corpora",
-    "archives of any of them",
-)
-"""In words, for a folder where nothing was found."""
-
-_PARTS = frozenset({"new_joints", "new_joint_vecs", "texts", "male", "female", "neutral", ".langpose-build"})
-"""Folders that are recognised only together with the one above them."""
+_SHARD = re.compile(r"[a-z][a-z0-9_-]*-\d{6}[.]tar")
+_ARCHIVE = re.compile(r"(?P<stem>.+?)[.](tar|tar[.](bz2|gz|xz|zst)|tgz|tbz2?|txz|zip|7z|rar)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a folder holds."""
+    """Result of looking through a folder."""
 
     root: Path
-    """What was looked through: the folder given, or the one above if that is but a part."""
     findings: tuple[Finding, ...]
     endings: dict[str, int]
-    """Ending -> number of files."""
-    unreadable: tuple[Path, ...]
-    """Folders without access."""
+    """Ending -> number of files, most frequent first."""
 
     @property
-    def ready(self) -> bool:
-        """Whether something is built or can be."""
-        return any(finding.ready for finding in self.findings)
+    def ready(self) -> tuple[str, ...]:
+        """Names of what is built or can be."""
+        return tuple(finding.name for finding in self.findings if finding.ready and finding.commands)
 
 
-def examine(folder: Path, tools: Tools) -> Report:
+def examine(folder: Path, say: Callable[[str], Any] = lambda text: None) -> Report:
     """Look through a folder; nothing in it can run, and nothing is written.
 
     Args:
         folder: Of one or several data sets, at any depth.
-        tools: The builder's search, and signs of life.
+        say: Told of what takes a while.
 
     Raises:
         DataError: If there is no such folder.
     """
     if not folder.is_dir():
-        what = "is a file; name the folder that it lies in" if folder.exists() else "does not exist"
-        raise DataError(f"{folder} {what}")
+        problem = "is a file; name the folder that it lies in" if folder.exists() else "does not exist"
+        raise DataError(f"{folder} {problem}")
     root = folder.resolve()
-    if root.name in _PARTS:
-        root = root.parent
-    whole = Tree.scan(root)
-    corpora = recognise_corpora(whole)
-    unfinished = [finding.path for finding in corpora if finding.variant != "complete"]
-    shards = recognise_shards(whole)
-    tree = whole.without([*unfinished, *(finding.path for finding in shards)])
-    motions = [motion for path in tree.ending(".npz") if (motion := motion_of(path))]
-    bodies = recognise_bodies(tree, tools)
-    parts = [*recognise_babel(tree, motions), *bodies, *recognise_regressors(tree, bodies)]
-    complete = [finding.path for finding in corpora if finding.variant == "complete"]
+    tree = Tree(root, tuple(list_files(root)))
     findings = [
-        *corpora,
-        *recognise_amass(tree, tools, parts, complete),
-        *parts,
-        *recognise_human36m(tree, tools),
-        *recognise_mpi_inf_3dhp(tree, tools),
-        *recognise_captioned(tree, tools),
-        *recognise_motionbert(tree, tools),
-        *recognise_bvh(tree, tools),
-        *shards,
-        *recognise_archives(tree),
+        _try_build(finding, source, number, say)
+        for source in SOURCES
+        for number, finding in enumerate(source.recognise(tree), 1)
     ]
-    return Report(root, tuple(_apart(findings)), whole.endings(), whole.unreadable)
+    findings += [*_recognise_shards(tree), *_recognise_archives(tree)]
+    endings = Counter(path.suffix.lower() or "(none)" for path in tree.files)
+    return Report(root, tuple(findings), dict(endings.most_common()))
 
 
-def _apart(findings: Iterable[Finding]) -> Iterator[Finding]:
-    """The same findings, no two of whose commands write to the same folder."""
-    counts: Counter[str] = Counter()
-    for finding in findings:
-        commands: list[Words] = []
-        for words in finding.commands:
-            if "build" in words and "--out" in words:
-                counts[words[-1]] += 1
-                if (count := counts[words[-1]]) > 1:
-                    words = (*words[:-1], f"{words[-1]}-{count}")
-            commands.append(words)
-        yield dataclasses.replace(finding, commands=tuple(commands))
+def _try_build(finding: Finding, source: Source, number: int, say: Callable[[str], Any]) -> Finding:
+    """The finding with the clips that its build command begins with, or with the reason why it fails."""
+    if finding.build is None:
+        return finding
+    # No two commands write to the same folder.
+    out = f"shards/{source.name}{f'-{number}' if number > 1 else ''}"
+    command = shlex.join(("langpose", "data", "build", source.name, *finding.build, "--out", out))
+    say(f"trying {command}")
+    try:
+        found = source.find_by(finding.build)
+    except UserError as error:
+        return dataclasses.replace(finding, problems=(*finding.problems, str(error)))
+    facts = {
+        **finding.facts,
+        "build": dict(Counter(split for split, _ in assign_splits(found.clips, []))),
+        "skipped": count_reasons(found.skipped),
+    }
+    if not found.clips:
+        problem = "a build would find no clip"
+        if found.skipped:
+            problem += f": {found.skipped[0].source}: {found.skipped[0].reason}"
+        return dataclasses.replace(finding, facts=facts, problems=(*finding.problems, problem))
+    return dataclasses.replace(finding, facts=facts, commands=(command,), ready=True)
+
+
+def _recognise_shards(tree: Tree) -> Iterator[Finding]:
+    """Shards of this package: complete, interrupted, or without their manifest."""
+    for folder, paths in group(path for path in tree.ending(".tar") if _SHARD.fullmatch(path.name)).items():
+        if (folder / MANIFEST).is_file():
+            yield _shards(folder)
+        elif folder.name != WORK:
+            problem = f"no {MANIFEST}: nothing can read these {len(paths)} shards"
+            advice = f"copy {MANIFEST} from where the shards came, or build them again"
+            yield Finding("shards", folder, "without a manifest", problems=(problem,), advice=(advice,))
+        elif not (folder.parent / MANIFEST).is_file():
+            problem = "the build was interrupted, or is still running"
+            advice = "if it is not running, give the same `langpose data build` command again: it resumes"
+            yield Finding("shards", folder.parent, "unfinished build", problems=(problem,), advice=(advice,))
+
+
+def _shards(folder: Path) -> Finding:
+    try:
+        manifest = Manifest.load(folder)
+    except DataError as error:
+        advice = "build the data again, or fetch a whole copy"
+        return Finding("shards", folder, "damaged", problems=(str(error),), advice=(advice,))
+    sizes = {path.name: path.stat().st_size for path in folder.glob("*.tar")}
+    wrong = [shard.name for shard in manifest.shards if sizes.get(shard.name) != shard.num_bytes]
+    facts = {
+        "dataset": manifest.dataset,
+        "clips": {name: split.num_samples for name, split in manifest.splits.items()},
+    }
+    if wrong:
+        problem = f"{len(wrong)} of {len(manifest.shards)} shards are missing or not whole, {wrong[0]} first"
+        advice = "copy them again, or build again with --overwrite"
+        command = f"langpose data verify {shlex.quote(str(folder))}"
+        return Finding("shards", folder, "incomplete", facts, (problem,), (advice,), commands=(command,))
+    command = f"langpose data inspect {shlex.quote(str(folder))}"
+    return Finding("shards", folder, "complete", facts, commands=(command,), ready=True)
+
+
+def _recognise_archives(tree: Tree) -> Iterator[Finding]:
+    """Archives, except those whose content lies beside them under their name."""
+    unpacked = {part.name for path in tree.files for part in (path, *path.parents)}
+    archives = [
+        path
+        for path in tree.files
+        if (match := _ARCHIVE.fullmatch(path.name))
+        and match["stem"] not in unpacked
+        and not _SHARD.fullmatch(path.name)
+        and path.name != "texts.zip"
+    ]
+    for folder, paths in group(archives).items():
+        facts = {"files": [f"{path.name} ({path.stat().st_size / 1e6:,.0f} MB)" for path in paths]}
+        problem = "nothing is read from archives"
+        advice = "unpack each into a folder of its own, the subsets of AMASS side by side, then ask again"
+        yield Finding("archives", folder, "not unpacked", facts, (problem,), (advice,))

@@ -1,9 +1,11 @@
-"""What lies in a folder that a user names, links and all, and which version of this code read it."""
+"""Files below a folder, their names and versions, and the version of the code that reads them."""
 
 import functools
 import hashlib
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
+
+from langpose_dist.data.sample import DataError
 
 
 def list_files(folder: Path) -> list[Path]:
@@ -20,6 +22,35 @@ def list_files(folder: Path) -> list[Path]:
         folders.sort()
         found += [here / name for name in names if (here / name).is_file()]
     return sorted(found)
+
+
+def list_input(folder: Path) -> list[Path]:
+    """``list_files`` of a build's input.
+
+    Raises:
+        DataError: If there is no such folder.
+    """
+    if not folder.is_dir():
+        raise DataError(f"input folder {folder} does not exist or is not a folder")
+    return list_files(folder)
+
+
+def to_text(path: PurePath | str) -> str:
+    """A path with forward slashes as it is written into the manifest; what is not UTF-8 becomes ``?``."""
+    return (path if isinstance(path, str) else path.as_posix()).encode(errors="replace").decode()
+
+
+def version_of(path: Path) -> tuple[Path, int, int]:
+    """Path, size and time of a file, by which caches know its content.
+
+    Raises:
+        DataError: If there is no such file.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    return path, status.st_size, status.st_mtime_ns
 
 
 @functools.cache

@@ -251,7 +251,7 @@ class _StandIn:
 
 
 class _Inert:
-    """What a name means that is only ever handed to one of the functions."""
+    """Stands for a name that is only ever handed to one of the functions."""
 
 
 def _in_modules(modules: str, name: str, value: Any) -> dict[str, Any]:

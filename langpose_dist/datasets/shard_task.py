@@ -11,10 +11,11 @@ from pydantic import ValidationError
 
 from langpose_dist.config import UserError
 from langpose_dist.data.manifest import Record, Sha256, ShardEntry, Skipped
-from langpose_dist.data.shards import ShardWriter, hash_file, write_whole
+from langpose_dist.data.shards import ShardWriter
 from langpose_dist.datasets.clip import Clip, SharedFileError
 from langpose_dist.datasets.splits import TRAIN
 from langpose_dist.datasets.statistics import FrameSums, StatisticsAccumulator
+from langpose_dist.host.atomic import hash_file, write_bytes
 
 
 class ShardRecord(Record):
@@ -115,7 +116,7 @@ def write_shard(task: ShardTask, on_clips: Callable[[int], Any]) -> ShardRecord:
         skipped=tuple(skipped),
         sums=statistics.sums() if task.split == TRAIN else None,
     )
-    write_whole(task.record_path, record.model_dump_json().encode())
+    write_bytes(task.record_path, record.model_dump_json().encode(), durable=True)
     return record
 
 

@@ -55,7 +55,7 @@ class BodyModel:
     joint_regressor: Float64[np.ndarray, "52 6890"]
     """Joints at rest as weighted sums of the shaped vertices."""
     weights: Float64[np.ndarray, "6890 52"]
-    """How much a vertex follows each joint."""
+    """Share of each joint in the movement of a vertex."""
     parents: tuple[int, ...]
     """Index of each joint's parent, which comes before it; -1 for the pelvis."""
 
@@ -176,13 +176,13 @@ def load_regressor(path: Path) -> Float64[np.ndarray, "17 6890"]:
 
 
 def check_joint_order(model: BodyModel, regressor: Float64[np.ndarray, "17 6890"]) -> None:
-    """Whether a regressor's joints are where their names say, on the body at rest.
+    """Check that a regressor's joints are where their names say, on the body at rest.
 
     Regressors of the same shape are about whose rows stand in another order; what they give would look like
     people and train nothing.
 
     Raises:
-        DataError: If not.
+        DataError: If they are not.
     """
     at = dict(zip(H36M17.joints, regressor @ model.template, strict=True))
     limbs = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")

@@ -1,4 +1,4 @@
-"""Which split each clip belongs to: by rules, else as the data set says, else training."""
+"""Assignment of clips to splits: by rules, else as the data set says, else training."""
 
 import hashlib
 import re
@@ -21,7 +21,7 @@ _RULE = re.compile(r"(?P<split>[a-z][a-z0-9_-]*):(?P<field>\w+)=(?P<values>.+)")
 
 @dataclass(frozen=True)
 class SplitRule:
-    """Which clips belong to a split: those with one of some values in a field, or a share of all."""
+    """Puts clips into a split: those with one of some values in a field, or a share of all."""
 
     split: str
     field: str
@@ -54,7 +54,7 @@ class SplitRule:
         return cls(split, "", (), fraction)
 
     def matches(self, clip: Clip) -> bool:
-        """Whether a clip belongs to the split by this rule."""
+        """True if a clip belongs to the split by this rule."""
         if self.field:
             return clip.fields.get(self.field) in self.values
         if clip.split not in (None, TRAIN):  # what the data set holds out stays what it is

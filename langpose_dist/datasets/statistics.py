@@ -1,4 +1,4 @@
-"""Where the joints of a data set are, relative to the pelvis, without holding its frames at once."""
+"""Statistics of joint positions relative to the pelvis, without holding all frames at once."""
 
 import numpy as np
 from jaxtyping import Float

@@ -11,14 +11,14 @@ SAME_RATE = 1e-9
 
 @dataclass(frozen=True)
 class FramePlaces:
-    """Where the frames of another rate lie between the frames of a clip."""
+    """Positions of the frames of another rate between the frames of a clip."""
 
     before: Int64[np.ndarray, "S"]
     """The clip's frame at or before each place."""
     after: Int64[np.ndarray, "S"]
     """The frame after it, or the same one where a place is on a frame."""
     share: Float64[np.ndarray, "S"]
-    """How far the place is on the way from ``before`` to ``after``, in [0, 1)."""
+    """Share of the way from ``before`` to ``after``, in [0, 1)."""
 
     def used(self) -> Int64[np.ndarray, "U"]:
         """Frames that interpolation looks at, in order; the others need not be computed."""

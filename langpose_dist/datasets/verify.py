@@ -8,8 +8,9 @@ import numpy as np
 from langpose_dist.data.manifest import Manifest, SampleEntry, ShardEntry, Statistics
 from langpose_dist.data.remote import is_url
 from langpose_dist.data.sample import MEMBERS, DataError, Sample, decode_sample
-from langpose_dist.data.shards import PARTIAL, ShardReader, hash_file, read_tar, tar_members
+from langpose_dist.data.shards import ShardReader, read_tar, tar_members
 from langpose_dist.datasets.statistics import StatisticsAccumulator
+from langpose_dist.host.atomic import PARTIAL, hash_file
 
 STATISTICS_TOLERANCE = 1e-9
 """Metres; the order of float64 sums may differ between machines."""

@@ -21,13 +21,11 @@ from jaxtyping import Float64
 
 from langpose_dist import __version__
 from langpose_dist.data.sample import DataError
+from langpose_dist.datasets.amass.synthetic import RECORD
 from langpose_dist.datasets.files import code_revision
 from langpose_dist.datasets.smplh import BodyModel, find_body_models, load_body_model
 from langpose_dist.synthesis.body import REGRESSOR, write_body_models, write_regressor
 from langpose_dist.synthesis.recordings import FILES, Recording, RestJoints, check_request, recordings
-
-RECORD = "synthesis.json"
-"""Lies in the folder from the beginning: what is made there, and whether it is complete."""
 
 AMASS, BABEL, SMPLH = "amass", "babel", "smplh"
 """Folders of the motions, of the annotations and of the body models."""

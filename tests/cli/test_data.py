@@ -16,6 +16,7 @@ from langpose_dist.cli.main import main
 from langpose_dist.data.manifest import Manifest
 from langpose_dist.data.sample import DataError
 from langpose_dist.datasets.build import WORK
+from langpose_dist.datasets.registry import SOURCES
 from langpose_dist.skeleton import H36M17
 
 MOTION = "HIERARCHY\nROOT {root}\n{{\nOFFSET 0 0 0\nCHANNELS 3 Xposition Yposition Zposition\n}}\nMOTION\n"
@@ -215,11 +216,8 @@ def test_inspect_of_something_else_is_one_line(tmp_path: Path, capsys: pytest.Ca
     assert "langpose: error: " in capsys.readouterr().err
 
 
-SOURCES = ("amass", "human36m", "mpi-inf-3dhp", "humanml3d", "kit-ml", "motionbert", "bvh")
-
-
 @pytest.mark.parametrize(
-    "command", [*(["build", source] for source in SOURCES), ["synthesize"], ["inspect"], ["verify"]]
+    "command", [*(["build", source.name] for source in SOURCES), ["synthesize"], ["inspect"], ["verify"]]
 )
 def test_help_teaches_with_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:

@@ -12,9 +12,7 @@ import numpy as np
 import pytest
 
 from langpose_dist.cli.main import main
-from langpose_dist.datasets.clip import Found
-from langpose_dist.datasets.diagnosis.amass import motion_of, read_headers
-from langpose_dist.datasets.diagnosis.finding import Tools
+from langpose_dist.datasets.amass.recognise import NUM_OPENED
 from langpose_dist.skeleton import H36M17
 from langpose_dist.synthesis.corpus import synthesize
 
@@ -43,8 +41,8 @@ def ask(capsys: pytest.CaptureFixture[str]) -> Callable[[Path], tuple[int, Repor
 Ask = Callable[[Path], tuple[int, Report]]
 
 
-def only(report: Report, kind: str) -> Mapping[str, Any]:
-    (finding,) = [finding for finding in report["findings"] if finding["kind"] == kind]
+def only(report: Report, name: str) -> Mapping[str, Any]:
+    (finding,) = [finding for finding in report["findings"] if finding["name"] == name]
     return finding
 
 
@@ -97,7 +95,7 @@ def test_what_it_prints_for_a_synthetic_corpus_really_builds(
     status, report = ask(corpus / place)
     assert status == 0
     amass = only(report, "amass")
-    assert amass["variant"] == "SMPL+H G, synthetic"
+    assert amass["variant"] == "synthetic"
     assert amass["ready"]
     assert amass["problems"] == []
     (command,) = amass["commands"]
@@ -119,7 +117,7 @@ def test_the_command_on_the_terminal_is_the_one_in_the_json(
     _, report = ask(corpus)
     main(["data", "doctor", str(corpus)])
     printed = capsys.readouterr().out
-    (line,) = [part for part in printed.replace("\\\n", " ").splitlines() if "data build amass" in part]
+    (line,) = [part for part in printed.splitlines() if "data build amass" in part]
     assert shlex.split(line.partition("-> ")[2]) == shlex.split(only(report, "amass")["commands"][0])
 
 
@@ -129,7 +127,7 @@ def test_an_unfinished_corpus_is_to_be_finished(tmp_path: Path, ask: Ask) -> Non
     motion(tmp_path / "amass" / "NorthStudio" / "s01" / "wave_poses.npz")
     status, report = ask(tmp_path)
     assert status == 2
-    (command,) = only(report, "synthetic")["commands"]
+    (command,) = only(report, "synthetic corpus")["commands"]
     assert shlex.split(command)[3:] == ["--out", str(tmp_path), "--hours", "0.25", "--seed", "7"]
 
 
@@ -146,22 +144,15 @@ def test_amass_with_babel_and_body(tmp_path: Path, corpus: Path, ask: Ask) -> No
     finding = only(report, "amass")
     facts = finding["facts"]
     assert finding["path"] == str(amass)
-    assert finding["variant"] == "SMPL+H G"
     assert facts["motions"] == 3
-    assert facts["files"] == {"SMPL+H": 2, "no frame rate": 1}
-    assert facts["hours"] * 3600 == pytest.approx(240 / 120 + 60 / 120)
-    assert facts["subsets"]["CMU"]["motions"] == 2
-    assert facts["subsets"]["HDM05"] == {"motions": 1, "hours": 0.0}
-    assert "KIT" in facts["not here"]
-    assert "CMU" not in facts["not here"]
-    assert facts["DMPL"].startswith("in 1 file")
+    assert facts["opened"] == {"SMPL+H": 2, "no frame rate": 1}
+    assert facts["subsets"] == {"CMU": 2, "HDM05": 1}
     assert facts["build"] == {"train": 3}
-    assert facts["labelled"] == 1
-    assert "no frame rate" in text_of(finding)
-    labels = only(report, "babel")
-    assert labels["facts"]["with a motion file"] == "1 of 2"
-    assert "KIT 1" in text_of(labels)
-    assert only(report, "regressor")["facts"]["sides"] == "checked on the body"
+    assert "1 of 3 opened files: HDM_bk_01_poses.npz: no frame rate" in text_of(finding)
+    labels = only(report, "BABEL")
+    assert "1 of 2 annotated motions have no file here as SUBSET/" in text_of(labels)
+    assert "1 KIT" in text_of(labels)
+    assert only(report, "regressor")["facts"]["left and right"] == "checked on the body"
 
 
 def test_amass_without_a_body_says_what_to_download(tmp_path: Path, ask: Ask) -> None:
@@ -189,25 +180,19 @@ def test_smplx_motions_are_the_wrong_download(tmp_path: Path, corpus: Path, ask:
     status, report = ask(tmp_path)
     assert status == 2
     finding = only(report, "amass")
-    assert finding["variant"] == "SMPL-X"
+    assert finding["facts"]["opened"] == {"SMPL-X motion": 1}
     assert finding["facts"]["motions"] == 1
-    assert "SMPL+H G from https://amass.is.tue.mpg.de" in text_of(finding)
+    assert "'SMPL+H G' from https://amass.is.tue.mpg.de" in text_of(finding)
 
 
-@pytest.mark.parametrize(
-    ("path", "problem"),
-    [
-        ("CMU/01/walks/01_01_poses.npz", "one folder too deep"),
-        ("CMU/01_01_poses.npz", "without a folder of the subject"),
-        ("CMU/CMU/01/01_01_poses.npz", None),
-        ("amass/OwnStudio/01/01_01_poses.npz", None),
-    ],
-)
-def test_motions_at_the_wrong_depth(path: str, problem: str | None, tmp_path: Path, ask: Ask) -> None:
+@pytest.mark.parametrize("path", ["CMU/01/walks/01_01_poses.npz", "CMU/01_01_poses.npz"])
+def test_motions_at_the_wrong_depth_are_not_those_that_babel_names(
+    path: str, tmp_path: Path, ask: Ask
+) -> None:
     motion(tmp_path / "downloads" / path)
-    finding = only(ask(tmp_path)[1], "amass")
-    assert ("files lie" in text_of(finding)) is (problem is not None)
-    assert (problem or "") in text_of(finding)
+    babel(tmp_path / "babel", "CMU/CMU/01/01_01_poses.npz")
+    finding = only(ask(tmp_path)[1], "BABEL")
+    assert "1 of 1 annotated motions have no file here as SUBSET/SUBJECT/NAME_poses.npz" in text_of(finding)
 
 
 def test_a_damaged_motion_is_counted(tmp_path: Path, ask: Ask) -> None:
@@ -215,25 +200,27 @@ def test_a_damaged_motion_is_counted(tmp_path: Path, ask: Ask) -> None:
     whole = (tmp_path / "CMU" / "01" / "01_01_poses.npz").read_bytes()
     (tmp_path / "CMU" / "01" / "01_02_poses.npz").write_bytes(whole[: len(whole) // 2])
     finding = only(ask(tmp_path)[1], "amass")
-    assert finding["facts"]["files"] == {"SMPL+H": 1, "unreadable file": 1}
+    assert finding["facts"]["opened"] == {"SMPL+H": 1, "unreadable file": 1}
 
 
-def test_other_body_models_are_named(tmp_path: Path, ask: Ask) -> None:
-    bodies: dict[str, dict[str, Any]] = {
-        "dmpls": {"eigvec": np.zeros((2, 3))},
-        "smplx": {"v_template": np.zeros((10475, 3))},
-    }
+def test_other_body_models_are_the_wrong_download(tmp_path: Path, corpus: Path, ask: Ask) -> None:
+    whole = dict(np.load(next(corpus.rglob("male/model.npz"))))
+    smplx = whole | {"v_template": np.zeros((10475, 3)), "kintree_table": np.zeros((2, 55))}
+    bodies: dict[str, dict[str, Any]] = {"dmpls": {"eigvec": np.zeros((2, 3))}, "smplx": smplx}
     for name, arrays in bodies.items():
         (tmp_path / name / "male").mkdir(parents=True)
         np.savez(tmp_path / name / "male" / "model.npz", **arrays)
     (tmp_path / "smpl").mkdir()
     (tmp_path / "smpl" / "basicModel_f_lbs_10_207_0_v1.0.0.pkl").write_bytes(b"")
-    (tmp_path / "smpl" / "MANO_LEFT.pkl").write_bytes(b"")
     status, report = ask(tmp_path)
     assert status == 2
-    kinds = {(finding["variant"], Path(finding["path"]).name) for finding in report["findings"]}
-    assert kinds == {("DMPL", "dmpls"), ("SMPL-X", "smplx"), ("SMPL", "smpl"), ("MANO", "smpl")}
-    assert all("Extended SMPL+H" in text_of(finding) for finding in report["findings"])
+    found = {Path(finding["path"]).name: text_of(finding) for finding in report["findings"]}
+    assert set(found) == {"dmpls", "smplx", "smpl"}
+    assert all("Extended SMPL+H" in text for text in found.values())
+    assert "SMPL-X model" in found["smplx"]
+    (tmp_path / "smplh").symlink_to(corpus / "smplh")
+    # Beside the right models they are of no interest.
+    assert Path(only(ask(tmp_path)[1], "body models")["path"]).name == "smplh"
 
 
 def test_a_body_for_one_gender_is_given_to_everyone(tmp_path: Path, corpus: Path, ask: Ask) -> None:
@@ -245,7 +232,7 @@ def test_a_body_for_one_gender_is_given_to_everyone(tmp_path: Path, corpus: Path
     status, report = ask(tmp_path)
     assert status == 0
     assert "--gender neutral" in only(report, "amass")["commands"][0]
-    assert "no usable model for female, male" in text_of(only(report, "smplh"))
+    assert "no usable model for female, male" in text_of(only(report, "body models"))
 
 
 def test_regressors_that_would_spoil_the_data(tmp_path: Path, corpus: Path, ask: Ask) -> None:
@@ -260,10 +247,10 @@ def test_regressors_that_would_spoil_the_data(tmp_path: Path, corpus: Path, ask:
     np.save(tmp_path / "J_regressor_lsp.npy", np.full((14, 6890), 1 / 6890))
     np.save(tmp_path / "J_regressor_upside_down.npy", right[[*range(7), 10, 9, 8, 7, *range(11, 17)]])
     _, report = ask(tmp_path)
-    found = {Path(f["path"]).name: f for f in report["findings"] if "regressor" in f["kind"]}
-    assert {finding["kind"] for finding in found.values()} == {"other-regressor"}
+    found = {Path(f["path"]).name: f for f in report["findings"] if f["name"] == "regressor"}
+    assert {finding["ready"] for finding in found.values()} == {False}
     assert "rows of hip, knee, ankle;" in text_of(found["J_regressor_h36m.npy"])
-    assert "14 joints of LSP" in text_of(found["J_regressor_lsp.npy"])
+    assert "(14, 6890), not (17, 6890)" in text_of(found["J_regressor_lsp.npy"])
     assert "another order" in text_of(found["J_regressor_upside_down.npy"])
 
 
@@ -274,14 +261,9 @@ def test_archives_are_to_be_unpacked(tmp_path: Path, ask: Ask) -> None:
     status, report = ask(tmp_path)
     assert status == 2
     finding = only(report, "archives")
-    commands = [shlex.split(command) for command in finding["commands"]]
-    into = {name: str(tmp_path / name) for name in ("amass", "smplh", "babel_v1.0_release")}
-    assert sorted(commands[0]) == sorted(["mkdir", "-p", *into.values()])
-    assert ["tar", "-xf", str(tmp_path / "CMU.tar.bz2"), "-C", into["amass"]] in commands
-    assert ["tar", "-xf", str(tmp_path / "smplh.tar.xz"), "-C", into["smplh"]] in commands
-    assert ["unzip", str(tmp_path / "babel_v1.0_release.zip"), "-d", into["babel_v1.0_release"]] in commands
-    assert len(commands) == 4
-    assert any(name.startswith("CMU.tar.bz2 (CMU of AMASS") for name in finding["facts"]["files"])
+    names = [name.partition(" ")[0] for name in finding["facts"]["files"]]
+    assert names == ["CMU.tar.bz2", "babel_v1.0_release.zip", "smplh.tar.xz"]
+    assert "unpack" in text_of(finding)
 
 
 def walk_of(num_joints: int) -> np.ndarray:
@@ -325,8 +307,7 @@ def test_humanml3d_before_its_preparation(tmp_path: Path, ask: Ask) -> None:
     assert status == 2
     finding = only(report, "humanml3d")
     assert finding["variant"] == "unfinished preparation"
-    assert finding["commands"] == [f"unzip {folder / 'texts.zip'} -d {folder}"]
-    assert "raw_pose_processing.ipynb" in text_of(finding)
+    assert "https://github.com/EricGuo5513/HumanML3D" in text_of(finding)
 
 
 def test_kit_ml_with_features_only(tmp_path: Path, ask: Ask) -> None:
@@ -336,7 +317,7 @@ def test_kit_ml_with_features_only(tmp_path: Path, ask: Ask) -> None:
     np.save(tmp_path / "KIT-ML" / "new_joint_vecs" / "00001.npy", np.zeros((10, 251)))
     status, report = ask(tmp_path)
     assert status == 2
-    assert "only new_joint_vecs" in text_of(only(report, "kit-ml"))
+    assert "new_joint_vecs hold no positions" in text_of(only(report, "kit-ml"))
 
 
 def test_mpi_inf_3dhp_half_of_it(tmp_path: Path, ask: Ask) -> None:
@@ -450,17 +431,14 @@ def test_human36m_twice_is_built_twice(tmp_path: Path, ask: Ask) -> None:
     assert first["commands"][0].split()[-1] != second["commands"][0].split()[-1]
 
 
-def test_many_motions_are_sampled_when_time_is_up(tmp_path: Path) -> None:
-    for number in range(100):
-        # The first half lasts a second each, the second half two.
-        motion(tmp_path / "CMU" / "01" / f"{number:02d}_poses.npz", 120 if number < 50 else 240)
-    paths = sorted(tmp_path.rglob("*.npz"))
-    motions = {path: named for path in paths if (named := motion_of(path))}
-    times = iter([0.0, *range(20), 1e9])
-    tools = Tools(find=lambda words: Found(()), say=lambda text: None, watch=lambda paths: paths)
-    headers = read_headers(motions, tools, clock=lambda: float(next(times)))
-    assert headers.num_opened == 20
-    assert headers.seconds["CMU"] == pytest.approx(10 * 1 + 10 * 2)
+def test_of_many_motions_some_all_over_are_opened(tmp_path: Path, ask: Ask) -> None:
+    for number in range(2 * NUM_OPENED):
+        # Every other of the even numbers in the first half, and all of the second half, lack a rate.
+        rate = {"mocap_framerate": None} if number % 4 == 2 or number >= NUM_OPENED else {}
+        motion(tmp_path / "CMU" / "01" / f"{number:03d}_poses.npz", 2, **rate)
+    facts = only(ask(tmp_path)[1], "amass")["facts"]
+    assert facts["motions"] == 2 * NUM_OPENED
+    assert facts["opened"] == {"SMPL+H": NUM_OPENED // 4, "no frame rate": NUM_OPENED // 4 * 3}
 
 
 def test_shards_that_were_copied_in_part(dataset: Path, ask: Ask) -> None:
@@ -472,7 +450,7 @@ def test_shards_that_were_copied_in_part(dataset: Path, ask: Ask) -> None:
     assert status == 2
     finding = only(report, "shards")
     assert finding["variant"] == "incomplete"
-    assert "are missing" in text_of(finding)
+    assert "are missing or not whole" in text_of(finding)
 
 
 def test_an_interrupted_build_and_lost_manifests(tmp_path: Path, ask: Ask) -> None:
@@ -494,7 +472,7 @@ def test_nothing_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert main(["data", "doctor", str(tmp_path)]) == 2
     captured = capsys.readouterr()
     assert "2 .jpg, 1 .npz" in captured.out
-    assert "AMASS (*_poses.npz)" in captured.out
+    assert "amass: SUBSET/SUBJECT/NAME_poses.npz" in captured.out
     assert captured.err == f"langpose: {tmp_path}: nothing was recognised\n"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from langpose_dist.data.sample import DataError, decode_sample, encode_sample
 from langpose_dist.datasets.clip import Clip
-from langpose_dist.datasets.motionbert import find_clips
+from langpose_dist.datasets.motionbert.clips import find_clips
 from langpose_dist.skeleton import H36M17
 
 # Metres, z up, facing -y: left is +x. Limbs as long as the nominal person's, arms hanging.

@@ -9,7 +9,7 @@ import pytest
 
 from langpose_dist.data.sample import DataError, decode_sample, encode_sample
 from langpose_dist.datasets.clip import Clip
-from langpose_dist.datasets.mpi_inf_3dhp import FILES, FRAME_RATES, JOINTS, find_clips
+from langpose_dist.datasets.mpi_inf_3dhp.clips import FILES, FRAME_RATES, JOINTS, find_clips
 from langpose_dist.skeleton import H36M17, MPI_INF_3DHP, swap_sides
 
 TRAIN, TEST = FILES

@@ -9,8 +9,9 @@ import pytest
 
 from langpose_dist.data.manifest import Manifest
 from langpose_dist.data.sample import Sample, encode_sample
-from langpose_dist.data.shards import hash_file, tar_members, write_manifest
+from langpose_dist.data.shards import tar_members, write_manifest
 from langpose_dist.datasets.verify import verify
+from langpose_dist.host.atomic import hash_file
 
 
 def problems(dataset: Path) -> list[str]:

@@ -16,7 +16,7 @@ from langpose_dist.datasets.amass.babel import Annotation, LabelField, load_anno
 from langpose_dist.datasets.amass.file import read_recording
 from langpose_dist.datasets.amass.names import Motion
 from langpose_dist.datasets.clip import Found, SharedFileError
-from langpose_dist.datasets.files import list_files
+from langpose_dist.datasets.files import list_input, to_text, version_of
 from langpose_dist.datasets.smplh import (
     REMEDY,
     KeypointBody,
@@ -43,7 +43,7 @@ _SHAPE = re.compile(r"(shape|.*stagei)[.]npz", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class BodyFiles:
-    """What a body is made from."""
+    """Files that a body is made from."""
 
     model: Path
     regressor: Path
@@ -57,14 +57,7 @@ class BodyFiles:
         Raises:
             DataError: If one is missing.
         """
-        state: list[int] = []
-        for path in (model, regressor):
-            try:
-                status = path.stat()
-            except OSError as error:
-                raise DataError(f"{path} cannot be read: {error.strerror}") from None
-            state += [status.st_size, status.st_mtime_ns]
-        return cls(model, regressor, tuple(state))
+        return cls(model, regressor, (*version_of(model)[1:], *version_of(regressor)[1:]))
 
 
 @dataclass(frozen=True)
@@ -211,13 +204,7 @@ def find_clips(
     """
     if unlabelled == "skip" and babel is None:
         raise DataError("motions without a label cannot be skipped without BABEL; name its folder")
-    if not folder.is_dir():
-        raise DataError(f"input folder {folder} does not exist or is not a folder")
-    files = list_files(folder)
-    paths = [path for path in files if path.suffix.lower() == ".npz" and not _SHAPE.fullmatch(path.name)]
-    if not paths:
-        raise DataError(f"input folder {folder} has no motion (.npz) file; unpack AMASS's SMPL+H G there")
-    motions, skipped = _name_motions(folder, paths)
+    motions, skipped, num_ignored = _list_motions(folder)
     annotations: dict[Motion, Annotation] = {}
     if babel is not None:
         entries, unusable = load_annotations(babel, label)
@@ -234,15 +221,13 @@ def find_clips(
         fields = {"subset": motion.subset, "subject": motion.subject}
         if annotation is not None:
             fields["babel"] = annotation.file
-        words = {name: to_words(value) for name, value in fields.items()}
-        split = annotation.split if annotation is not None else None
         clips.append(
             AmassClip(
                 path=path,
                 source=source,
                 key=key,
-                fields=words,
-                split=split,
+                fields={name: to_words(value) for name, value in fields.items()},
+                split=annotation.split if annotation else None,
                 motion=motion,
                 annotation=annotation,
                 bodies=bodies,
@@ -253,24 +238,22 @@ def find_clips(
             )
         )
     clips.sort(key=lambda clip: clip.source)
-    return Found(tuple(clips), tuple(skipped), len(files) - len(paths))
+    return Found(tuple(clips), tuple(skipped), num_ignored)
 
 
-def _name_motions(
-    folder: Path, paths: Iterable[Path]
-) -> tuple[dict[Motion, tuple[Path, str, str]], list[Skipped]]:
-    """Path, source and key of each motion, and the files that are none or another copy of one."""
+def _list_motions(folder: Path) -> tuple[dict[Motion, tuple[Path, str, str]], list[Skipped], int]:
+    """Path, source and key of each motion; files that are none or another copy of one; number of others."""
+    files = list_input(folder)
+    paths = [path for path in files if path.suffix.lower() == ".npz" and not _SHAPE.fullmatch(path.name)]
+    if not paths:
+        raise DataError(f"input folder {folder} has no motion (.npz) file; unpack AMASS's SMPL+H G there")
+    skipped: list[Skipped] = []
     motions: dict[Motion, tuple[Path, str, str]] = {}
     sources: dict[str, str] = {}
-    skipped: list[Skipped] = []
     # Of two releases of a motion the first to come is kept, and the later release is mostly SMPL-X.
     for path in sorted(paths, key=lambda path: (path.stem.lower().endswith("_stageii"), path)):
-        # A name that is not UTF-8 could not be written into the manifest.
-        source, absolute = (
-            text.encode(errors="replace").decode()
-            for text in (path.relative_to(folder).as_posix(), path.absolute().as_posix())
-        )
-        motion = Motion.of(PurePosixPath(absolute))
+        source = to_text(path.relative_to(folder))
+        motion = Motion.of(PurePosixPath(to_text(path.absolute())))
         if motion is None:
             reason = "name is not AMASS's: not SUBSET/SUBJECT/NAME_poses.npz or NAME_stageii.npz"
             skipped.append(Skipped(source=source, reason=reason))
@@ -285,7 +268,7 @@ def _name_motions(
             continue
         sources[key] = source
         motions[motion] = (path, source, key)
-    return motions, skipped
+    return motions, skipped, len(files) - len(paths)
 
 
 def _match(

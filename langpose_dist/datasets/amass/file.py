@@ -12,7 +12,7 @@ from langpose_dist.data.sample import DataError
 from langpose_dist.datasets.pickles import load_npz
 
 NUM_COLUMNS = 156
-"""Of ``poses``: three components of a rotation vector for each of 52 joints."""
+"""Columns of ``poses``: three components of a rotation vector for each of 52 joints."""
 
 MAX_BETAS = 16
 

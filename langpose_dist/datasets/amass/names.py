@@ -1,4 +1,4 @@
-"""What AMASS's releases call a motion.
+"""Names of motions, the same for all releases of AMASS.
 
 ``BioMotionLab_NTroje/rub001/0000 walk_poses.npz`` of an earlier release is
 ``BMLrub/rub001/0000_walk_stageii.npz`` of a later one. Both are reduced to subset, subject and name, and so
@@ -28,7 +28,7 @@ _NAME = re.compile(r"(?P<name>.+)_(?P<suffix>poses|stageii)[.]npz", re.IGNORECAS
 
 @dataclass(frozen=True)
 class Motion:
-    """What all releases call a motion."""
+    """Name of a motion, the same for all releases."""
 
     subset: str
     subject: str

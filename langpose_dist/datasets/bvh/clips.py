@@ -15,7 +15,7 @@ from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError, Sample, Span, make_key
 from langpose_dist.datasets.bvh.parse import BvhError, joint_positions, read_bvh
 from langpose_dist.datasets.clip import Found
-from langpose_dist.datasets.files import list_files
+from langpose_dist.datasets.files import list_input, to_text
 from langpose_dist.datasets.splits import to_words
 from langpose_dist.datasets.timing import resample
 from langpose_dist.skeleton import BANDAI_NAMCO, H36M17
@@ -42,7 +42,7 @@ class Point(_Record):
 
 
 class BvhSkeleton(_Record):
-    """How the BVH files of one data set are read."""
+    """Names, joints, unit and axes of the BVH files of one data set."""
 
     dataset: str
     """Name of the data set."""
@@ -179,20 +179,14 @@ def find_clips(folder: Path, skeleton: BvhSkeleton, *, label: str, fps: float) -
         DataError: If the folder is missing or has no such file, or the label names no field.
     """
     template = check_label(label, skeleton)
-    if not folder.is_dir():
-        raise DataError(f"input folder {folder} does not exist or is not a folder")
-    files = list_files(folder)
+    files = list_input(folder)
     paths = [path for path in files if path.suffix.lower() == ".bvh"]
     if not paths:
         raise DataError(f"input folder {folder} has no .bvh file ({len(files)} files of other endings)")
     clips: dict[str, BvhClip] = {}
     skipped: list[Skipped] = []
     for path in paths:
-        # A name that is not UTF-8 could not be written into the manifest.
-        source, stem = (
-            text.encode(errors="replace").decode()
-            for text in (path.relative_to(folder).as_posix(), path.stem)
-        )
+        source, stem = to_text(path.relative_to(folder)), to_text(path.stem)
         try:
             fields = parse_name(stem, skeleton)
             text = to_words(_FIELD.sub(lambda match, fields=fields: fields.get(match[1], ""), template))
@@ -237,6 +231,11 @@ def parse_name(stem: str, skeleton: BvhSkeleton) -> dict[str, str]:
     if match is None:
         raise DataError(f"name does not match the pattern: {stem}")
     return {field: to_words(value) for field, value in match.groupdict().items() if value is not None}
+
+
+def find_preset(stem: str) -> str | None:
+    """Name of the preset that a file name without its ending belongs to."""
+    return next((name for name, skeleton in PRESETS.items() if re.fullmatch(skeleton.pattern, stem)), None)
 
 
 def map_joints(

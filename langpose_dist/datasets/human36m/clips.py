@@ -9,7 +9,12 @@ from pathlib import Path
 from langpose_dist.data.sample import DataError
 from langpose_dist.datasets.clip import Found
 from langpose_dist.datasets.human36m.motionbert import MotionBertPickleClip, find_pickle_clips
-from langpose_dist.datasets.human36m.videopose3d import POSITIONS, VideoPose3dClip, find_npz_clips
+from langpose_dist.datasets.human36m.videopose3d import (
+    DETECTIONS,
+    POSITIONS,
+    VideoPose3dClip,
+    find_npz_clips,
+)
 
 FORMS = ("motionbert", "videopose3d")
 
@@ -76,7 +81,7 @@ def _find_in_pickle(
 
 
 def _choose_keypoints(folder: Path, detections: str | None) -> Path | None:
-    there = {file.stem.removeprefix("data_2d_h36m_"): file for file in folder.glob("data_2d_h36m_*.npz")}
+    there = {file.stem.removeprefix(DETECTIONS): file for file in folder.glob(f"{DETECTIONS}*.npz")}
     if detections == NO_KEYPOINTS or (detections is None and not there):
         return None
     names = ", ".join(sorted(there)) or NO_KEYPOINTS

@@ -1,7 +1,6 @@
-"""What both forms of Human3.6M share: rate, names of actions, what is left out, and how a sample is made."""
+"""Shared by both forms of Human3.6M: rate, names of actions, excluded recordings, the sample of a clip."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -9,13 +8,11 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from langpose_dist.data.sample import DataError, Sample, Span
+from langpose_dist.datasets.arrays import LARGEST
 from langpose_dist.datasets.human36m.cameras import Camera
 from langpose_dist.datasets.timing import frame_places
 
 FRAME_RATE = 50.0
-
-LARGEST = 1e30
-"""Numbers from here on might overflow float32."""
 
 ACTIONS: Mapping[int, tuple[str, str]] = MappingProxyType(
     {
@@ -44,41 +41,6 @@ DRIFTING = (
 )
 """Why three recordings of S9 are left out: in the data set's numbering Greeting 2, SittingDown 2 and
 Waiting 1, which are the files named 'Greeting', 'SittingDown 1' and 'Waiting 1'."""
-
-
-def stamp(path: Path) -> tuple[Path, int, int]:
-    """What changes when a file does, for caches.
-
-    Raises:
-        DataError: If there is no such file.
-    """
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    return path, status.st_size, status.st_mtime_ns
-
-
-def take(values: Any, name: str, shape: tuple[int, ...]) -> Float64[np.ndarray, "T *C"]:
-    """Frames as finite numbers.
-
-    Args:
-        values: What the file holds.
-        name: Named in messages.
-        shape: Of each frame.
-
-    Raises:
-        DataError: If they are something else.
-    """
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
-        raise DataError(f"array missing: no numbers under {name!r}")
-    if values.ndim != 1 + len(shape) or values.shape[1:] != shape or len(values) == 0:
-        raise DataError(
-            f"wrong shape: {name} is {values.shape}, not T x {' x '.join(map(str, shape)) or 'nothing'}"
-        )
-    if not (np.abs(values) < LARGEST).all():
-        raise DataError(f"NaN or infinity: in {name}, or numbers too large for float32")
-    return values.astype(np.float64)
 
 
 def make_sample(

@@ -24,15 +24,15 @@ from jaxtyping import Float64
 
 from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError, Sample, make_key
+from langpose_dist.datasets.arrays import take_frames
 from langpose_dist.datasets.clip import Found
+from langpose_dist.datasets.files import version_of
 from langpose_dist.datasets.human36m.cameras import CAMERAS, SUBJECTS, Camera, find_camera
 from langpose_dist.datasets.human36m.facts import (
     ACTIONS,
     DRIFTING,
     make_sample,
     pixels_per_mm,
-    stamp,
-    take,
 )
 from langpose_dist.datasets.pickles import load_pickle
 from langpose_dist.datasets.splits import RECORDING
@@ -86,9 +86,11 @@ class MotionBertPickleClip:
         table = _read(self.path)[self.split]
         num_frames = self.view.stop - self.view.start
         rows = self.view.rows(num_frames)
-        image = take(table["joint3d_image"][rows][..., :3], "joint3d_image", (17, 3))
+        image = take_frames(table["joint3d_image"][rows][..., :3], "joint3d_image", (17, 3))
         camera = find_camera(self.subject, self.view.camera)
-        factor = take(table["2.5d_factor"][rows], "2.5d_factor", ()) if "2.5d_factor" in table else None
+        factor = (
+            take_frames(table["2.5d_factor"][rows], "2.5d_factor", ()) if "2.5d_factor" in table else None
+        )
         left_out: tuple[str, ...] = ()
         if self.others:
             shared = min(view.stop - view.start for view in self.others)
@@ -136,7 +138,7 @@ class MotionBertPickleClip:
             cameras.append(find_camera(self.subject, view.camera))
             origins.append(cameras[-1].translation)
             rows = table["joint3d_image"][view.rows(len(image)), 0]
-            pixels.append(take(rows[:, :2], "joint3d_image", (2,)))
+            pixels.append(take_frames(rows[:, :2], "joint3d_image", (2,)))
         directions = [one.rays(xy) @ one.rotation for one, xy in zip(cameras, pixels, strict=True)]
         points, miss = meet(np.array(origins), np.stack(directions, axis=1))
         if miss.max() > TOLERANCE:
@@ -148,7 +150,7 @@ class MotionBertPickleClip:
 
 
 def keypoints_name(path: Path, has_confidence: bool) -> str:
-    """What made the 2D joints, by the name of MotionBERT's file: ``h36m_sh_conf_cam_source_final.pkl``."""
+    """Origin of the 2D joints, by the name of MotionBERT's file: ``h36m_sh_conf_cam_source_final.pkl``."""
     detector = "stacked hourglass" if "_sh_" in path.name else "CPN" if "_cpn_" in path.name else path.stem
     return detector if has_confidence else f"{detector}, without confidences"
 
@@ -279,16 +281,16 @@ def _camera_names(table: Mapping[str, Any], start: int, stop: int) -> set[str]:
 
 def _keypoints(table: Mapping[str, Any], rows: slice) -> Float64[np.ndarray, "T 17 3"]:
     """Pixels and confidence; 1 where the file has none."""
-    pixels = take(table["joint_2d"][rows][..., :2], "joint_2d", (17, 2))
+    pixels = take_frames(table["joint_2d"][rows][..., :2], "joint_2d", (17, 2))
     if "confidence" not in table:
         return np.concatenate((pixels, np.ones((*pixels.shape[:2], 1))), axis=-1)
     confidence = table["confidence"][rows]
-    confidence = take(confidence[..., 0] if confidence.ndim == 3 else confidence, "confidence", (17,))
+    confidence = take_frames(confidence[..., 0] if confidence.ndim == 3 else confidence, "confidence", (17,))
     return np.concatenate((pixels, confidence[..., None]), axis=-1)
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
-    return _read_once(*stamp(path))
+    return _read_once(*version_of(path))
 
 
 @functools.lru_cache(maxsize=1)

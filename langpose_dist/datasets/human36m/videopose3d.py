@@ -12,19 +12,24 @@ from jaxtyping import Float64
 
 from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError, Sample, make_key
+from langpose_dist.datasets.arrays import take_frames
 from langpose_dist.datasets.clip import Found
+from langpose_dist.datasets.files import version_of
 from langpose_dist.datasets.human36m.cameras import CAMERAS, SUBJECTS, find_camera
-from langpose_dist.datasets.human36m.facts import ACTIONS, DRIFTING, make_sample, stamp, take
+from langpose_dist.datasets.human36m.facts import ACTIONS, DRIFTING, make_sample
 from langpose_dist.datasets.pickles import load_npz
 from langpose_dist.datasets.splits import RECORDING, to_words
 from langpose_dist.skeleton import H36M17
 
 POSITIONS = "data_3d_h36m.npz"
 
+DETECTIONS = "data_2d_h36m_"
+"""Beginning of the names of files with 2D keypoints."""
+
 TEST_SUBJECTS = ("S9", "S11")
 
 JOINTS = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
-"""Of the 32 joints those of the common skeleton, in its order; the others are doubles, fingers and toes."""
+"""Indices of the common skeleton's joints among the 32; the others are doubles, fingers and toes."""
 
 EXCLUDED = (("S9", "Greeting"), ("S9", "SittingDown 1"), ("S9", "Waiting 1"))
 
@@ -44,7 +49,7 @@ class VideoPose3dClip:
     split: str
     subject: str
     name: str
-    """Of the recording, such as ``Walking 1``."""
+    """Name of the recording, such as ``Walking 1``."""
     keypoints: Path | None
     camera: str | None
     fps: float
@@ -55,18 +60,20 @@ class VideoPose3dClip:
         Raises:
             DataError: If a file changed, or the arrays are not what the layout says.
         """
-        recordings = _read_positions(*stamp(self.path))
+        recordings = _read_positions(*version_of(self.path))
         poses = take_joints(recordings.get(self.subject, {}).get(self.name))
         meta: dict[str, Any] = {**self.fields, "source": self.source}
         if self.keypoints is None or self.camera is None:
             return make_sample(self.key, poses, label=self.fields["action"], fps=self.fps, meta=meta)
-        views = _read_keypoints(*stamp(self.keypoints)).get(self.subject, {}).get(self.name, ())
+        views = _read_keypoints(*version_of(self.keypoints)).get(self.subject, {}).get(self.name, ())
         if len(views) != len(CAMERAS):
             raise DataError(f"cameras missing: there are 2D keypoints of {len(views)}, not {len(CAMERAS)}")
-        pixels = take(views[CAMERAS.index(self.camera)][..., :2], "positions_2d", (len(H36M17.joints), 2))
+        pixels = take_frames(
+            views[CAMERAS.index(self.camera)][..., :2], "positions_2d", (len(H36M17.joints), 2)
+        )
         if len(pixels) < len(poses):
             raise DataError(f"different lengths: {len(poses)} frames in 3D and {len(pixels)} in 2D")
-        pixels = pixels[: len(poses)]  # some videos go on after the 3D has ended
+        pixels = pixels[: len(poses)]  # some videos last longer than the 3D
         meta["keypoints_2d"] = keypoints_name(self.keypoints)
         return make_sample(
             self.key,
@@ -90,8 +97,8 @@ def find_npz_clips(path: Path, *, fps: float, keypoints: Path | None) -> Found[V
     Raises:
         DataError: If a file has another layout.
     """
-    recordings = _read_positions(*stamp(path))
-    views = _read_keypoints(*stamp(keypoints)) if keypoints else {}
+    recordings = _read_positions(*version_of(path))
+    views = _read_keypoints(*version_of(keypoints)) if keypoints else {}
     names = {(subject, name) for subject, takes in recordings.items() for name in takes}
     only_2d = {(subject, name) for subject, takes in views.items() for name in takes} - names
     clips: list[VideoPose3dClip] = []
@@ -139,12 +146,12 @@ def take_joints(values: Any) -> Float64[np.ndarray, "T 17 3"]:
     """
     if isinstance(values, np.ndarray) and values.ndim == 3 and values.shape[1] == 32:
         values = values[:, list(JOINTS)]
-    return take(values, "positions_3d", (len(H36M17.joints), 3))
+    return take_frames(values, "positions_3d", (len(H36M17.joints), 3))
 
 
 def keypoints_name(path: Path) -> str:
-    """What made the 2D keypoints, by the name of their file; ``gt`` is the projected 3D."""
-    name = path.stem.removeprefix("data_2d_h36m_")
+    """Origin of the 2D keypoints, by the name of their file; ``gt`` is the projected 3D."""
+    name = path.stem.removeprefix(DETECTIONS)
     return "ground truth" if name == "gt" else name
 
 

@@ -1,7 +1,7 @@
 """Clips of HumanML3D and KIT-ML: ``new_joints/*.npy``, ``texts/*.txt`` and lists of ids per split."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,6 +13,7 @@ from langpose_dist.data.labels import normalise_label
 from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError, Sample, Span, make_key
 from langpose_dist.datasets.clip import Found
+from langpose_dist.datasets.files import to_text
 from langpose_dist.datasets.humanml3d.motion import (
     LAYOUTS,
     body_size,
@@ -46,7 +47,7 @@ class Humanml3dClip:
     split: str | None
     dataset: str
     left_handed: bool
-    """Whether the data set's axes are."""
+    """Handedness of the data set's axes."""
     captions: Path
     unlabelled: Literal["keep", "skip"]
     fps: float
@@ -129,7 +130,6 @@ def find_clips(
     if not paths:
         raise DataError(f"{motions} has no .npy file ({len(files)} files of other endings)")
     dataset, left_handed = recognise(paths, dataset)
-
     lists = read_lists(folder)
     missing = [f"{file}.txt" for file in SPLITS.values() if file not in lists]
     if 0 < len(missing) < len(SPLITS):
@@ -137,23 +137,17 @@ def find_clips(
             f"input folder {folder} has no {missing[0]}, whose clips would become part of training; copy it "
             "from the data set"
         )
-    listed = {name for names in lists.values() for name in names}
     clips: dict[str, Humanml3dClip] = {}
     skipped: list[Skipped] = []
     for path in paths:
-        # A name that is not UTF-8 could not be written into the manifest.
-        name = path.stem.encode(errors="replace").decode()
+        name = to_text(path.stem)
         source = f"new_joints/{name}.npy"
         is_mirrored = name.startswith("M")
-        in_lists = [split for split, file in SPLITS.items() if name in lists.get(file, ())]
         try:
             key = make_key(name)
             if is_mirrored and mirrored == "drop":
                 raise DataError("mirrored clip: left out by option")
-            if len(missing) < len(SPLITS) and not in_lists:
-                raise DataError("in no split: none of the lists names it")
-            if len(in_lists) > 1:
-                raise DataError(f"in more than one split: {', '.join(in_lists)}")
+            split = _split_of(name, lists)
             if key in clips:
                 raise DataError(f"duplicate clip: same name as {clips[key].source}")
         except DataError as error:
@@ -163,30 +157,35 @@ def find_clips(
             path=path,
             source=source,
             key=key,
-            fields={
-                "mirrored": _yes(is_mirrored),
-                RECORDING: name.removeprefix("M"),
-            },
-            split=in_lists[0] if in_lists else None,
+            fields={"mirrored": "yes" if is_mirrored else "no", RECORDING: name.removeprefix("M")},
+            split=split,
             dataset=dataset,
             left_handed=left_handed,
             captions=folder / "texts" / f"{path.stem}.txt",
             unlabelled=unlabelled,
             fps=fps,
         )
-    found = {path.stem for path in paths}
-    for name in sorted(listed - found):
-        files_of = [f"{file}.txt" for file, names in lists.items() if name in names]
-        skipped.append(
-            Skipped(
-                source=f"new_joints/{name}.npy", reason=f"no motion file: listed in {', '.join(files_of)}"
-            )
-        )
+    skipped += _without_motion(lists, {path.stem for path in paths})
     return Found(tuple(clips.values()), tuple(skipped), len(files) - len(paths))
 
 
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
+def _split_of(name: str, lists: Mapping[str, frozenset[str]]) -> str | None:
+    """The split whose list names a clip; ``None`` if there are no lists of splits."""
+    if not any(file in lists for file in SPLITS.values()):
+        return None
+    splits = [split for split, file in SPLITS.items() if name in lists[file]]
+    if not splits:
+        raise DataError("in no split: none of the lists names it")
+    if len(splits) > 1:
+        raise DataError(f"in more than one split: {', '.join(splits)}")
+    return splits[0]
+
+
+def _without_motion(lists: Mapping[str, frozenset[str]], found: Set[str]) -> Iterator[Skipped]:
+    """Names in the lists that no motion file has."""
+    for name in sorted({name for names in lists.values() for name in names} - found):
+        naming = ", ".join(f"{file}.txt" for file, names in lists.items() if name in names)
+        yield Skipped(source=f"new_joints/{name}.npy", reason=f"no motion file: listed in {naming}")
 
 
 def read_lists(folder: Path) -> dict[str, frozenset[str]]:
@@ -264,7 +263,7 @@ def read_captions(path: Path, fps: float, num_frames: int) -> tuple[tuple[Span, 
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
-        return (), [f"no file texts/{path.name.encode(errors='replace').decode()}"]
+        return (), [f"no file texts/{to_text(path.name)}"]
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue

@@ -34,11 +34,11 @@ LARGEST = 1e6
 
 @dataclass(frozen=True)
 class Layout:
-    """What differs between the two data sets."""
+    """Differences between the two data sets."""
 
     fps: float
     fps_is: str
-    """How far the rate can be relied on."""
+    """Reliability of the rate: ``nominal`` or ``documented``."""
     joints: tuple[str, ...]
     """In the order of axis J."""
     joint_map: JointMap

@@ -26,8 +26,10 @@ from jaxtyping import Bool, Float64
 
 from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError, Sample, make_key
+from langpose_dist.datasets.arrays import take_frames
 from langpose_dist.datasets.axes import TO_CAMERA, from_camera_axes
 from langpose_dist.datasets.clip import Found
+from langpose_dist.datasets.files import version_of
 from langpose_dist.datasets.pickles import load_npz
 from langpose_dist.datasets.splits import RECORDING, to_words
 from langpose_dist.datasets.timing import frame_places
@@ -56,9 +58,6 @@ the training ones do."""
 STUDIO_SIZE = (2048, 2048)
 OUTDOOR_SIZE = (1920, 1080)
 OUTDOOR = ("TS5", "TS6")
-
-LARGEST = 1e30
-"""Numbers from here on might overflow."""
 
 _TRAINING_NAME = re.compile(r"(S\d+) (Seq\d+)")
 
@@ -203,11 +202,7 @@ def _read(path: Path) -> dict[tuple[str, str], Mapping[str, Any]]:
     Raises:
         DataError: If it is not one of the two layouts.
     """
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    return _read_once(path, status.st_size, status.st_mtime_ns)
+    return _read_once(*version_of(path))
 
 
 @functools.lru_cache(maxsize=1)
@@ -242,15 +237,9 @@ def _to_rate(value: Any) -> float | None:
 
 def _take(arrays: Mapping[str, Any], name: str, num_axes: int) -> Float64[np.ndarray, "T 17 C"]:
     """One of the arrays, its joints in the order of the common skeleton."""
-    values = arrays.get(name)
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
-        raise DataError(f"array missing: no numbers under {name!r}")
-    if values.ndim != 3 or values.shape[1:] != (len(JOINTS), num_axes) or len(values) == 0:
-        raise DataError(f"wrong shape: {name} is {values.shape}, not T x {len(JOINTS)} x {num_axes}")
-    if not (np.abs(values) < LARGEST).all():
-        raise DataError(f"NaN or infinity: in {name}, or numbers too large for float32")
+    values = take_frames(arrays.get(name), name, (len(JOINTS), num_axes))
     sources = [next(iter(MPI_INF_3DHP[joint])) for joint in H36M17.joints]
-    return values[:, [JOINTS.index(source) for source in sources]].astype(np.float64)
+    return values[:, [JOINTS.index(source) for source in sources]]
 
 
 def _valid_flags(arrays: Mapping[str, Any], num_frames: int) -> Bool[np.ndarray, "T"]:

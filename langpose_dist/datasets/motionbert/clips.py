@@ -26,9 +26,10 @@ from jaxtyping import Float64
 
 from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError, Sample, make_key
+from langpose_dist.datasets.arrays import LARGEST
 from langpose_dist.datasets.axes import TO_CAMERA, from_camera_axes
 from langpose_dist.datasets.clip import Found
-from langpose_dist.datasets.files import list_files
+from langpose_dist.datasets.files import list_input, to_text
 from langpose_dist.datasets.pickles import load_pickle
 from langpose_dist.datasets.splits import to_words
 from langpose_dist.datasets.timing import resample
@@ -43,9 +44,6 @@ UNITS_PER_METRE = {"AMASS": 0.298}
 LIMB_LENGTHS = {"knee": 0.443, "ankle": 0.454, "elbow": 0.279, "wrist": 0.252}
 """Metres from a joint's parent to the joint, on either side: thigh, shank, upper arm and forearm of the
 skeleton that comes with Human3.6M."""
-
-LARGEST = 1e30
-"""Numbers from here on might overflow."""
 
 SMALLEST_PERSON = 1e-6
 """Limbs together, in the files' units; real ones are about 1."""
@@ -128,9 +126,7 @@ def find_clips(
         DataError: If the folder is missing or holds no such window, or those of several preparations.
     """
     folder = folder.resolve()
-    if not folder.is_dir():
-        raise DataError(f"input folder {folder} does not exist or is not a folder")
-    files = list_files(folder)
+    files = list_input(folder)
     paths = [path for path in files if path.suffix == ".pkl"]
     roots = {path.parents[2] for path in paths if len(path.parents) > 2 and path.parent.name in SPLITS}
     if not roots:
@@ -144,7 +140,7 @@ def find_clips(
     clips: list[MotionBertClip] = []
     skipped: list[Skipped] = []
     for path in paths:
-        source = path.relative_to(folder).as_posix().encode(errors="replace").decode()
+        source = to_text(path.relative_to(folder))
         subset, split = path.parents[1].name, path.parent.name
         try:
             if split not in SPLITS:
