@@ -1,29 +1,11 @@
 """Actions that go somewhere on foot."""
 
+from functools import partial
+
 import numpy as np
 
 from langpose_dist.synthesis.gait import Gait, curve, pivot, seconds, straight, walk_along
-from langpose_dist.synthesis.motion import (
-    INDEX,
-    SIDES,
-    Person,
-    Row,
-    Rows,
-    Side,
-    Take,
-    Times,
-    as_key,
-    both,
-    keyed,
-    of,
-    other,
-    side_sign,
-)
-
-
-def _size(person: Person) -> float:
-    """Length of the legs against the unshaped figure's."""
-    return (person.thigh + person.shank) / 0.8
+from langpose_dist.synthesis.motion import INDEX, SIDES, Person, Row, Side, Take, Times, key, keyed, mirrored
 
 
 def _either(rng: np.random.Generator) -> Side:
@@ -33,7 +15,7 @@ def _either(rng: np.random.Generator) -> Side:
 def walk(person: Person, rng: np.random.Generator, start: Row, *, way: str = "forward") -> Take:
     """Walk forward, backward or in a circle."""
     step = rng.uniform(0.5, 0.6) / np.sqrt(person.tempo)
-    speed = rng.uniform(0.95, 1.35) * np.sqrt(person.tempo) * _size(person)
+    speed = rng.uniform(0.95, 1.35) * np.sqrt(person.tempo) * person.size
     num_steps = int(rng.integers(5, 12))
     gait = Gait(
         step=step, arms=rng.uniform(18.0, 30.0), bounce=rng.uniform(0.014, 0.024), bend=rng.uniform(0.0, 6.0)
@@ -100,7 +82,7 @@ def run(person: Person, rng: np.random.Generator, start: Row, *, jog: bool = Fal
             narrow=0.5,
         )
     num_steps = int(rng.integers(7, 13))
-    length = speed * np.sqrt(person.tempo) * _size(person) * seconds(gait, num_steps, ramp=3.5)
+    length = speed * np.sqrt(person.tempo) * person.size * seconds(gait, num_steps, ramp=3.5)
     return walk_along(person, start, gait, num_steps, straight(0.0), length, _either(rng), ramp=3.5)
 
 
@@ -156,12 +138,12 @@ def sneak(person: Person, rng: np.random.Generator, start: Row, *, tiptoe: bool 
             hips=7.0,
         )
         speed = 0.8
-    length = speed * _size(person) * seconds(gait, num_steps)
+    length = speed * person.size * seconds(gait, num_steps)
     return walk_along(person, start, gait, num_steps, straight(0.0), length, _either(rng))
 
 
-def side_step(person: Person, rng: np.random.Generator, start: Row, *, side: Side) -> Take:
-    """Step aside several times, without crossing the feet."""
+def side_step(person: Person, rng: np.random.Generator, start: Row) -> Take:
+    """Step to the left several times, without crossing the feet."""
     num_steps = 2 * int(rng.integers(2, 5))
     gait = Gait(
         step=rng.uniform(0.36, 0.46) / person.tempo,
@@ -176,12 +158,12 @@ def side_step(person: Person, rng: np.random.Generator, start: Row, *, side: Sid
         height=-0.045,
         narrow=1.3,
     )
-    length = rng.uniform(0.35, 0.45) * seconds(gait, num_steps) * _size(person)
-    return walk_along(person, start, gait, num_steps, straight(side_sign(side) * 90.0), length, side)
+    length = rng.uniform(0.35, 0.45) * seconds(gait, num_steps) * person.size
+    return walk_along(person, start, gait, num_steps, straight(90.0), length)
 
 
-def turn(person: Person, rng: np.random.Generator, start: Row, *, side: Side, around: bool = False) -> Take:
-    """Turn on the spot; the head leads."""
+def turn(person: Person, rng: np.random.Generator, start: Row, *, around: bool = False) -> Take:
+    """Turn to the left on the spot; the head leads."""
     angle = rng.uniform(165.0, 185.0) if around else rng.uniform(70.0, 110.0)
     num_steps = max(3, round(angle / 32))
     gait = Gait(
@@ -195,54 +177,64 @@ def turn(person: Person, rng: np.random.Generator, start: Row, *, side: Side, ar
         hips=1.0,
         narrow=1.0,
     )
-    take = walk_along(person, start, gait, num_steps, pivot, side_sign(side) * angle, side)
+    take = walk_along(person, start, gait, num_steps, pivot, angle)
 
-    def evaluate(t: Times) -> Rows:
-        rows = take.evaluate(t)
-        ahead = take.evaluate(np.minimum(t + 0.35, take.duration))[:, INDEX["yaw"]]
-        rows[:, INDEX["look"]] += 0.9 * np.clip(ahead - rows[:, INDEX["yaw"]], -60, 60)
-        return rows
+    def heading(t: Times) -> Times:
+        return take.evaluate(t)[:, INDEX["yaw"]]
 
-    return Take(take.duration, evaluate)
+    def look(t: Times) -> dict[str, Times]:
+        ahead = heading(np.minimum(t + 0.35, take.duration)) - heading(t)
+        return {"look": 0.9 * np.clip(ahead, -60, 60)}
+
+    return take.plus(look)
+
+
+def turn_around(person: Person, rng: np.random.Generator, start: Row) -> Take:
+    """Turn to the opposite direction, to either side."""
+    about = partial(turn, around=True)
+    return (about if _either(rng) == "left" else mirrored(about))(person, rng, start)
 
 
 def step_over(person: Person, rng: np.random.Generator, start: Row) -> Take:
-    """Lift one foot after the other high over something low."""
-    first, height = _either(rng), rng.uniform(0.3, 0.42)
-    length = rng.uniform(0.7, 0.85) * _size(person)
-    beat = rng.uniform(0.38, 0.48) / person.tempo
-    second, sign = other(first), side_sign(first)
-    keys = [
-        (0.9 * beat, {"aside": -sign * 0.085, "height": -0.02, "nod": 25.0} | of(first, foot_pitch=15.0)),
-        (
-            beat,
-            both(elbow=45.0, swing=8.0, up=25.0)
-            | of(first, foot_lift=height, foot_forward=0.3, foot_pitch=12.0)
-            | {"bend": 12.0, "forward": 0.08},
+    """Lift one foot after the other high over something low; either foot begins."""
+    return (_step_over if _either(rng) == "left" else mirrored(_step_over))(person, rng, start)
+
+
+def _step_over(person: Person, rng: np.random.Generator, start: Row) -> Take:
+    height, length = rng.uniform(0.3, 0.42), rng.uniform(0.7, 0.85) * person.size
+    time = rng.uniform(0.38, 0.48) / person.tempo
+    return keyed(
+        start,
+        key(0.9 * time, aside=-0.085, height=-0.02, nod=25.0, left_foot_pitch=15.0),
+        key(
+            time,
+            {"left_foot_lift": height, "left_foot_forward": 0.3, "left_foot_pitch": 12.0},
+            {"elbow": 45.0, "swing": 8.0, "up": 25.0, "bend": 12.0, "forward": 0.08},
         ),
-        (
-            0.8 * beat,
-            of(first, foot_lift=height * 0.6, foot_forward=0.95 * length, foot_pitch=-8.0)
-            | {"forward": 0.3 * length, "height": -0.05},
+        key(
+            0.8 * time,
+            {"left_foot_lift": height * 0.6, "left_foot_forward": 0.95 * length, "left_foot_pitch": -8.0},
+            {"forward": 0.3 * length, "height": -0.05},
         ),
-        (
-            0.7 * beat,
-            of(first, foot_lift=0.0, foot_forward=length, foot_pitch=0.0)
-            | {"forward": 0.48 * length, "aside": -sign * 0.02, "height": -0.08, "bend": 8.0}
-            | of(second, foot_pitch=25.0),
+        key(
+            0.7 * time,
+            {"left_foot_lift": 0.0, "left_foot_forward": length, "foot_pitch": (0.0, 25.0)},
+            {"forward": 0.48 * length, "aside": -0.02, "height": -0.08, "bend": 8.0},
         ),
-        (
-            0.8 * beat,
-            {"forward": length * 0.85, "aside": sign * 0.08, "height": -0.04}
-            | of(second, foot_pitch=62.0, foot_lift=0.05, foot_forward=0.12 * length),
+        key(
+            0.8 * time,
+            {"right_foot_lift": 0.05, "right_foot_forward": 0.12 * length, "right_foot_pitch": 62.0},
+            {"forward": length * 0.85, "aside": 0.08, "height": -0.04},
         ),
-        (
-            0.9 * beat,
-            of(second, foot_lift=height, foot_forward=0.7 * length, foot_pitch=50.0)
-            | {"forward": length, "height": -0.02},
+        key(
+            0.9 * time,
+            {"right_foot_lift": height, "right_foot_forward": 0.7 * length, "right_foot_pitch": 50.0},
+            {"forward": length, "height": -0.02},
         ),
-        (0.8 * beat, of(second, foot_lift=height * 0.5, foot_forward=0.97 * length, foot_pitch=5.0)),
-        (0.7 * beat, of(second, foot_lift=0.0, foot_forward=length, foot_pitch=0.0)),
-        (0.7 * beat, as_key(start) | both(foot_forward=length) | {"forward": length}),
-    ]
-    return keyed(start, keys)
+        key(
+            0.8 * time,
+            {"right_foot_lift": height * 0.5, "right_foot_forward": 0.97 * length, "right_foot_pitch": 5.0},
+        ),
+        key(0.7 * time, right_foot_lift=0.0, right_foot_forward=length, right_foot_pitch=0.0),
+        key(0.7 * time, start, foot_forward=length, forward=length),
+    )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from langpose_dist.synthesis.actions import ACTIONS, Action, Posture
+from langpose_dist.synthesis.actions import ACTIONS, Action
 from langpose_dist.synthesis.motion import (
     CHANNELS,
     INDEX,
@@ -19,6 +19,7 @@ from langpose_dist.synthesis.motion import (
     Rows,
     Take,
     Times,
+    key,
     keyed,
 )
 from langpose_dist.synthesis.rig import solve
@@ -104,7 +105,7 @@ class Sequence:
 
 def draw_actions(rng: np.random.Generator, num_actions: int) -> tuple[Action, ...]:
     """Actions each of which begins in the posture that the one before ends in."""
-    posture: Posture = "standing"
+    posture = "standing"
     actions: list[Action] = []
     while len(actions) < num_actions:
         fits = [action for action in ACTIONS if action.before == posture]
@@ -146,7 +147,7 @@ def _settle(posture: Row, rng: np.random.Generator) -> Take:
     shift = {"height": posture[INDEX["height"]] - 0.006, "bend": posture[INDEX["bend"]] + 1.5}
     time = rng.uniform(0.12, 0.35)
     back = {name: posture[INDEX[name]] for name in shift}
-    return keyed(posture, [(time, shift), (time, back)])
+    return keyed(posture, key(time, shift), key(time, back))
 
 
 def _clear_floor(rows: Rows, t: Times) -> None:
