@@ -36,7 +36,7 @@ Path = Callable[[Times], Float64[np.ndarray, "T 3"]]
 class Gait:
     """A manner of stepping. Angles in degrees, lengths in metres, times in seconds."""
 
-    step: float
+    step: float = 0.55
     """Time from one step to the next."""
     swing: float = 0.8
     """Time a foot is in the air, in steps: above 1 the body flies between steps."""
