@@ -49,7 +49,7 @@ _SIGNS = np.array(
     [-1.0 if name.removeprefix("left_").removeprefix("right_") in _LATERAL else 1.0 for name in CHANNELS]
 )
 
-SOLE = 0.025
+SOLE_HEIGHT_M = 0.025
 """Height of a flat foot's ball joint above the floor, metres."""
 
 Times = Float64[np.ndarray, "T"]
@@ -143,7 +143,7 @@ class Person:
     @cached_property
     def ankle(self) -> float:
         """Height of the ankle above the floor while the foot is flat, metres."""
-        return SOLE + float(self._at("left_ankle")[1] - self._at("left_foot")[1])
+        return SOLE_HEIGHT_M + float(self._at("left_ankle")[1] - self._at("left_foot")[1])
 
     @cached_property
     def hip_drop(self) -> float:
@@ -313,7 +313,9 @@ class Noise:
     def draw(cls, rng: np.random.Generator, scale: Mapping[str, float], num_waves: int = 4) -> "Noise":
         """Noise of a standard deviation per channel; channels that ``scale`` leaves out have none."""
         shape = (num_waves, len(CHANNELS))
-        deviation = np.array([scale.get(name, 0.0) for name in CHANNELS])
+        deviation = np.zeros(len(CHANNELS))
+        for name, value in scale.items():
+            deviation[COLUMNS[name]] = value
         return cls(
             amplitudes=rng.uniform(0.5, 1.5, shape) * deviation * np.sqrt(2 / num_waves),
             frequencies=rng.uniform(0.08, 0.9, shape),

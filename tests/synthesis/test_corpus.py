@@ -10,7 +10,7 @@ import pytest
 from langpose_dist.data.sample import DataError
 from langpose_dist.synthesis.corpus import rest_joints_of, synthesize, write_sequence
 from langpose_dist.synthesis.figure import JOINTS, pose_joints, rest_joints
-from langpose_dist.synthesis.motion import SOLE
+from langpose_dist.synthesis.motion import SOLE_HEIGHT_M
 from langpose_dist.synthesis.recordings import SUBJECTS, SUBSETS, Recording, recordings
 
 HOURS, SEED = 0.02, 3
@@ -187,8 +187,8 @@ def test_a_shaped_body_stands_on_the_floor(tmp_path: Path) -> None:
         joints = pose_joints(archive["poses"], archive["trans"], grown("", archive["betas"]))
     balls = joints[:, [JOINTS.index("left_foot"), JOINTS.index("right_foot")], 2]
     assert abs(recording.betas[0]) > 0.1
-    assert balls[0] == pytest.approx(SOLE, abs=1e-6)
-    assert balls.min() > SOLE - 0.01
+    assert balls[0] == pytest.approx(SOLE_HEIGHT_M, abs=1e-6)
+    assert balls.min() > SOLE_HEIGHT_M - 0.01
 
 
 @pytest.mark.parametrize(("hours", "seed"), [(0.0, 0), (-1.0, 0), (float("inf"), 0), (1.0, -1)])

@@ -13,7 +13,7 @@ from langpose_dist.synthesis.figure import JOINTS, PARENTS, pose_joints, rest_jo
 from langpose_dist.synthesis.motion import (
     CHANNELS,
     INDEX,
-    SOLE,
+    SOLE_HEIGHT_M,
     Person,
     Take,
     interpolate,
@@ -74,8 +74,8 @@ def soles(joints: np.ndarray, turns: np.ndarray) -> np.ndarray:
     points = []
     for side in ("left", "right"):
         ankle, ball = joint(f"{side}_ankle"), joint(f"{side}_foot")
-        height = rest[ankle, 1] - rest[ball, 1] + SOLE
-        points.append(joints[:, ball] - [0, 0, SOLE])
+        height = rest[ankle, 1] - rest[ball, 1] + SOLE_HEIGHT_M
+        points.append(joints[:, ball] - [0, 0, SOLE_HEIGHT_M])
         points.append(joints[:, ankle] + turns[:, ankle] @ np.array([0, -height, -0.05]))
     return np.stack(points, axis=1)
 
@@ -287,7 +287,7 @@ def test_a_rest_skeleton_of_another_size_stands_on_the_floor_too() -> None:
     sequence = perform(Person.draw(rng, tall), draw_actions(rng, 2), rng)
     joints = pose_joints(*sequence.sample(30.0), tall)
     balls = joints[:, [joint("left_foot"), joint("right_foot")], 2]
-    assert balls[0] == pytest.approx(SOLE, abs=1e-6)
+    assert balls[0] == pytest.approx(SOLE_HEIGHT_M, abs=1e-6)
 
 
 def test_axis_angles_are_exact_near_half_a_turn() -> None:
