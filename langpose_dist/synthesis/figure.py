@@ -7,7 +7,9 @@ taken from a body model. Axes at rest are SMPL's: x to the person's left, y up, 
 import numpy as np
 from jaxtyping import Float64
 
-_FINGERS = ("index", "middle", "pinky", "ring", "thumb")
+FINGERS = ("index", "middle", "pinky", "ring", "thumb")
+"""Fingers in SMPL+H's order."""
+
 _FINGER_ROOTS = {  # from the wrist, of the left hand in T-pose
     "index": (0.095, 0.0, 0.024),
     "middle": (0.098, 0.0, 0.002),
@@ -55,7 +57,7 @@ _BODY: tuple[tuple[str, str | None, tuple[float, float, float]], ...] = (
 def _hand(side: str) -> list[tuple[str, str, tuple[float, float, float]]]:
     sign = np.array([1.0 if side == "left" else -1.0, 1.0, 1.0])
     joints = []
-    for finger in _FINGERS:
+    for finger in FINGERS:
         direction = _THUMB / np.linalg.norm(_THUMB) if finger == "thumb" else np.array([1.0, 0.0, 0.0])
         offsets = [np.array(_FINGER_ROOTS[finger]), *(length * direction for length in _PHALANGES[finger])]
         parent = f"{side}_wrist"

@@ -18,7 +18,6 @@ Vector = tuple[float, float, float]
 _X, _Y = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)
 _CAP = (0.5, 0.85)  # rings of a rounded end, in parts of its length
 _SPREAD = 0.25  # of a section: from here to there a blend changes from one joint to the next
-FINGERS = ("index", "middle", "ring", "pinky", "thumb")
 
 
 @dataclass(frozen=True)
@@ -157,7 +156,7 @@ _LEFT = (
         num_rings=8,
         num_segments=12,
     ),
-    *map(_finger, FINGERS),
+    *map(_finger, ("index", "middle", "ring", "pinky", "thumb")),
 )
 
 GROUPS = ("torso", "neck", "head", "legs", "feet", "arms", "hands")
