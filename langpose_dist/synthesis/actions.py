@@ -1,4 +1,4 @@
-"""The vocabulary: every action with its label, categories in BABEL's words, and how people write it down."""
+"""The vocabulary: every action with its label, its categories in BABEL and phrases of annotators."""
 
 from dataclasses import dataclass
 from functools import partial

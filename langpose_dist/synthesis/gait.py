@@ -29,7 +29,7 @@ from langpose_dist.synthesis.motion import (
 )
 
 Path = Callable[[Times], Float64[np.ndarray, "T 3"]]
-"""Distance walked in metres, or another parameter of the way -> forward, aside, yaw."""
+"""Distance walked in metres, or another parameter of the path -> forward, aside, yaw."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +49,9 @@ class Gait:
     strike: float = -18.0
     """Its pitch as it lands."""
     bounce: float = 0.02
-    """Height of the body, up and down; below 0 it is lowest in mid-stance, as in running."""
+    """Vertical movement of the body; below 0 it is lowest in mid-stance, as in running."""
     sway: float = 0.025
-    """Towards the foot on the floor."""
+    """Shift of the body towards the foot on the floor."""
     arms: float = 22.0
     """Swing of the arms, to and fro."""
     elbow: float = 25.0
@@ -59,16 +59,16 @@ class Gait:
     hips: float = 5.0
     """Turn of the pelvis with the leading leg."""
     height: float = -0.01
-    """Of the body, against standing."""
+    """Height of the body, relative to standing."""
     pitch: float = 2.0
-    """Lean of the pelvis into the way."""
+    """Lean of the pelvis in the direction of travel."""
     bend: float = 2.0
-    """Of the trunk."""
+    """Bend of the trunk."""
     narrow: float = 0.75
-    """Distance between the feet, against standing."""
+    """Distance between the feet, relative to standing."""
     reach: float = 0.4
-    """When the body passes over the foot, as a share of the stance: the heel's rise lets a foot stay far
-    behind, and nothing lets it land far ahead."""
+    """Moment at which the body passes over the foot, as a share of the stance: early, as the rising heel lets
+    a foot stay far behind, and nothing lets it land far ahead."""
     base_pitch: float = 0.0
     """Pitch of the feet throughout: tiptoe."""
 
@@ -95,12 +95,12 @@ def walk_along(
     """Step along a path, from standing to standing.
 
     Args:
-        person: Who walks.
+        person: The walker.
         start: The standing posture.
-        gait: In what manner.
+        gait: Manner of stepping.
         num_steps: Footsteps; each foot makes at least one.
-        path: The way; 0 at its beginning.
-        length: Its parameter at the end.
+        path: 0 at its beginning.
+        length: Parameter of the path at its end.
         first: The foot that begins.
         ramp: Steps until full speed, and from it to a halt.
     """
@@ -182,13 +182,13 @@ def _times(gait: Gait, num_steps: int, ramp: float) -> tuple[float, float, float
 
 
 def straight(direction: float) -> Path:
-    """A line; degrees from straight ahead, to the left."""
+    """Straight line; degrees from straight ahead, to the left."""
     angle = np.radians(direction)
     return lambda s: np.stack([s * np.cos(angle), s * np.sin(angle), np.zeros_like(s)], axis=-1)
 
 
 def curve(radius: float) -> Path:
-    """A circle walked forwards, to the left if the radius is above 0."""
+    """Circle walked forwards, to the left if the radius is above 0."""
 
     def path(s: Times) -> Float64[np.ndarray, "T 3"]:
         angle = s / radius
@@ -198,7 +198,7 @@ def curve(radius: float) -> Path:
 
 
 def pivot(s: Times) -> Float64[np.ndarray, "T 3"]:
-    """On the spot; the parameter is the turn to the left in degrees."""
+    """Turn on the spot; the parameter is the turn to the left in degrees."""
     return np.stack([np.zeros_like(s), np.zeros_like(s), s], axis=-1)
 
 

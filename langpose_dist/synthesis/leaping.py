@@ -1,10 +1,10 @@
-"""Actions that leave the floor: the body flies as gravity has it, and the legs push off and give way."""
+"""Actions that leave the floor: the legs push off, the body flies as gravity has it, the legs give way."""
 
 import numpy as np
 
 from langpose_dist.synthesis.motion import Person, Row, Take, Times, ease, key, keyed, still
 
-_GRAVITY = 9.81
+_GRAVITY = 9.81  # m/s^2
 
 
 def _speed(rise: float) -> float:

@@ -41,7 +41,7 @@ COLUMNS = {
     **{name: slice(index, index + 1) for name, index in INDEX.items()},
     **{name: slice(INDEX[f"left_{name}"], None, len(SIDE_CHANNELS)) for name in SIDE_CHANNELS},
 }
-"""Channel -> its column; a channel of the sides, named without one -> the columns of both."""
+"""Channel -> its column; side channel named without a side -> the columns of both sides."""
 
 _LATERAL = ("aside", "yaw", "roll", "lean", "twist", "tilt", "look", "foot_aside", "foot_yaw")
 _SWAPPED = [INDEX[swap_sides(name)] for name in CHANNELS]
@@ -56,11 +56,11 @@ Times = Float64[np.ndarray, "T"]
 Row = Float64[np.ndarray, "C"]
 Rows = Float64[np.ndarray, "T C"]
 Value = float | tuple[float, float]
-"""Of a channel; of both sides, one for both or the left and the right one."""
+"""Value of a channel; for both sides either one number or the left and the right one."""
 Channels = Mapping[str, Value]
 """Values by name, as in ``COLUMNS``."""
 Key = tuple[float, tuple[Row | Channels, ...]]
-"""Seconds since the key before, and what changes."""
+"""Seconds since the key before, and the changes since then."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Take:
 
 @dataclass(frozen=True)
 class Person:
-    """Who moves, and in what manner."""
+    """Build and manner of a performer."""
 
     rest: Float64[np.ndarray, "52 3"]
     """Joints at rest, metres."""
@@ -101,9 +101,9 @@ class Person:
     stance: float
     """Half the distance between the feet, metres."""
     toes_out: float
-    """Degrees."""
+    """Angle of the feet, degrees."""
     arms_out: float
-    """How far the hanging arms are from the body, degrees."""
+    """Angle of the hanging arms from the body, degrees."""
     elbows: float
     """Bend of the hanging arms, degrees."""
 
@@ -147,7 +147,7 @@ class Person:
 
     @cached_property
     def hip_drop(self) -> float:
-        """How far the hips are below the pelvis joint, metres."""
+        """Height of the pelvis joint above the hips, metres."""
         return float(self._at("pelvis")[1] - self._at("left_hip")[1])
 
     @cached_property
@@ -213,7 +213,7 @@ def add(rows: Rows, motion: Mapping[str, Times]) -> None:
 
 
 def key(seconds: float, *parts: Row | Channels, **channels: Value) -> Key:
-    """One key pose of ``keyed``, of a whole posture, of parts of one, and of single channels.
+    """One key pose of ``keyed``: a whole posture, parts of one, single channels.
 
     Args:
         seconds: Since the key before.
@@ -227,7 +227,7 @@ def keyed(start: Row, *keys: Key) -> Take:
     """Move from a posture through key poses.
 
     Motion comes to rest at the first and last pose and where a channel turns round or stays, and passes
-    through elsewhere.
+    through the others.
     """
     times = np.cumsum([0.0, *(seconds for seconds, _ in keys)])
     rows = [start]
@@ -252,7 +252,7 @@ def still(start: Row, duration: float) -> Take:
 def interpolate(
     t: Times, times: Float64[np.ndarray, "K"], values: Float64[np.ndarray, "K C"]
 ) -> Float64[np.ndarray, "T C"]:
-    """Cubic pieces through values that never overshoot them, at rest at both ends.
+    """Interpolate by cubic pieces that never overshoot the values and are at rest at both ends.
 
     Source:
         Fritsch and Carlson, SIAM Journal on Numerical Analysis 1980; slopes as weighted harmonic means.
@@ -279,7 +279,7 @@ def interpolate(
 
 
 def ease(u: Float64[np.ndarray, "*S"]) -> Float64[np.ndarray, "*S"]:
-    """0 to 1 as u goes from 0 to 1, with no speed and no acceleration at the ends."""
+    """Ease from 0 to 1 as u goes from 0 to 1, with no speed and no acceleration at the ends."""
     u = np.clip(u, 0.0, 1.0)
     return u * u * u * (10 + u * (6 * u - 15))
 

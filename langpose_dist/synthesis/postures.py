@@ -18,7 +18,7 @@ from langpose_dist.synthesis.motion import (
 
 
 def stand(person: Person, rng: np.random.Generator, start: Row) -> Take:
-    """Stay as one is; the weight goes from foot to foot."""
+    """Stand still; the weight goes from foot to foot."""
     side = side_sign(SIDES[int(rng.integers(2))])
     duration = rng.uniform(1.5, 4.0)
     return keyed(
@@ -210,7 +210,7 @@ def balance(person: Person, rng: np.random.Generator, start: Row) -> Take:
 
 
 def balance_on_right(person: Person, rng: np.random.Generator, start: Row) -> Take:
-    """Stand on the right foot; the wobble begins to the left too."""
+    """Stand on the right foot; the wobble begins to the left here too."""
     return _wobbling(mirrored(_stand_on_left)(person, rng, start))
 
 
