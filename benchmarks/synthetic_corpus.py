@@ -1,4 +1,4 @@
-"""Contact sheet of the synthetic actions: stick figures from the front three-quarter, in order of time.
+"""Contact sheet of the synthetic actions: stick figures in three-quarter view, in order of time.
 
     python -m benchmarks.synthetic_corpus --out sheet.png [--labels walk "wave left hand"] [--seed 0]
 
@@ -25,7 +25,7 @@ _COLOURS = {"left": "tab:blue", "right": "tab:red"}
 def _nose(
     poses: Float64[np.ndarray, "T 156"], joints: Float64[np.ndarray, "T 52 3"]
 ) -> Float64[np.ndarray, "T 3"]:
-    """A point before the face, so that one sees where the head looks."""
+    """A point in front of the face, to show where the head looks."""
     turns = to_matrices(poses.reshape(len(poses), -1, 3))
     joint, turn = _HEAD, np.eye(3)
     while joint >= 0:
@@ -35,7 +35,7 @@ def _nose(
 
 
 def action_joints(action: Action, seed: int, num_frames: int) -> Float64[np.ndarray, "T 53 3"]:
-    """Joints, and the nose, at evenly spread times; the person faces the world's x at first."""
+    """Joints, and the nose, at evenly spread times; the person faces the world's x at the beginning."""
     rng = np.random.default_rng(seed)
     person = Person.draw(rng, rest_joints())
     before = [other for other in ACTIONS if other.after == action.before and other.before == "standing"]
@@ -100,10 +100,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--labels", nargs="*", default=[], help="labels to draw; all if left out")
+    parser.add_argument("--labels", nargs="*", default=[], help="labels to draw (default: all)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--frames", type=int, default=6, help="of each action")
-    parser.add_argument("--columns", type=int, default=3, help="actions side by side")
+    parser.add_argument("--frames", type=int, default=6, help="frames per action")
+    parser.add_argument("--columns", type=int, default=3, help="actions per row")
     arguments = parser.parse_args()
     known = {action.label for action in ACTIONS}
     if unknown := sorted(set(arguments.labels) - known):

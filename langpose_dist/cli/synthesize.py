@@ -1,4 +1,4 @@
-"""``langpose data synthesize``: motion, labels and a body without anybody's licence."""
+"""``langpose data synthesize``: motion, labels and a body that need no licence."""
 
 import argparse
 import json
@@ -17,15 +17,15 @@ example:
 writes
   amass/SUBSET/SUBJECT/NAME_poses.npz   labelled actions, alone and in sequence, as SMPL+H poses at 59.94
                                         to 250 Hz
-  babel/train.json, val.json ...        their labels, for whole sequences and for frames; val and test have
-                                        other people than train
+  babel/train.json, val.json ...        their labels, for whole sequences and for frames; the people in val
+                                        and test are not in train
   smplh/GENDER/model.npz                a body of 6890 vertices made of capsules
   J_regressor_h36m_correct.npy          from its vertices to the 17 joints
 
-in the layouts of AMASS, BABEL and SMPL+H, so the real data take the same path. The motion is made by
+in the layouts of AMASS, BABEL and SMPL+H, so the real data take the same path. The motion comes from
 formulas: good for trying everything out and for tests of the system, not for results about people. An hour
-takes about 450 MB and a quarter of a minute. The same seed and hours give the same bytes; interrupted, the
-same command goes on.
+takes about 450 MB and a quarter of a minute. The same seed and hours give the same bytes; to resume an
+interrupted run, repeat the command.
 """
 
 
@@ -42,7 +42,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--hours", type=positive_number, default=0.5, help="at least so much motion (default: 0.5)"
     )
-    parser.add_argument("--seed", type=_seed, default=0, help="another seed, other motion (default: 0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="seed of the motion (default: 0)")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     parser.set_defaults(handler=_synthesize)
 

@@ -1,24 +1,22 @@
-"""The procedural person as a body model in SMPL+H's layout, and the regressor that goes with it.
+"""The procedural person as a body model in SMPL+H's layout, and the matching keypoint regressor.
 
 Shapes and proportions are this project's own, like the figure's. As rings of vertices around the joints keep
 their means there (see ``surface``), the joints of the model and the keypoints of the regressor are exact.
 """
 
+import functools
 from collections.abc import Mapping
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float64
 
 from langpose_dist.skeleton import H36M17, JointMap
-from langpose_dist.synthesis.figure import JOINTS, PARENTS, pose_joints, rest_joints, to_matrices
-from langpose_dist.synthesis.surface import FINGERS, GROUPS, NOSE, SKULL, Surface, build_surface
+from langpose_dist.synthesis.figure import FINGERS, JOINTS, PARENTS, rest_joints
+from langpose_dist.synthesis.surface import GROUPS, Surface, build_surface
 
-REGRESSOR = "J_regressor_h36m_correct.npy"
-"""The usual name of the regressor's file."""
-
-BULGE = 0.15
-"""How far a bent joint's ring grows, against the loss of volume by blending: by this share for 60 degrees."""
+_BULGE = 0.15
+"""Growth of a joint's ring at a bend of 60 degrees, as a share, against the loss of volume by blending."""
 
 # Per unit of a shape parameter: relative growth of the bones that lead to joints with such names, and of
 # groups of tubes in width; the unit is about one standard deviation of adults.
@@ -41,12 +39,12 @@ _SHAPES: tuple[tuple[Mapping[str, float], Mapping[str, float]], ...] = (
     ({"spine": 0.025, "collar": 0.02}, {}),
 )
 
-_GENDERS = {
+GENDERS: Mapping[str, Mapping[int, float]] = {
     "neutral": {},
     "male": {0: 0.9, 4: 1.2, 5: -0.5, 8: 0.8, 9: 0.4},
     "female": {0: -0.9, 4: -1.2, 5: 0.7, 7: 0.5, 8: -0.8, 9: -0.4},
 }
-"""Shape parameters of the template."""
+"""Gender -> shape parameters of its template."""
 
 _FROM_JOINTS: JointMap = {
     "pelvis": {"left_hip": 0.5, "right_hip": 0.5},
@@ -55,24 +53,15 @@ _FROM_JOINTS: JointMap = {
     "neck": {"nose": 1.0},
     "head": {"skull": 1.5, "nose": -0.5},
 }
-"""Keypoints that are no joint of the same name."""
+"""Keypoints that are not the joint of the same name, as means of joints and points of the head."""
 
 
-def write_body_models(folder: Path) -> dict[str, Path]:
-    """Write ``smplh/{neutral,male,female}/model.npz``; equal on every call.
-
-    Args:
-        folder: Made if needed.
-
-    Returns:
-        File by gender.
-    """
-    surface = build_surface()
-    rest = rest_joints()
-    directions = _shape_directions(surface, rest)
-    regressor = np.stack([_ring_mean(surface, {joint: 1.0}) for joint in JOINTS])
+def body_model(gender: str) -> dict[str, Any]:
+    """Arrays of ``smplh/GENDER/model.npz``; equal on every call."""
+    surface, directions, regressor = _shapes()
+    template = _template(gender)
     parents = np.array([2**32 - 1, *PARENTS[1:]])  # as unsigned -1, like the official files
-    members = {
+    return {
         "shapedirs": directions,
         "posedirs": _pose_directions(surface),
         "J_regressor": regressor,
@@ -82,44 +71,42 @@ def write_body_models(folder: Path) -> dict[str, Path]:
         "bs_style": np.array("lbs"),
         "bs_type": np.array("lrotmin"),
         **_hands(),
+        "v_template": template,
+        "J": regressor @ template,
     }
-    paths = {}
-    for gender, shape in _GENDERS.items():
-        betas = np.array([shape.get(number, 0.0) for number in range(len(_SHAPES))])
-        template = surface.centres @ rest + surface.local + directions @ betas
-        paths[gender] = folder / "smplh" / gender / "model.npz"
-        paths[gender].parent.mkdir(parents=True, exist_ok=True)
-        own = {"v_template": template, "J": regressor @ template}
-        np.savez_compressed(paths[gender], allow_pickle=False, **members, **own)
-    return paths
 
 
-def write_regressor(path: Path) -> None:
-    """Write the matrix that makes the keypoints of ``H36M17`` from the vertices."""
+def keypoint_regressor() -> Float64[np.ndarray, "17 V"]:
+    """The matrix that makes the keypoints of ``H36M17`` from the vertices."""
+    surface, _, _ = _shapes()
+    return np.stack([_ring_mean(surface, _FROM_JOINTS.get(name, {name: 1.0})) for name in H36M17.joints])
+
+
+def shaped_rest_joints(gender: str, betas: Float64[np.ndarray, "16"]) -> Float64[np.ndarray, "52 3"]:
+    """Joints at rest of a body of this shape, metres; with them the feet of every shape meet the floor."""
+    return _joint_directions(gender) @ np.append(betas, 1.0)
+
+
+@functools.cache
+def _joint_directions(gender: str) -> Float64[np.ndarray, "52 3 17"]:
+    """Joints at rest per unit of each shape parameter, and last those of the template."""
+    _, directions, regressor = _shapes()
+    vertices = np.concatenate((directions, _template(gender)[..., None]), axis=-1)
+    return np.einsum("jv,vcb->jcb", regressor, vertices, optimize=True)
+
+
+@functools.cache
+def _shapes() -> tuple[Surface, Float64[np.ndarray, "V 3 16"], Float64[np.ndarray, "52 V"]]:
+    """The surface, its displacement per unit of each shape parameter, and the regressor of its joints."""
     surface = build_surface()
-    rows = [_ring_mean(surface, _FROM_JOINTS.get(name, {name: 1.0})) for name in H36M17.joints]
-    np.save(path, np.stack(rows))
+    regressor = np.stack([_ring_mean(surface, {joint: 1.0}) for joint in JOINTS])
+    return surface, _shape_directions(surface, rest_joints()), regressor
 
 
-def intended_keypoints(
-    poses: Float64[np.ndarray, "T 156"], trans: Float64[np.ndarray, "T 3"]
-) -> Float64[np.ndarray, "T 17 3"]:
-    """Where the keypoints of the neutral, unshaped body should be, from its joints alone, metres."""
-    joints = pose_joints(poses, trans)
-    turns = to_matrices(poses.reshape(len(poses), -1, 3))
-    head, turn = JOINTS.index("head"), np.eye(3)
-    joint = head
-    while joint >= 0:
-        turn = turns[:, joint] @ turn
-        joint = PARENTS[joint]
-    places = {name: joints[:, index] for index, name in enumerate(JOINTS)}
-    for name, (_, offset) in (("nose", NOSE), ("skull", SKULL)):
-        places[name] = joints[:, head] + turn @ np.array(offset)
-    result = [
-        sum(weight * places[place] for place, weight in _FROM_JOINTS.get(name, {name: 1.0}).items())
-        for name in H36M17.joints
-    ]
-    return np.stack(np.broadcast_arrays(*result), axis=1)
+def _template(gender: str) -> Float64[np.ndarray, "V 3"]:
+    surface, directions, _ = _shapes()
+    betas = np.array([GENDERS[gender].get(number, 0.0) for number in range(len(_SHAPES))])
+    return surface.centres @ rest_joints() + surface.local + directions @ betas
 
 
 def _ring_mean(surface: Surface, places: Mapping[str, float]) -> Float64[np.ndarray, "V"]:
@@ -142,11 +129,11 @@ def _shape_directions(surface: Surface, rest: Float64[np.ndarray, "52 3"]) -> Fl
 
 
 def _pose_directions(surface: Surface) -> Float[np.ndarray, "V 3 459"]:
-    """A joint's ring grows as the trace of its rotation falls, which is 3 at rest and 2 at 60 degrees."""
+    """Growth of each joint's ring as the trace of its rotation falls, from 3 at rest to 2 at 60 degrees."""
     directions = np.zeros((len(surface.radial), 3, (len(JOINTS) - 1) * 9), np.float32)
     for joint, parent in enumerate(PARENTS[1:], 1):
         share = 4 * surface.weights[:, joint] * surface.weights[:, parent]
-        grow = -BULGE * share[:, None] * surface.radial
+        grow = -_BULGE * share[:, None] * surface.radial
         for diagonal in (0, 4, 8):
             directions[:, :, (joint - 1) * 9 + diagonal] = grow
     return directions

@@ -19,6 +19,7 @@ from langpose_dist.synthesis.motion import (
     Side,
     Take,
     Times,
+    add,
     ease,
     envelope,
     interpolate,
@@ -28,14 +29,14 @@ from langpose_dist.synthesis.motion import (
 )
 
 Path = Callable[[Times], Float64[np.ndarray, "T 3"]]
-"""Distance walked in metres, or another parameter of the way -> forward, aside, yaw."""
+"""Distance walked in metres, or another parameter of the path -> forward, aside, yaw."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gait:
     """A manner of stepping. Angles in degrees, lengths in metres, times in seconds."""
 
-    step: float
+    step: float = 0.55
     """Time from one step to the next."""
     swing: float = 0.8
     """Time a foot is in the air, in steps: above 1 the body flies between steps."""
@@ -48,9 +49,9 @@ class Gait:
     strike: float = -18.0
     """Its pitch as it lands."""
     bounce: float = 0.02
-    """Height of the body, up and down; below 0 it is lowest in mid-stance, as in running."""
+    """Vertical movement of the body; below 0 it is lowest in mid-stance, as in running."""
     sway: float = 0.025
-    """Towards the foot on the floor."""
+    """Shift of the body towards the foot on the floor."""
     arms: float = 22.0
     """Swing of the arms, to and fro."""
     elbow: float = 25.0
@@ -58,16 +59,16 @@ class Gait:
     hips: float = 5.0
     """Turn of the pelvis with the leading leg."""
     height: float = -0.01
-    """Of the body, against standing."""
+    """Height of the body, relative to standing."""
     pitch: float = 2.0
-    """Lean of the pelvis into the way."""
+    """Lean of the pelvis in the direction of travel."""
     bend: float = 2.0
-    """Of the trunk."""
+    """Bend of the trunk."""
     narrow: float = 0.75
-    """Distance between the feet, against standing."""
+    """Distance between the feet, relative to standing."""
     reach: float = 0.4
-    """When the body passes over the foot, as a share of the stance: the heel's rise lets a foot stay far
-    behind, and nothing lets it land far ahead."""
+    """Moment at which the body passes over the foot, as a share of the stance: early, as the rising heel lets
+    a foot stay far behind, and nothing lets it land far ahead."""
     base_pitch: float = 0.0
     """Pitch of the feet throughout: tiptoe."""
 
@@ -91,15 +92,15 @@ def walk_along(
     first: Side = "left",
     ramp: float = 2.0,
 ) -> Take:
-    """Steps along a path, from standing to standing.
+    """Step along a path, from standing to standing.
 
     Args:
-        person: Who walks.
+        person: The walker.
         start: The standing posture.
-        gait: In what manner.
+        gait: Manner of stepping.
         num_steps: Footsteps; each foot makes at least one.
-        path: The way; 0 at its beginning.
-        length: Its parameter at the end.
+        path: 0 at its beginning.
+        length: Parameter of the path at its end.
         first: The foot that begins.
         ramp: Steps until full speed, and from it to a halt.
     """
@@ -110,54 +111,19 @@ def walk_along(
         return length * ramped(t, travel, ramp_time) / (travel - ramp_time)
 
     swings = _plan(person, gait, num_steps, path, progress, lead, first, length)
-    middle = lead + gait.swing * gait.step / 2  # of the first swing
 
     def evaluate(t: Times) -> Rows:
         rows = np.tile(start, (len(t), 1))  # the feet stand until their first step
         going = envelope(t, 0.0, duration, min(1.3 * gait.step, duration / 3))
         place = path(progress(t))
-        rows[:, :2] += place[:, :2]
-        rows[:, INDEX["yaw"]] += place[:, 2]
+        phase = np.pi * (t - (lead + gait.swing * gait.step / 2)) / gait.step
+        add(rows, dict(zip(("forward", "aside", "yaw"), place.T, strict=True)))
         for side in SIDES:
             _move_foot(rows, t, side, gait, going, [swing for swing in swings if swing.side == side])
-        _move_body(rows, t, gait, going, place[:, 2], np.pi * (t - middle) / gait.step, first, person)
+        add(rows, _body_motion(gait, going, place[:, 2], phase, first, person))
         return rows
 
     return Take(duration, evaluate)
-
-
-def seconds(gait: Gait, num_steps: int, ramp: float = 2.0) -> float:
-    """How long the way of so many steps would take at full speed: its length over this is the speed."""
-    _, travel, ramp_time = _times(gait, num_steps, ramp)
-    return travel - ramp_time
-
-
-def _times(gait: Gait, num_steps: int, ramp: float) -> tuple[float, float, float]:
-    """Seconds before the first step, until the last foot lands, and to get up to speed."""
-    lead = 0.25 * gait.step
-    travel = lead + (num_steps - 1 + gait.swing) * gait.step
-    return lead, travel, min(ramp * gait.step, travel / 2)
-
-
-def straight(direction: float) -> Path:
-    """A line; degrees from straight ahead, to the left."""
-    angle = np.radians(direction)
-    return lambda s: np.stack([s * np.cos(angle), s * np.sin(angle), np.zeros_like(s)], axis=-1)
-
-
-def curve(radius: float) -> Path:
-    """A circle walked forwards, to the left if the radius is above 0."""
-
-    def path(s: Times) -> Float64[np.ndarray, "T 3"]:
-        angle = s / radius
-        return np.stack([radius * np.sin(angle), radius * (1 - np.cos(angle)), np.degrees(angle)], axis=-1)
-
-    return path
-
-
-def pivot(s: Times) -> Float64[np.ndarray, "T 3"]:
-    """On the spot; the parameter is the turn to the left in degrees."""
-    return np.stack([np.zeros_like(s), np.zeros_like(s), s], axis=-1)
 
 
 def _plan(
@@ -170,7 +136,8 @@ def _plan(
     first: Side,
     length: float,
 ) -> list[_Swing]:
-    swings: list[_Swing] = []
+    """Footsteps: each foot is set down where the body will be, the last two at the end of the path."""
+    swings = []
     for number in range(num_steps):
         side = first if number % 2 == 0 else other(first)
         start = lead + number * gait.step
@@ -180,22 +147,63 @@ def _plan(
             where = progress(np.array([end + gait.reach * (leave - end)]))
             width = gait.narrow * person.stance
         else:
-            where = np.array([length])
-            width = person.stance
-        forward, aside, yaw = path(where)[0]
-        sign, angle = side_sign(side), np.radians(yaw)
-        target = np.array(
-            [
-                forward - sign * width * np.sin(angle),
-                aside + sign * width * np.cos(angle),
-                yaw + sign * person.toes_out,
-            ]
-        )
-        swings.append(_Swing(side, start, end, target))
+            where, width = np.array([length]), person.stance
+        (place,) = path(where)
+        swings.append(_Swing(side, start, end, _beside(place, side_sign(side), width, person.toes_out)))
     return swings
 
 
+def _beside(
+    place: Float64[np.ndarray, "3"], sign: float, width: float, toes_out: float
+) -> Float64[np.ndarray, "3"]:
+    """Place of a foot, forward, aside and yaw, by that of the body."""
+    forward, aside, yaw = place
+    angle = np.radians(yaw)
+    return np.array(
+        [
+            forward - sign * width * np.sin(angle),
+            aside + sign * width * np.cos(angle),
+            yaw + sign * toes_out,
+        ]
+    )
+
+
+def seconds(gait: Gait, num_steps: int, ramp: float = 2.0) -> float:
+    """Duration of so many steps at full speed: the length of the path over this is the speed."""
+    _, travel, ramp_time = _times(gait, num_steps, ramp)
+    return travel - ramp_time
+
+
+def _times(gait: Gait, num_steps: int, ramp: float) -> tuple[float, float, float]:
+    """Seconds before the first step, until the last foot lands, and until full speed."""
+    lead = 0.25 * gait.step
+    travel = lead + (num_steps - 1 + gait.swing) * gait.step
+    return lead, travel, min(ramp * gait.step, travel / 2)
+
+
+def straight(direction: float) -> Path:
+    """Straight line; degrees from straight ahead, to the left."""
+    angle = np.radians(direction)
+    return lambda s: np.stack([s * np.cos(angle), s * np.sin(angle), np.zeros_like(s)], axis=-1)
+
+
+def curve(radius: float) -> Path:
+    """Circle walked forwards, to the left if the radius is above 0."""
+
+    def path(s: Times) -> Float64[np.ndarray, "T 3"]:
+        angle = s / radius
+        return np.stack([radius * np.sin(angle), radius * (1 - np.cos(angle)), np.degrees(angle)], axis=-1)
+
+    return path
+
+
+def pivot(s: Times) -> Float64[np.ndarray, "T 3"]:
+    """Turn on the spot; the parameter is the turn to the left in degrees."""
+    return np.stack([np.zeros_like(s), np.zeros_like(s), s], axis=-1)
+
+
 def _move_foot(rows: Rows, t: Times, side: Side, gait: Gait, going: Times, swings: list[_Swing]) -> None:
+    """Swing a foot from one footprint to the next, rolling over its ball and its heel."""
     columns = [INDEX[f"{side}_{name}"] for name in ("foot_forward", "foot_aside", "foot_yaw")]
     lift = np.zeros(len(t))
     before = rows[0, columns]
@@ -224,38 +232,34 @@ def _move_foot(rows: Rows, t: Times, side: Side, gait: Gait, going: Times, swing
     times, values = np.array(knots).T
     pitch = interpolate(t, times, values[:, None])[:, 0]
     pitch = np.maximum(pitch, gait.base_pitch * going) if gait.base_pitch else pitch
-    rows[:, INDEX[f"{side}_foot_lift"]] += lift
-    rows[:, INDEX[f"{side}_foot_pitch"]] += pitch
+    add(rows, {f"{side}_foot_lift": lift, f"{side}_foot_pitch": pitch})
 
 
-def _move_body(
-    rows: Rows,
-    t: Times,
-    gait: Gait,
-    going: Times,
-    heading: Times,
-    phase: Times,
-    first: Side,
-    person: Person,
-) -> None:
-    """Phase 0 is the middle of a swing of the first foot, pi of the other."""
+def _body_motion(
+    gait: Gait, going: Times, heading: Times, phase: Times, first: Side, person: Person
+) -> dict[str, Times]:
+    """Channels of pelvis, trunk, head and arms; phase 0 is the middle of a swing of the first foot, pi of
+    the other."""
     sign = side_sign(first)
     stance, ahead = going * np.cos(phase), going * np.sin(phase)  # first foot: in the air; leading
     angle = np.radians(heading)
     aside = -sign * gait.sway * stance
-    rows[:, INDEX["forward"]] -= aside * np.sin(angle)
-    rows[:, INDEX["aside"]] += aside * np.cos(angle)
-    rows[:, INDEX["height"]] += going * (gait.height + gait.bounce * np.cos(2 * phase))
-    rows[:, INDEX["yaw"]] -= sign * gait.hips * ahead
-    rows[:, INDEX["roll"]] += sign * 0.6 * gait.hips * stance
-    rows[:, INDEX["lean"]] -= sign * 0.6 * gait.hips * stance
-    rows[:, INDEX["twist"]] += sign * 2.2 * gait.hips * ahead
-    rows[:, INDEX["look"]] -= sign * 1.2 * gait.hips * ahead
-    rows[:, INDEX["pitch"]] += going * gait.pitch
-    rows[:, INDEX["bend"]] += going * gait.bend
-    rows[:, INDEX["nod"]] -= 0.5 * going * (gait.pitch + gait.bend)
+    motion = {
+        "forward": -aside * np.sin(angle),
+        "aside": aside * np.cos(angle),
+        "height": going * (gait.height + gait.bounce * np.cos(2 * phase)),
+        "yaw": -sign * gait.hips * ahead,
+        "roll": sign * 0.6 * gait.hips * stance,
+        "lean": -sign * 0.6 * gait.hips * stance,
+        "twist": sign * 2.2 * gait.hips * ahead,
+        "look": -sign * 1.2 * gait.hips * ahead,
+        "pitch": going * gait.pitch,
+        "bend": going * gait.bend,
+        "nod": -0.5 * going * (gait.pitch + gait.bend),
+    }
     for side in SIDES:
         forth = -ahead if side == first else ahead  # against the leg of its side
         swing = person.vigour * gait.arms * forth
-        rows[:, INDEX[f"{side}_swing"]] += swing + 0.1 * gait.arms * going
-        rows[:, INDEX[f"{side}_elbow"]] += going * (gait.elbow - person.elbows) + 0.35 * swing
+        motion[f"{side}_swing"] = swing + 0.1 * gait.arms * going
+        motion[f"{side}_elbow"] = going * (gait.elbow - person.elbows) + 0.35 * swing
+    return motion

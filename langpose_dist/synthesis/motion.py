@@ -1,12 +1,12 @@
-"""What actions are made of: channels over time, key poses with smooth ways between them, rhythms and noise.
+"""Building blocks of actions: channels over time, smooth ways between key poses, rhythms and noise.
 
-A channel is one number of a posture that a person would name: how far an elbow bends, where a foot stands.
+A channel is one number of a posture that a person would name: the bend of an elbow, the place of a foot.
 Angles are degrees, lengths metres. Floor coordinates are relative to where the action begins: ``forward``,
 ``aside`` (to the left) and ``yaw`` (counter-clockwise from above). ``rig.py`` turns channels into joint
-rotations.
+rotations. Actions that have a side are written for the left; ``mirrored`` makes the right ones from them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64
 
+from langpose_dist.skeleton import swap_sides
 from langpose_dist.synthesis.figure import JOINTS
 
 Side = Literal["left", "right"]
@@ -36,14 +37,30 @@ CHANNELS = (*BODY_CHANNELS, *(f"{side}_{name}" for side in SIDES for name in SID
 INDEX = {name: index for index, name in enumerate(CHANNELS)}
 """Channel -> column."""
 
-SOLE = 0.025
+COLUMNS = {
+    **{name: slice(index, index + 1) for name, index in INDEX.items()},
+    **{name: slice(INDEX[f"left_{name}"], None, len(SIDE_CHANNELS)) for name in SIDE_CHANNELS},
+}
+"""Channel -> its column; side channel named without a side -> the columns of both sides."""
+
+_LATERAL = ("aside", "yaw", "roll", "lean", "twist", "tilt", "look", "foot_aside", "foot_yaw")
+_SWAPPED = [INDEX[swap_sides(name)] for name in CHANNELS]
+_SIGNS = np.array(
+    [-1.0 if name.removeprefix("left_").removeprefix("right_") in _LATERAL else 1.0 for name in CHANNELS]
+)
+
+SOLE_HEIGHT_M = 0.025
 """Height of a flat foot's ball joint above the floor, metres."""
 
 Times = Float64[np.ndarray, "T"]
 Row = Float64[np.ndarray, "C"]
 Rows = Float64[np.ndarray, "T C"]
-Key = tuple[float, Mapping[str, float]]
-"""Seconds since the key before, and the channels that differ from it."""
+Value = float | tuple[float, float]
+"""Value of a channel; for both sides either one number or the left and the right one."""
+Channels = Mapping[str, Value]
+"""Values by name, as in ``COLUMNS``."""
+Key = tuple[float, tuple[Row | Channels, ...]]
+"""Seconds since the key before, and the changes since then."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +77,20 @@ class Take:
         """The last posture."""
         return self.evaluate(np.array([self.duration]))[0]
 
+    def plus(self, motion: Callable[[Times], Mapping[str, Times]]) -> "Take":
+        """The same performance with motion added to some channels."""
+
+        def evaluate(t: Times) -> Rows:
+            rows = self.evaluate(t)
+            add(rows, motion(t))
+            return rows
+
+        return Take(self.duration, evaluate)
+
 
 @dataclass(frozen=True)
 class Person:
-    """Who moves, and in what manner."""
+    """Build and manner of a performer."""
 
     rest: Float64[np.ndarray, "52 3"]
     """Joints at rest, metres."""
@@ -74,15 +101,15 @@ class Person:
     stance: float
     """Half the distance between the feet, metres."""
     toes_out: float
-    """Degrees."""
+    """Angle of the feet, degrees."""
     arms_out: float
-    """How far the hanging arms are from the body, degrees."""
+    """Angle of the hanging arms from the body, degrees."""
     elbows: float
     """Bend of the hanging arms, degrees."""
 
     @classmethod
     def draw(cls, rng: np.random.Generator, rest: Float64[np.ndarray, "52 3"]) -> "Person":
-        """Someone with this skeleton."""
+        """Draw someone with this skeleton."""
         return cls(
             rest=rest,
             tempo=rng.uniform(0.85, 1.2),
@@ -103,37 +130,41 @@ class Person:
         """Length in metres."""
         return self._length("left_knee", "left_ankle")
 
+    @property
+    def leg(self) -> float:
+        """Length in metres."""
+        return self.thigh + self.shank
+
+    @property
+    def size(self) -> float:
+        """Length of the legs, relative to the unshaped figure's."""
+        return self.leg / 0.8
+
     @cached_property
     def ankle(self) -> float:
         """Height of the ankle above the floor while the foot is flat, metres."""
-        return SOLE + float(self._at("left_ankle")[1] - self._at("left_foot")[1])
+        return SOLE_HEIGHT_M + float(self._at("left_ankle")[1] - self._at("left_foot")[1])
 
     @cached_property
     def hip_drop(self) -> float:
-        """How far the hips are below the pelvis joint, metres."""
+        """Height of the pelvis joint above the hips, metres."""
         return float(self._at("pelvis")[1] - self._at("left_hip")[1])
 
     @cached_property
     def standing(self) -> float:
         """Height of the pelvis joint in an easy stance, the knees not locked, metres."""
-        return self.hip_drop + 0.988 * (self.thigh + self.shank) + self.ankle
+        return self.hip_drop + 0.988 * self.leg + self.ankle
 
     @cached_property
     def neutral(self) -> Row:
         """Standing at ease, the middle between the feet at 0."""
         row = np.zeros(len(CHANNELS))
-        for side in SIDES:
-            sign = side_sign(side)
-            values = {
-                "foot_aside": sign * self.stance,
-                "foot_yaw": sign * self.toes_out,
-                "up": self.arms_out,
-                "out": 75.0,
-                "elbow": self.elbows,
-                "curl": 22.0,
-            }
-            for name, value in values.items():
-                row[INDEX[f"{side}_{name}"]] = value
+        row[COLUMNS["foot_aside"]] = self.stance, -self.stance
+        row[COLUMNS["foot_yaw"]] = self.toes_out, -self.toes_out
+        row[COLUMNS["up"]] = self.arms_out
+        row[COLUMNS["out"]] = 75.0
+        row[COLUMNS["elbow"]] = self.elbows
+        row[COLUMNS["curl"]] = 22.0
         return row
 
     def hip_to_height(self, hip: float) -> float:
@@ -148,11 +179,11 @@ class Person:
 
 
 Perform = Callable[[Person, np.random.Generator, Row], Take]
-"""A person, what is left to chance, and the posture to begin from -> the action."""
+"""Person, random generator and the posture to begin from -> one performance."""
 
 
 def side_sign(side: Side) -> float:
-    """1 for the left, -1 for the right: the sign of ``aside`` on that side."""
+    """Sign of ``aside`` on a side: 1 for the left, -1 for the right."""
     return 1.0 if side == "left" else -1.0
 
 
@@ -161,42 +192,67 @@ def other(side: Side) -> Side:
     return "right" if side == "left" else "left"
 
 
-def of(side: Side, **values: float) -> dict[str, float]:
-    """Channels of one side by their short names."""
-    return {f"{side}_{name}": value for name, value in values.items()}
+def mirrored(perform: Perform) -> Perform:
+    """The same action with left and right exchanged."""
+
+    def perform_mirrored(person: Person, rng: np.random.Generator, start: Row) -> Take:
+        take = perform(person, rng, _mirror(start))
+        return Take(take.duration, lambda t: _mirror(take.evaluate(t)))
+
+    return perform_mirrored
 
 
-def both(**values: float) -> dict[str, float]:
-    """The same for both sides."""
-    return of("left", **values) | of("right", **values)
+def _mirror(rows: Float64[np.ndarray, "*T C"]) -> Float64[np.ndarray, "*T C"]:
+    return rows[..., _SWAPPED] * _SIGNS
 
 
-def as_key(row: Row) -> dict[str, float]:
-    """All channels of a posture, to return to it."""
-    return {name: float(value) for name, value in zip(CHANNELS, row, strict=True)}
+def add(rows: Rows, motion: Mapping[str, Times]) -> None:
+    """Add to channels, named as in ``COLUMNS``, in place."""
+    for name, values in motion.items():
+        rows[:, COLUMNS[name]] += values[:, None]
 
 
-def keyed(start: Row, keys: Sequence[Key]) -> Take:
-    """From a posture through key poses; a channel that a key leaves out stays as it was.
+def key(seconds: float, *parts: Row | Channels, **channels: Value) -> Key:
+    """One key pose of ``keyed``: a whole posture, parts of one, single channels.
+
+    Args:
+        seconds: Since the key before.
+        parts: Later ones override earlier ones, as ``channels`` override all.
+        channels: Those left out stay as they were.
+    """
+    return seconds, (*parts, channels)
+
+
+def keyed(start: Row, *keys: Key) -> Take:
+    """Move from a posture through key poses.
 
     Motion comes to rest at the first and last pose and where a channel turns round or stays, and passes
-    through elsewhere.
+    through the others.
     """
-    times = np.cumsum([0.0, *(gap for gap, _ in keys)])
+    times = np.cumsum([0.0, *(seconds for seconds, _ in keys)])
     rows = [start]
-    for _, values in keys:
+    for _, parts in keys:
         row = rows[-1].copy()
-        for name, value in values.items():
-            row[INDEX[name]] = value
+        for part in parts:
+            if isinstance(part, np.ndarray):
+                row[:] = part
+            else:
+                for name, value in part.items():
+                    row[COLUMNS[name]] = value
         rows.append(row)
     knots = np.stack(rows)
     return Take(float(times[-1]), lambda t: interpolate(t, times, knots))
 
 
+def still(start: Row, duration: float) -> Take:
+    """Hold a posture."""
+    return Take(duration, lambda t: np.tile(start, (len(t), 1)))
+
+
 def interpolate(
     t: Times, times: Float64[np.ndarray, "K"], values: Float64[np.ndarray, "K C"]
 ) -> Float64[np.ndarray, "T C"]:
-    """Cubic pieces through values that never overshoot them, at rest at both ends.
+    """Interpolate by cubic pieces that never overshoot the values and are at rest at both ends.
 
     Source:
         Fritsch and Carlson, SIAM Journal on Numerical Analysis 1980; slopes as weighted harmonic means.
@@ -223,7 +279,7 @@ def interpolate(
 
 
 def ease(u: Float64[np.ndarray, "*S"]) -> Float64[np.ndarray, "*S"]:
-    """0 to 1 as u goes from 0 to 1, with no speed and no acceleration at the ends."""
+    """Ease from 0 to 1 as u goes from 0 to 1, with no speed and no acceleration at the ends."""
     u = np.clip(u, 0.0, 1.0)
     return u * u * u * (10 + u * (6 * u - 15))
 
@@ -257,7 +313,9 @@ class Noise:
     def draw(cls, rng: np.random.Generator, scale: Mapping[str, float], num_waves: int = 4) -> "Noise":
         """Noise of a standard deviation per channel; channels that ``scale`` leaves out have none."""
         shape = (num_waves, len(CHANNELS))
-        deviation = np.array([scale.get(name, 0.0) for name in CHANNELS])
+        deviation = np.zeros(len(CHANNELS))
+        for name, value in scale.items():
+            deviation[COLUMNS[name]] = value
         return cls(
             amplitudes=rng.uniform(0.5, 1.5, shape) * deviation * np.sqrt(2 / num_waves),
             frequencies=rng.uniform(0.08, 0.9, shape),

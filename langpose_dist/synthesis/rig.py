@@ -3,25 +3,34 @@
 World axes are AMASS's: z up, the floor at 0. In the body's own axes x points left, y up and z forward.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from jaxtyping import Float64
 
 from langpose_dist.synthesis.figure import JOINTS, to_matrices
-from langpose_dist.synthesis.motion import INDEX, SIDES, Person, Rows, Side, Times, ease, side_sign
+from langpose_dist.synthesis.motion import (
+    CHANNELS,
+    SIDE_CHANNELS,
+    SIDES,
+    Person,
+    Rows,
+    Side,
+    Times,
+    ease,
+    side_sign,
+)
 
-MAX_KNEE = 150.0
-"""Degrees that a knee bends at most."""
-
-MAX_ELBOW = 150.0
-"""Degrees that an elbow bends at most."""
-
-_STRAIGHTEST = 6.0  # degrees that a knee is bent at least
+_MIN_KNEE_DEG, _MAX_KNEE_DEG = 6.0, 150.0
+_MAX_ELBOW_DEG = 150.0
 _MIRROR = np.diag([-1.0, 1.0, 1.0])
 _TO_WORLD = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])  # facing the world's x
-_HEEL = -0.05  # behind the ankle, metres
+_HEEL_M = -0.05  # from the ankle, forward
 
 Matrices = Float64[np.ndarray, "T 3 3"]
 Vectors = Float64[np.ndarray, "T 3"]
+Turns = Float64[np.ndarray, "T 52 3 3"]
+Channels = Mapping[str, Times]
 
 
 def solve(rows: Rows, person: Person) -> tuple[Float64[np.ndarray, "T 156"], Float64[np.ndarray, "T 3"]]:
@@ -30,22 +39,17 @@ def solve(rows: Rows, person: Person) -> tuple[Float64[np.ndarray, "T 156"], Flo
     The knees are never bent the wrong way; where a foot on the floor is out of reach, the pelvis comes down.
     """
     turns = np.broadcast_to(np.eye(3), (len(rows), len(JOINTS), 3, 3)).copy()
-    _turn_trunk(turns, rows)
-    for side in SIDES:
-        _turn_arm(turns, rows, side)
-        _curl_fingers(turns, rows, side)
-    pelvis = np.stack(
-        [
-            rows[:, INDEX["forward"]],
-            rows[:, INDEX["aside"]],
-            np.maximum(person.standing + rows[:, INDEX["height"]], 0.1),
-        ],
-        axis=-1,
-    )
-    feet: dict[Side, tuple[Vectors, Matrices]] = {side: _foot(rows, person, side) for side in SIDES}
-    pelvis[:, 2] -= _out_of_reach(pelvis, turns[:, 0], feet, rows, person)
-    for side in SIDES:
-        _turn_leg(turns, rows, person, side, pelvis, *feet[side])
+    body = dict(zip(CHANNELS, rows.T, strict=True))
+    sides = {side: body | {name: body[f"{side}_{name}"] for name in SIDE_CHANNELS} for side in SIDES}
+    _turn_trunk(turns, body)
+    height = np.maximum(person.standing + body["height"], 0.1)
+    pelvis = np.stack([body["forward"], body["aside"], height], axis=-1)
+    legs = [_Leg(side, sides[side], person) for side in SIDES]
+    pelvis[:, 2] -= _out_of_reach(pelvis, turns[:, 0], legs)
+    for side, leg in zip(SIDES, legs, strict=True):
+        _turn_arm(turns, sides[side], side)
+        _curl_fingers(turns, sides[side]["curl"], side)
+        leg.turn(turns, pelvis)
     poses = to_axis_angles(turns).reshape(len(rows), -1)
     return poses, pelvis - person.rest[0]
 
@@ -66,7 +70,7 @@ def rotation(axis: str, degrees: Times) -> Matrices:
 def to_axis_angles(matrices: Float64[np.ndarray, "*S 3 3"]) -> Float64[np.ndarray, "*S 3"]:
     """Rotation matrices to axis-angle, radians, at most pi; exact near 0 and near pi.
 
-    Goes through the quaternion, of which the largest part is computed first.
+    Goes through the quaternion, whose largest part is computed first.
     """
     m = matrices
     trace = m[..., 0, 0] + m[..., 1, 1] + m[..., 2, 2]
@@ -93,163 +97,139 @@ def to_axis_angles(matrices: Float64[np.ndarray, "*S 3 3"]) -> Float64[np.ndarra
     return factor * quaternion[..., 1:]
 
 
+def _turned(left: Times, forward: Times, right: Times) -> Matrices:
+    """Turn to the left, bend forward and lean to the right."""
+    return rotation("y", left) @ rotation("x", forward) @ rotation("z", right)
+
+
 def _joint(name: str) -> int:
     return JOINTS.index(name)
 
 
-def _turn_trunk(turns: Float64[np.ndarray, "T 52 3 3"], rows: Rows) -> None:
-    def channel(name: str) -> Times:
-        return rows[:, INDEX[name]]
-
-    turns[:, 0] = (
-        _TO_WORLD
-        @ rotation("y", channel("yaw"))
-        @ rotation("x", channel("pitch"))
-        @ rotation("z", -channel("roll"))
-    )
+def _turn_trunk(turns: Turns, body: Channels) -> None:
+    turns[:, 0] = _TO_WORLD @ _turned(body["yaw"], body["pitch"], -body["roll"])
     for name, share in (("spine1", 0.35), ("spine2", 0.35), ("spine3", 0.3)):
-        turns[:, _joint(name)] = (
-            rotation("y", share * channel("twist"))
-            @ rotation("x", share * channel("bend"))
-            @ rotation("z", -share * channel("lean"))
-        )
+        turns[:, _joint(name)] = _turned(share * body["twist"], share * body["bend"], -share * body["lean"])
     for name, share in (("neck", 0.45), ("head", 0.55)):
-        turns[:, _joint(name)] = (
-            rotation("y", share * channel("look"))
-            @ rotation("x", share * channel("nod"))
-            @ rotation("z", -share * channel("tilt"))
-        )
+        turns[:, _joint(name)] = _turned(share * body["look"], share * body["nod"], -share * body["tilt"])
 
 
-def _turn_arm(turns: Float64[np.ndarray, "T 52 3 3"], rows: Rows, side: Side) -> None:
-    def channel(name: str) -> Times:
-        return rows[:, INDEX[f"{side}_{name}"]]
-
+def _turn_arm(turns: Turns, own: Channels, side: Side) -> None:
     # A left arm, hanging and then raised; a right arm is its mirror image.
-    raised = channel("up")
     upper = (
-        rotation("x", -channel("swing"))
-        @ rotation("y", channel("out"))
-        @ rotation("x", -raised)
-        @ rotation("y", channel("turn") - channel("out"))
-        @ rotation("z", np.full(len(rows), -90.0))
+        rotation("x", -own["swing"])
+        @ rotation("y", own["out"])
+        @ rotation("x", -own["up"])
+        @ rotation("y", own["turn"] - own["out"])
+        @ rotation("z", np.full(len(turns), -90.0))
     )
     # The shoulder girdle takes a part of what is above the horizontal; the upper arm's direction stays.
-    collar = rotation("z", channel("shrug") + 22.0 * ease((raised - 40.0) / 140.0))
+    collar = rotation("z", own["shrug"] + 22.0 * ease((own["up"] - 40.0) / 140.0))
     matrices = {
         "collar": collar,
         "shoulder": np.swapaxes(collar, -1, -2) @ upper,
-        "elbow": rotation("y", -np.clip(channel("elbow"), 0.0, MAX_ELBOW)),
-        "wrist": rotation("x", channel("pronate")) @ rotation("z", -channel("wrist")),
+        "elbow": rotation("y", -np.clip(own["elbow"], 0.0, _MAX_ELBOW_DEG)),
+        "wrist": rotation("x", own["pronate"]) @ rotation("z", -own["wrist"]),
     }
     for name, matrix in matrices.items():
         turns[:, _joint(f"{side}_{name}")] = matrix if side == "left" else _MIRROR @ matrix @ _MIRROR
 
 
-def _curl_fingers(turns: Float64[np.ndarray, "T 52 3 3"], rows: Rows, side: Side) -> None:
-    curl = rows[:, INDEX[f"{side}_curl"]]
+def _curl_fingers(turns: Turns, curl: Times, side: Side) -> None:
     finger, thumb = rotation("z", -side_sign(side) * curl), rotation("y", side_sign(side) * 0.5 * curl)
     for index, name in enumerate(JOINTS):
         if name.startswith(side) and name[-1].isdigit():
             turns[:, index] = thumb if "thumb" in name else finger
 
 
-def _foot(rows: Rows, person: Person, side: Side) -> tuple[Vectors, Matrices]:
-    """World position of the ankle and turn of the foot: it pivots on its ball, or on its heel."""
+class _Leg:
+    """A leg, from where its foot is to the turns of its joints.
 
-    def channel(name: str) -> Times:
-        return rows[:, INDEX[f"{side}_{name}"]]
+    Args:
+        side: Left or right.
+        own: Channels of the body and, by their short names, of this side.
+        person: Whose leg.
+    """
 
-    pitch = channel("foot_pitch")
-    ball = person.rest[_joint(f"{side}_foot")] - person.rest[_joint(f"{side}_ankle")]
-    heel = np.array([0.0, -person.ankle, _HEEL])
-    flat = _TO_WORLD @ rotation("y", channel("foot_yaw"))
-    turn = flat @ rotation("x", pitch)
-    pivot = np.where(pitch[:, None] > 0, ball, heel)[..., None]
-    ankle = (flat @ pivot - turn @ pivot)[..., 0]
-    ankle += np.stack(
-        [channel("foot_forward"), channel("foot_aside"), person.ankle + channel("foot_lift")], axis=-1
-    )
-    return ankle, turn
+    def __init__(self, side: Side, own: Channels, person: Person) -> None:
+        hip, knee, ankle, ball = (
+            person.rest[_joint(f"{side}_{name}")] for name in ("hip", "knee", "ankle", "foot")
+        )
+        self._side: Side = side
+        self._own = own
+        self._hip_offset = hip - person.rest[0]
+        self._thigh, self._shank = knee - hip, ankle - knee
+        self.planted = 1 - ease(own["foot_lift"] / 0.08)
+        """1 for a foot on the floor, 0 for one well above it."""
+
+        # The foot pivots on its ball, or on its heel.
+        flat = _TO_WORLD @ rotation("y", own["foot_yaw"])
+        self._foot = flat @ rotation("x", own["foot_pitch"])
+        heel = np.array([0.0, -person.ankle, _HEEL_M])
+        pivot = np.where(own["foot_pitch"][:, None] > 0, ball - ankle, heel)[..., None]
+        self.ankle = (flat @ pivot - self._foot @ pivot)[..., 0]
+        """Its place in the world, metres."""
+        self.ankle += np.stack(
+            [own["foot_forward"], own["foot_aside"], person.ankle + own["foot_lift"]], axis=-1
+        )
+
+    @property
+    def reach(self) -> float:
+        """Distance from hip to ankle with the knee almost straight, metres."""
+        turned = rotation("x", np.array([_MIN_KNEE_DEG + 2]))[0] @ self._shank
+        return float(np.linalg.norm(self._thigh + turned))
+
+    def hip(self, pelvis: Vectors, turn: Matrices) -> Vectors:
+        """Place of the hip in the world, metres."""
+        return pelvis + turn @ self._hip_offset
+
+    def turn(self, turns: Turns, pelvis: Vectors) -> None:
+        """Turn hip, knee, ankle and toes so that the foot stands where it should."""
+        own, side, thigh, shank = self._own, self._side, self._thigh, self._shank
+        to_pelvis = np.swapaxes(turns[:, 0], -1, -2)
+        way = (to_pelvis @ (self.ankle - self.hip(pelvis, turns[:, 0]))[..., None])[..., 0]
+        knee = rotation("x", np.clip(self._bend((way**2).sum(axis=1)), _MIN_KNEE_DEG, _MAX_KNEE_DEG))
+
+        # The leg's plane: the knee points between where the foot and where the pelvis points.
+        aim = own["yaw"] + 0.6 * (own["foot_yaw"] - own["yaw"]) + own["knee_out"] * side_sign(side)
+        axis = (to_pelvis @ _TO_WORLD @ rotation("y", aim))[..., 0]
+        local = _frame(thigh + (knee @ shank), np.array([1.0, 0.0, 0.0]))
+        hip = _frame(way, axis) @ np.swapaxes(local, -1, -2)
+
+        ankle = np.swapaxes(turns[:, 0] @ hip @ knee, -1, -2) @ self._foot
+        lifted = 1 - self.planted
+        turns[:, _joint(f"{side}_hip")] = hip
+        turns[:, _joint(f"{side}_knee")] = knee
+        turns[:, _joint(f"{side}_ankle")] = _limit_ankle(ankle, lifted)
+        turns[:, _joint(f"{side}_foot")] = rotation(
+            "x", -np.clip(own["foot_pitch"], 0.0, 70.0) * (1 - lifted)
+        )
+
+    def _bend(self, squared: Times) -> Times:
+        """Bend of the knee, degrees, at a squared distance from hip to ankle.
+
+        |thigh + Rx(knee) shank| is that distance; of two solutions, the one that bends the shank backwards.
+        """
+        thigh, shank = self._thigh, self._shank
+        along = thigh[1] * shank[1] + thigh[2] * shank[2]
+        across = thigh[2] * shank[1] - thigh[1] * shank[2]
+        cosine = (squared - thigh @ thigh - shank @ shank - 2 * thigh[0] * shank[0]) / (
+            2 * np.hypot(along, across)
+        )
+        straight = np.degrees(np.arctan2(across, along))
+        return straight + np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
 
 
-def _reach(person: Person, side: Side, degrees: float) -> float:
-    """Distance from hip to ankle at a bend of the knee."""
-    thigh, shank = _leg(person, side)
-    turned = rotation("x", np.array([degrees]))[0] @ shank
-    return float(np.linalg.norm(thigh + turned))
-
-
-def _leg(person: Person, side: Side) -> tuple[Float64[np.ndarray, "3"], Float64[np.ndarray, "3"]]:
-    hip, knee, ankle = (person.rest[_joint(f"{side}_{name}")] for name in ("hip", "knee", "ankle"))
-    return knee - hip, ankle - knee
-
-
-def _planted(rows: Rows, side: Side) -> Times:
-    """1 for a foot on the floor, 0 for one well above it."""
-    return 1 - ease(rows[:, INDEX[f"{side}_foot_lift"]] / 0.08)
-
-
-def _hip(pelvis: Vectors, turn: Matrices, person: Person, side: Side) -> Vectors:
-    return pelvis + turn @ (person.rest[_joint(f"{side}_hip")] - person.rest[0])
-
-
-def _out_of_reach(
-    pelvis: Vectors,
-    turn: Matrices,
-    feet: dict[Side, tuple[Vectors, Matrices]],
-    rows: Rows,
-    person: Person,
-) -> Times:
-    """How far the pelvis must come down so that the legs reach the feet on the floor, metres."""
-    down = np.zeros(len(rows))
-    for side in SIDES:
-        gap = _hip(pelvis, turn, person, side) - feet[side][0]
-        reach = _reach(person, side, _STRAIGHTEST + 2)
-        limit = np.sqrt(np.maximum(reach**2 - (gap[:, :2] ** 2).sum(axis=1), 0.05**2))
-        excess = (gap[:, 2] - limit) * _planted(rows, side)
+def _out_of_reach(pelvis: Vectors, turn: Matrices, legs: list[_Leg]) -> Times:
+    """Distance that the pelvis must come down so that the legs reach the feet on the floor, metres."""
+    down = np.zeros(len(pelvis))
+    for leg in legs:
+        gap = leg.hip(pelvis, turn) - leg.ankle
+        limit = np.sqrt(np.maximum(leg.reach**2 - (gap[:, :2] ** 2).sum(axis=1), 0.05**2))
+        excess = (gap[:, 2] - limit) * leg.planted
         # Rounded off within a centimetre, or the knees would snap.
         down = np.maximum(down, 0) + 0.5 * (excess - down + np.hypot(excess - down, 0.01))
     return down
-
-
-def _turn_leg(
-    turns: Float64[np.ndarray, "T 52 3 3"],
-    rows: Rows,
-    person: Person,
-    side: Side,
-    pelvis: Vectors,
-    ankle: Vectors,
-    foot: Matrices,
-) -> None:
-    thigh, shank = _leg(person, side)
-    to_pelvis = np.swapaxes(turns[:, 0], -1, -2)
-    way = (to_pelvis @ (ankle - _hip(pelvis, turns[:, 0], person, side))[..., None])[..., 0]
-    # |thigh + Rx(knee) shank| is the distance to cover; the solution that bends the shank backwards.
-    along = thigh[1] * shank[1] + thigh[2] * shank[2]
-    across = thigh[2] * shank[1] - thigh[1] * shank[2]
-    cosine = ((way**2).sum(axis=1) - thigh @ thigh - shank @ shank - 2 * thigh[0] * shank[0]) / (
-        2 * np.hypot(along, across)
-    )
-    straight = np.degrees(np.arctan2(across, along))
-    bend = straight + np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
-    knee = rotation("x", np.clip(bend, _STRAIGHTEST, MAX_KNEE))
-
-    # The leg's plane: the knee points between where the foot and where the pelvis points.
-    yaw = rows[:, INDEX["yaw"]]
-    out = rows[:, INDEX[f"{side}_knee_out"]] * side_sign(side)
-    aim = yaw + 0.6 * (rows[:, INDEX[f"{side}_foot_yaw"]] - yaw) + out
-    axis = (to_pelvis @ _TO_WORLD @ rotation("y", aim))[..., 0]
-    local = _frame(thigh + (knee @ shank), np.array([1.0, 0.0, 0.0]))
-    hip = _frame(way, axis) @ np.swapaxes(local, -1, -2)
-
-    ankle_turn = np.swapaxes(turns[:, 0] @ hip @ knee, -1, -2) @ foot
-    lifted = 1 - _planted(rows, side)
-    pitch = rows[:, INDEX[f"{side}_foot_pitch"]]
-    turns[:, _joint(f"{side}_hip")] = hip
-    turns[:, _joint(f"{side}_knee")] = knee
-    turns[:, _joint(f"{side}_ankle")] = _limit_ankle(ankle_turn, lifted)
-    turns[:, _joint(f"{side}_foot")] = rotation("x", -np.clip(pitch, 0.0, 70.0) * (1 - lifted))
 
 
 def _frame(first: Vectors, second: Float64[np.ndarray, "*#T 3"]) -> Matrices:
@@ -261,7 +241,7 @@ def _frame(first: Vectors, second: Float64[np.ndarray, "*#T 3"]) -> Matrices:
 
 
 def _limit_ankle(turn: Matrices, lifted: Times) -> Matrices:
-    """A foot in the air goes along with its shank."""
+    """Let a foot in the air follow its shank."""
     angles = np.degrees(to_axis_angles(turn))
     limits = np.array([[-30.0, -20.0, -20.0], [45.0, 20.0, 20.0]])
     limited = np.clip(angles, *limits)

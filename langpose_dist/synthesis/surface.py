@@ -5,20 +5,20 @@ around a joint, its mean is that joint in every pose and shape.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
 from langpose_dist.skeleton import swap_sides
-from langpose_dist.synthesis.figure import JOINTS, rest_joints
-
-Vector = tuple[float, float, float]
+from langpose_dist.synthesis.figure import JOINTS, Vector, rest_joints
 
 _X, _Y = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)
 _CAP = (0.5, 0.85)  # rings of a rounded end, in parts of its length
 _SPREAD = 0.25  # of a section: from here to there a blend changes from one joint to the next
-FINGERS = ("index", "middle", "ring", "pinky", "thumb")
+
+Point = tuple[str, Vector]
+"""A joint, and an offset from it, metres."""
 
 
 @dataclass(frozen=True)
@@ -26,20 +26,19 @@ class _Tube:
     """A closed tube through points, left or in the middle of the body at rest."""
 
     group: str
-    """What grows together."""
-    points: tuple[tuple[str, Vector], ...]
-    """Joint, and offset from it, metres."""
+    """Tubes of one group grow together."""
+    points: tuple[Point, ...]
     drivers: tuple[str, ...]
-    """Which joint moves each section between two points."""
+    """The joint that moves each section between two points."""
     across: Vector
     """Direction of the first half-width; the second is at right angles to it and to the tube."""
-    widths: tuple[tuple[float, float, float], ...]
-    """Where, counted in points, and the two half-widths there, metres."""
     num_rings: int
     num_segments: int
+    widths: tuple[tuple[float, float, float], ...]
+    """Places, counted in points, and the two half-widths there, metres."""
 
 
-def _at(joint: str, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> tuple[str, Vector]:
+def _at(joint: str, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Point:
     return joint, (x, y, z)
 
 
@@ -49,119 +48,72 @@ def _finger(name: str) -> _Tube:
     tip = (0.018, -0.002, 0.015) if name == "thumb" else (0.02, 0.0, 0.0)
     widths = tuple((place, size * width, size * width) for place, width in ((0.0, 0.009), (4.0, 0.007)))
     points = (_at(joints[0], -0.012), *map(_at, joints), _at(joints[2], *tip))
-    return _Tube("hands", points, ("left_wrist", *joints), _Y, widths, 12, 6)
+    return _Tube("hands", points, ("left_wrist", *joints), _Y, 12, 6, widths)
 
 
-NOSE, SKULL = _at("head", 0.0, 0.034, 0.016), _at("head", 0.0, 0.115, 0.0)
+_NOSE, _SKULL = _at("head", 0.0, 0.034, 0.016), _at("head", 0.0, 0.115, 0.0)
 """Points of the head that keypoints are made from."""
 
+# fmt: off
 _MIDDLE = (
     _Tube(
-        group="torso",
-        points=(
-            _at("pelvis", 0.0, -0.09),
-            *map(_at, ("pelvis", "spine1", "spine2", "spine3")),
-            _at("spine3", 0.0, 0.11, -0.015),
-            _at("neck", 0.0, -0.02),
-        ),
-        drivers=("pelvis", "pelvis", "spine1", "spine2", "spine3", "spine3"),
-        across=_X,
-        widths=(
-            *(
-                (0.0, 0.115, 0.085),
-                (0.6, 0.16, 0.115),
-                (1.0, 0.165, 0.11),
-                (2.0, 0.14, 0.098),
-                (3.0, 0.15, 0.105),
-            ),
-            *((4.0, 0.162, 0.112), (5.0, 0.145, 0.09), (5.6, 0.095, 0.07), (6.0, 0.055, 0.055)),
-        ),
-        num_rings=50,
-        num_segments=40,
+        "torso",
+        (_at("pelvis", 0.0, -0.09), *map(_at, ("pelvis", "spine1", "spine2", "spine3")),
+         _at("spine3", 0.0, 0.11, -0.015), _at("neck", 0.0, -0.02)),
+        ("pelvis", "pelvis", "spine1", "spine2", "spine3", "spine3"), _X, 50, 40,
+        ((0.0, 0.115, 0.085), (0.6, 0.16, 0.115), (1.0, 0.165, 0.11), (2.0, 0.14, 0.098), (3.0, 0.15, 0.105),
+         (4.0, 0.162, 0.112), (5.0, 0.145, 0.09), (5.6, 0.095, 0.07), (6.0, 0.055, 0.055)),
     ),
     _Tube(
-        group="neck",
-        points=(_at("neck", 0.0, -0.06), _at("neck"), _at("head"), _at("head", 0.0, 0.03)),
-        drivers=("spine3", "neck", "head"),
-        across=_X,
-        widths=((0.0, 0.065, 0.062), (1.0, 0.058, 0.058), (3.0, 0.054, 0.056)),
-        num_rings=12,
-        num_segments=24,
+        "neck",
+        (_at("neck", 0.0, -0.06), _at("neck"), _at("head"), _at("head", 0.0, 0.03)),
+        ("spine3", "neck", "head"), _X, 12, 24,
+        ((0.0, 0.065, 0.062), (1.0, 0.058, 0.058), (3.0, 0.054, 0.056)),
     ),
     _Tube(
-        group="head",
-        points=(_at("head", 0.0, -0.055, 0.04), NOSE, SKULL),
-        drivers=("head", "head"),
-        across=_X,
-        widths=(
-            *((0.0, 0.042, 0.05), (0.5, 0.064, 0.073), (1.0, 0.075, 0.09)),
-            *((1.4, 0.079, 0.098), (1.8, 0.077, 0.097), (2.0, 0.074, 0.094)),
-        ),
-        num_rings=32,
-        num_segments=36,
+        "head",
+        (_at("head", 0.0, -0.055, 0.04), _NOSE, _SKULL),
+        ("head", "head"), _X, 32, 36,
+        ((0.0, 0.042, 0.05), (0.5, 0.064, 0.073), (1.0, 0.075, 0.09),
+         (1.4, 0.079, 0.098), (1.8, 0.077, 0.097), (2.0, 0.074, 0.094)),
     ),
 )
 
 _LEFT = (
     _Tube(
-        group="legs",
-        points=(
-            _at("left_hip", 0.0, 0.05),
-            *map(_at, ("left_hip", "left_knee", "left_ankle")),
-            _at("left_ankle", 0.0, -0.045, 0.01),
-        ),
-        drivers=("pelvis", "left_hip", "left_knee", "left_ankle"),
-        across=_X,
-        widths=(
-            *((0.0, 0.072, 0.085), (1.0, 0.083, 0.092), (1.4, 0.076, 0.082), (2.0, 0.052, 0.056)),
-            *((2.3, 0.052, 0.058), (2.7, 0.04, 0.044), (3.0, 0.036, 0.042), (4.0, 0.034, 0.044)),
-        ),
-        num_rings=32,
-        num_segments=20,
+        "legs",
+        (_at("left_hip", 0.0, 0.05), *map(_at, ("left_hip", "left_knee", "left_ankle")),
+         _at("left_ankle", 0.0, -0.045, 0.01)),
+        ("pelvis", "left_hip", "left_knee", "left_ankle"), _X, 32, 20,
+        ((0.0, 0.072, 0.085), (1.0, 0.083, 0.092), (1.4, 0.076, 0.082), (2.0, 0.052, 0.056),
+         (2.3, 0.052, 0.058), (2.7, 0.04, 0.044), (3.0, 0.036, 0.042), (4.0, 0.034, 0.044)),
     ),
     _Tube(
-        group="feet",
-        points=(
-            _at("left_ankle", -0.004, -0.045, -0.04),
-            _at("left_foot"),
-            _at("left_foot", 0.006, -0.008, 0.06),
-        ),
-        drivers=("left_ankle", "left_foot"),
-        across=_X,
-        widths=((0.0, 0.034, 0.034), (1.0, 0.046, 0.027), (2.0, 0.036, 0.016)),
-        num_rings=12,
-        num_segments=16,
+        "feet",
+        (_at("left_ankle", -0.004, -0.045, -0.04), _at("left_foot"), _at("left_foot", 0.006, -0.008, 0.06)),
+        ("left_ankle", "left_foot"), _X, 12, 16,
+        ((0.0, 0.034, 0.034), (1.0, 0.046, 0.027), (2.0, 0.036, 0.016)),
     ),
     _Tube(
-        group="arms",
-        points=(
-            _at("left_collar", -0.03, -0.01),
-            *map(_at, ("left_collar", "left_shoulder", "left_elbow", "left_wrist")),
-            _at("left_wrist", 0.02),
-        ),
-        drivers=("spine3", "left_collar", "left_shoulder", "left_elbow", "left_wrist"),
-        across=_Y,
-        widths=(
-            *((0.0, 0.055, 0.055), (1.0, 0.062, 0.06), (2.0, 0.055, 0.056), (2.4, 0.046, 0.048)),
-            *((3.0, 0.037, 0.04), (3.3, 0.037, 0.042), (4.0, 0.023, 0.031), (5.0, 0.021, 0.032)),
-        ),
-        num_rings=26,
-        num_segments=16,
+        "arms",
+        (_at("left_collar", -0.03, -0.01),
+         *map(_at, ("left_collar", "left_shoulder", "left_elbow", "left_wrist")), _at("left_wrist", 0.02)),
+        ("spine3", "left_collar", "left_shoulder", "left_elbow", "left_wrist"), _Y, 26, 16,
+        ((0.0, 0.055, 0.055), (1.0, 0.062, 0.06), (2.0, 0.055, 0.056), (2.4, 0.046, 0.048),
+         (3.0, 0.037, 0.04), (3.3, 0.037, 0.042), (4.0, 0.023, 0.031), (5.0, 0.021, 0.032)),
     ),
     _Tube(
-        group="hands",
-        points=(_at("left_wrist", 0.015, 0.0, -0.004), _at("left_wrist", 0.085, 0.0, -0.006)),
-        drivers=("left_wrist",),
-        across=_Y,
-        widths=((0.0, 0.02, 0.034), (0.5, 0.018, 0.042), (1.0, 0.014, 0.042)),
-        num_rings=8,
-        num_segments=12,
+        "hands",
+        (_at("left_wrist", 0.015, 0.0, -0.004), _at("left_wrist", 0.085, 0.0, -0.006)),
+        ("left_wrist",), _Y, 8, 12,
+        ((0.0, 0.02, 0.034), (0.5, 0.018, 0.042), (1.0, 0.014, 0.042)),
     ),
-    *map(_finger, FINGERS),
+    *map(_finger, ("index", "middle", "ring", "pinky", "thumb")),
 )
+# fmt: on
 
 GROUPS = ("torso", "neck", "head", "legs", "feet", "arms", "hands")
-"""What grows together."""
+"""Groups of tubes that grow together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,9 +132,9 @@ class Surface:
 
 
 def build_surface() -> Surface:
-    """Of the unshaped person at rest; equal on every call."""
-    pieces = [_build_tube(tube, mirrored=False) for tube in (*_MIDDLE, *_LEFT)]
-    pieces += [_build_tube(tube, mirrored=True) for tube in _LEFT]
+    """Build the surface of the unshaped person at rest; equal on every call."""
+    left = [_build_tube(tube) for tube in _LEFT]
+    pieces = [*map(_build_tube, _MIDDLE), *left, *map(_mirrored, left)]
     starts = np.cumsum([0, *(len(piece.centres) for piece in pieces[:-1])])
     rings: dict[str, Int64[np.ndarray, ...]] = {}
     for start, piece in zip(starts, pieces, strict=True):
@@ -197,7 +149,21 @@ def build_surface() -> Surface:
     )
 
 
-def _build_tube(tube: _Tube, *, mirrored: bool) -> Surface:
+def _mirrored(piece: Surface) -> Surface:
+    """The same on the other side; faces still look outward."""
+    sides = [JOINTS.index(swap_sides(joint)) for joint in JOINTS]
+    return replace(
+        piece,
+        centres=piece.centres[:, sides],
+        weights=piece.weights[:, sides],
+        local=piece.local * (-1, 1, 1),
+        radial=piece.radial * (-1, 1, 1),
+        faces=piece.faces[:, ::-1],
+        rings={swap_sides(name): ring for name, ring in piece.rings.items()},
+    )
+
+
+def _build_tube(tube: _Tube) -> Surface:
     rest = rest_joints()
     indices = [JOINTS.index(joint) for joint, _ in tube.points]
     offsets = np.array([offset for _, offset in tube.points])
@@ -237,18 +203,12 @@ def _build_tube(tube: _Tube, *, mirrored: bool) -> Surface:
         for number, name in _named_points(tube)
     }
     centres, weights = centres[owners], weights[rows][owners]
-    if mirrored:
-        sides = [JOINTS.index(swap_sides(joint)) for joint in JOINTS]
-        centres, weights = centres[:, sides], weights[:, sides]
-        local, radial = local * (-1, 1, 1), radial * (-1, 1, 1)
-        faces = faces[:, ::-1]
-        rings = {swap_sides(name): ring for name, ring in rings.items()}
     groups = np.full(len(local), GROUPS.index(tube.group))
     return Surface(centres, local, radial, groups, weights, faces, rings)
 
 
 def _named_points(tube: _Tube) -> list[tuple[int, str]]:
-    names = {NOSE: "nose", SKULL: "skull"}
+    names = {_NOSE: "nose", _SKULL: "skull"}
     return [
         (number, names.get(point, point[0]))
         for number, point in enumerate(tube.points)

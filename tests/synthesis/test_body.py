@@ -16,22 +16,20 @@ from langpose_dist.datasets.smplh import (
     load_regressor,
 )
 from langpose_dist.skeleton import H36M17, swap_sides
-from langpose_dist.synthesis.body import (
-    REGRESSOR,
-    intended_keypoints,
-    write_body_models,
-    write_regressor,
-)
-from langpose_dist.synthesis.figure import JOINTS, rest_joints
+from langpose_dist.synthesis.body import body_model, keypoint_regressor, shaped_rest_joints
+from langpose_dist.synthesis.figure import JOINTS, PARENTS, pose_joints, rest_joints, to_matrices
 
 GENDERS = ("neutral", "male", "female")
+REGRESSOR = "regressor.npy"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("body")
-    write_body_models(folder)
-    write_regressor(folder / REGRESSOR)
+    for gender in GENDERS:
+        (folder / "smplh" / gender).mkdir(parents=True)
+        np.savez(folder / "smplh" / gender / "model.npz", allow_pickle=False, **body_model(gender))
+    np.save(folder / REGRESSOR, keypoint_regressor())
     return folder
 
 
@@ -60,6 +58,25 @@ def bend(joint: str, rotation: tuple[float, float, float]) -> np.ndarray:
     poses = np.zeros((1, len(JOINTS), 3))
     poses[0, JOINTS.index(joint)] = rotation
     return poses.reshape(1, -1)
+
+
+def intended_keypoints(poses: np.ndarray, trans: np.ndarray) -> Float64[np.ndarray, "T 17 3"]:
+    """Keypoints of the neutral, unshaped body from its joints and two points of its head, without a mesh."""
+    joints = pose_joints(poses, trans)
+    turns = to_matrices(poses.reshape(len(poses), -1, 3))
+    for joint, parent in enumerate(PARENTS[1:], 1):
+        turns[:, joint] = turns[:, parent] @ turns[:, joint]
+    places = {name: joints[:, index] for index, name in enumerate(JOINTS)}
+    head, turn = places["head"], turns[:, JOINTS.index("head")]
+    nose, skull = head + turn @ [0.0, 0.034, 0.016], head + turn @ [0.0, 0.115, 0.0]
+    places |= {
+        "pelvis": (places["left_hip"] + places["right_hip"]) / 2,
+        "spine": 0.3 * places["spine1"] + 0.7 * places["spine2"],
+        "thorax": places["neck"],
+        "neck": nose,
+        "head": 1.5 * skull - 0.5 * nose,
+    }
+    return np.stack([places[name] for name in H36M17.joints], axis=1)
 
 
 def test_all_genders_are_there(models: dict[str, BodyModel]) -> None:
@@ -132,11 +149,11 @@ def test_three_units_of_any_beta_leave_a_person(
             assert 40 < volume(vertices, faces) < 125
 
 
-def test_equal_files_on_every_call(folder: Path, tmp_path: Path) -> None:
-    write_body_models(tmp_path)
-    write_regressor(tmp_path / REGRESSOR)
-    for name in (*(f"smplh/{gender}/model.npz" for gender in GENDERS), REGRESSOR):
-        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+def test_joints_of_a_shape_are_those_that_readers_find(models: dict[str, BodyModel]) -> None:
+    betas = np.random.default_rng(0).normal(size=16)
+    for gender, model in models.items():
+        joints = model.joint_regressor @ shape_vertices(model, betas)
+        np.testing.assert_allclose(shaped_rest_joints(gender, betas), joints, atol=1e-12)
 
 
 def test_the_regressor_is_sparse(folder: Path) -> None:

@@ -10,7 +10,18 @@ import pytest
 
 from langpose_dist.synthesis.actions import ACTIONS, Action
 from langpose_dist.synthesis.figure import JOINTS, PARENTS, pose_joints, rest_joints, to_matrices
-from langpose_dist.synthesis.motion import CHANNELS, INDEX, SOLE, Person, interpolate, keyed, ramped
+from langpose_dist.synthesis.motion import (
+    CHANNELS,
+    INDEX,
+    SOLE_HEIGHT_M,
+    Person,
+    Take,
+    interpolate,
+    key,
+    keyed,
+    mirrored,
+    ramped,
+)
 from langpose_dist.synthesis.rig import rotation, solve, to_axis_angles
 from langpose_dist.synthesis.sequence import draw_actions, perform
 
@@ -63,8 +74,8 @@ def soles(joints: np.ndarray, turns: np.ndarray) -> np.ndarray:
     points = []
     for side in ("left", "right"):
         ankle, ball = joint(f"{side}_ankle"), joint(f"{side}_foot")
-        height = rest[ankle, 1] - rest[ball, 1] + SOLE
-        points.append(joints[:, ball] - [0, 0, SOLE])
+        height = rest[ankle, 1] - rest[ball, 1] + SOLE_HEIGHT_M
+        points.append(joints[:, ball] - [0, 0, SOLE_HEIGHT_M])
         points.append(joints[:, ankle] + turns[:, ankle] @ np.array([0, -height, -0.05]))
     return np.stack(points, axis=1)
 
@@ -276,7 +287,7 @@ def test_a_rest_skeleton_of_another_size_stands_on_the_floor_too() -> None:
     sequence = perform(Person.draw(rng, tall), draw_actions(rng, 2), rng)
     joints = pose_joints(*sequence.sample(30.0), tall)
     balls = joints[:, [joint("left_foot"), joint("right_foot")], 2]
-    assert balls[0] == pytest.approx(SOLE, abs=1e-6)
+    assert balls[0] == pytest.approx(SOLE_HEIGHT_M, abs=1e-6)
 
 
 def test_axis_angles_are_exact_near_half_a_turn() -> None:
@@ -293,7 +304,7 @@ def test_axis_angles_are_exact_near_half_a_turn() -> None:
 
 def test_key_poses_are_reached_without_overshoot() -> None:
     start = np.zeros(len(CHANNELS))
-    take = keyed(start, [(1.0, {"bend": 10.0}), (0.5, {"bend": 30.0, "lean": 5.0}), (1.0, {})])
+    take = keyed(start, key(1.0, bend=10.0), key(0.5, {"bend": 30.0}, lean=5.0), key(1.0))
     rows = take.evaluate(np.linspace(0, 2.5, 251))
     bend = rows[:, INDEX["bend"]]
     assert take.duration == 2.5
@@ -302,6 +313,29 @@ def test_key_poses_are_reached_without_overshoot() -> None:
     assert rows[:100, INDEX["lean"]] == pytest.approx(0)
     line = interpolate(np.array([0.5]), np.array([0.0, 1.0]), np.array([[0.0], [2.0]]))
     assert line.tolist() == [[1.0]]
+
+
+def test_channels_named_without_a_side_are_of_both_and_the_last_value_counts() -> None:
+    take = keyed(np.zeros(len(CHANNELS)), key(1.0, {"up": 40.0}, left_up=10.0, foot_aside=(0.1, -0.2)))
+    values = {
+        name: take.end[INDEX[name]] for name in ("left_up", "right_up", "left_foot_aside", "right_foot_aside")
+    }
+    assert values == {"left_up": 10.0, "right_up": 40.0, "left_foot_aside": 0.1, "right_foot_aside": -0.2}
+    assert np.count_nonzero(take.end) == 4
+
+
+def test_a_mirrored_action_does_the_same_on_the_other_side() -> None:
+    def lean(person: Person, rng: np.random.Generator, start: np.ndarray) -> Take:
+        return keyed(start, key(1.0, lean=20.0, bend=5.0, left_up=90.0, left_foot_yaw=10.0))
+
+    person = Person.draw(np.random.default_rng(0), rest_joints())
+    start = person.neutral.copy()
+    start[INDEX["right_curl"]] = 70.0
+    end = mirrored(lean)(person, np.random.default_rng(0), start).end
+    expected = start.copy()
+    for name, value in {"lean": -20.0, "bend": 5.0, "right_up": 90.0, "right_foot_yaw": -10.0}.items():
+        expected[INDEX[name]] = value
+    np.testing.assert_array_equal(end, expected)
 
 
 def test_easing_to_full_speed_and_to_a_halt() -> None:
