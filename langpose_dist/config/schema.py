@@ -91,6 +91,9 @@ class DataConfig(Section):
     """Licence of the training data, kept with registered models."""
     flip_probability: Fraction = 0.5
     """Share of windows that are mirrored, with left and right exchanged in their labels."""
+    observation: Literal["camera", "stored"] = "camera"
+    """2D input. camera: projected by the virtual camera. stored: the data's own 2D joints, without synthetic
+    noise, with the target in the axes of the recording camera."""
 
 
 class CameraConfig(Section):
@@ -322,7 +325,8 @@ class EvaluationConfig(Section):
     """What an evaluation does."""
 
     conditions: tuple[Literal["clean", "noisy", "masked"], ...] = ("clean", "noisy", "masked")
-    """2D input: exact projection, with detector noise, with noise and masking as in training."""
+    """2D input: exact projection, with detector noise, with noise and masking as in training. With
+    data.observation=stored clean and noisy are the same stored joints, and masked hides some of them."""
     batch_size: Count = 16
     """Windows per rank and forward pass."""
     max_windows: Count | None = None

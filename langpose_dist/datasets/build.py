@@ -19,10 +19,10 @@ from filelock import FileLock, Timeout
 from langpose_dist import __version__
 from langpose_dist.data.manifest import FORMAT, MANIFEST, Manifest, Skipped
 from langpose_dist.data.sample import DataError
-from langpose_dist.data.shards import sync_folder, write_manifest
 from langpose_dist.datasets.clip import Clip
 from langpose_dist.datasets.files import code_revision
 from langpose_dist.datasets.shard_task import ShardRecord, ShardTask, digest_of, write_shard
+from langpose_dist.datasets.shard_writer import sync_folder, write_manifest
 from langpose_dist.datasets.statistics import StatisticsAccumulator
 
 WORK = ".langpose-build"

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from langpose_dist.config import UserError
 from langpose_dist.data.manifest import Record, Sha256, ShardEntry, Skipped
-from langpose_dist.data.shards import ShardWriter, hash_file, write_whole
+from langpose_dist.data.shards import hash_file
 from langpose_dist.datasets.clip import Clip, SharedFileError
+from langpose_dist.datasets.shard_writer import ShardWriter, write_whole
 from langpose_dist.datasets.splits import TRAIN
 from langpose_dist.datasets.statistics import FrameSums, StatisticsAccumulator
 
@@ -130,7 +131,7 @@ def _add(writer: ShardWriter, clip: Clip, statistics: StatisticsAccumulator) -> 
     except OSError as error:
         return (f"cannot be read: {error.strerror or error}",), False
     try:
-        writer.add(sample)
+        writer.add(sample, source_split=clip.split)
     except UserError as error:
         return (f"not a valid clip: {error}",), False
     statistics.add(sample)
