@@ -1,4 +1,4 @@
-"""The data of one run: manifest, reader, vocabulary and windows."""
+"""Data of one run: manifest, reader, vocabulary and windows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
