@@ -265,7 +265,9 @@ def test_the_mirrored_detection_gives_the_mirrored_joints(
     layout: tuple[str, ...], joint_map: JointMap
 ) -> None:
     points = np.random.default_rng(0).normal(size=(3, len(layout), 3)).astype(np.float32)
-    mirrored = points[:, [layout.index(swap_sides(name)) for name in layout]] * np.float32([-1, 1, 1])
+    mirrored = points[:, [layout.index(swap_sides(name)) for name in layout]] * np.array(
+        [-1, 1, 1], np.float32
+    )
     expected = flip_pose(torch.from_numpy(map_keypoints(points, layout, joint_map)), H36M17)
     np.testing.assert_allclose(map_keypoints(mirrored, layout, joint_map), expected, atol=1e-6)
 

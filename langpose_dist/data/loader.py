@@ -170,8 +170,8 @@ class _WorkerLost(Exception):
 def _worker_batches(
     dataset: Dataset[Any], requests: Iterable[list[Request]] | None, *, num_workers: int, pin_memory: bool
 ) -> Generator[WindowBatch, None, None]:
-    # Without a batch size of its own every item is a whole batch: what costs is crossing the process boundary,
-    # so batches cross it, not windows.
+    # Without a batch size of its own every item is a whole batch: crossing the process boundary is what
+    # costs, so batches cross it, not windows.
     batches: Iterable[WindowBatch | UserError] = DataLoader(
         dataset,
         batch_size=None,

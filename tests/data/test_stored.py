@@ -167,12 +167,10 @@ def test_a_manifest_without_cameras_asks_for_a_new_build(folder: Path, tmp_path:
 
 def test_a_camera_without_a_rotation_is_refused() -> None:
     sample = MadeClip("clip", "kick", 12, is_recorded=True).load()
-    np.testing.assert_array_equal(recorded_rotation("clip", sample.meta), np.float32(FRONT))
+    np.testing.assert_array_equal(recorded_rotation("clip", sample.meta), np.array(FRONT, np.float32))
     for rotation in (None, [[1.0, 0.0]], "front", [[float("nan")] * 3] * 3, -np.eye(3), 2 * np.eye(3)):
         camera = {"name": "front", "rotation": rotation}
-        with pytest.raises(
-            DataError, match="is no rotation matrix; build the data again"
-        ):
+        with pytest.raises(DataError, match="is no rotation matrix; build the data again"):
             encode_sample(Sample("clip", sample.poses_3d, (), {"camera": camera}, sample.keypoints_2d))
     for meta in ({}, {"camera": "front"}, {"camera": {"name": "front"}}):
         with pytest.raises(DataError, match=r"clip: meta\.json has no camera with a rotation"):

@@ -152,7 +152,7 @@ class AmassClip:
                     f"label beyond the clip: {label.text!r} from {label.start:g} s to {label.end:g} s"
                 )
             else:
-                spans.setdefault((label.text, *frames), {}).update(dict.fromkeys(label.act_cat))
+                spans.setdefault((label.text, frames[0], frames[1]), {}).update(dict.fromkeys(label.act_cat))
         if not spans and self.unlabelled == "skip":
             raise DataError(f"no label: none of {self.annotation.source} lies within {duration:.2f} s")
         return tuple(Span(*place, tuple(names)) for place, names in spans.items()), tuple(left_out)

@@ -105,7 +105,7 @@ def test_several_categories_become_a_label_each(tmp_path: Path) -> None:
 
 def test_a_label_keeps_its_categories_beside_its_text(tmp_path: Path) -> None:
     frame = [
-        segment("x", "pick up", ["Lift  something", "bend", "bend", "transition", None], 1, 2),
+        segment("x", "pick up", ["Lift  something", "bend", "bend", "transition"], 1, 2),
         segment("x", "Pick up", ["grasp object", "bend"], 1, 2),
         segment("x", "stand", None, 2, 3),
     ]
