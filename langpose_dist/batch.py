@@ -1,4 +1,4 @@
-"""What travels from the loader to the task: windows with drawn parameters, and what a camera saw of them.
+"""Batches on their way from the loader to the task.
 
 The loader draws small random parameters per window (``WindowBatch``); ``geometry.observe`` applies them,
 batched and on the training device, and gives the model's input and target (``MotionBatch``).
@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class _TensorBatch:
-    """Moves every tensor field together; other fields travel as they are."""
+    """Base of batches: moves all tensor fields together and leaves other fields as they are."""
 
     def _map(self, function: Any) -> Self:
         tensors = {
@@ -25,17 +25,21 @@ class _TensorBatch:
         return replace(self, **tensors)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
-        """The same batch with its tensors on ``device``."""
+        """Copy of the batch with its tensors on ``device``."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Self:
-        """The same batch with its tensors in page-locked memory, so copies to a GPU overlap compute."""
+        """Copy of the batch in page-locked memory, from which copies to a GPU overlap compute."""
         return self._map(lambda tensor: tensor.pin_memory())
 
 
 @dataclass(frozen=True)
 class WindowBatch(_TensorBatch):
-    """B windows as stored, and the random parameters drawn for each of them."""
+    """B windows as stored, with the random parameters drawn for each of them.
+
+    The 2D input comes from a virtual camera with a synthetic detector, unless the windows carry the 2D joints
+    of their own recordings in ``keypoints_2d``.
+    """
 
     poses_3d: Float[Tensor, "B T J 3"]
     """World coordinates, metres, z up; frames past the clip's end repeat its last frame."""
@@ -48,7 +52,8 @@ class WindowBatch(_TensorBatch):
     flip: Bool[Tensor, "B"]
     """True where the motion is mirrored; label and negatives already belong to the mirrored motion."""
     camera: Float[Tensor, "B 4"]
-    """Yaw and elevation in radians, distance in metres, focal length in half image widths."""
+    """Yaw and elevation in radians, distance in metres, focal length in half image widths; unused with
+    ``keypoints_2d``, as is the detector error."""
     noise_keyframes: Float[Tensor, "B K J 2"]
     """Slow detector error at K moments spread evenly over the window, metres at the person's depth."""
     noise_jitter: Float[Tensor, "B T J 3"]
@@ -59,11 +64,15 @@ class WindowBatch(_TensorBatch):
     """Window numbers within the split; -1 marks a filler that no metric may count."""
     keys: tuple[str, ...]
     """Per window ``clip:first_frame``, for messages."""
+    keypoints_2d: Float[Tensor, "B T J 3"] | None = None
+    """Stored 2D joints: x, y in half image widths from the centre, y down, and confidence."""
+    rotation: Float[Tensor, "B 3 3"] | None = None
+    """From world axes to those of the recording camera; goes with ``keypoints_2d``."""
 
 
 @dataclass(frozen=True)
 class MotionBatch(_TensorBatch):
-    """B windows as the model sees them, with their targets."""
+    """B windows as the model sees them, with their targets; alike for every source of the 2D input."""
 
     keypoints_2d: Float[Tensor, "B T J 3"]
     """x, y in half image widths from the centre, y down, and confidence; hidden joints are all zero."""

@@ -1,7 +1,9 @@
-"""Mirroring, the virtual camera and synthetic 2D detections: pure functions on batches of windows."""
+"""Mirroring, the virtual camera, synthetic 2D detections and joint maps: pure functions."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -9,7 +11,7 @@ from torch import Tensor
 
 from langpose_dist.batch import MotionBatch, WindowBatch
 from langpose_dist.config import CameraConfig, NoiseConfig
-from langpose_dist.skeleton import H36M17, Skeleton
+from langpose_dist.skeleton import H36M17, JointMap, Skeleton
 
 
 def flip_pose(poses: Float[Tensor, "*B T J C"], skeleton: Skeleton) -> Float[Tensor, "*B T J C"]:
@@ -17,7 +19,7 @@ def flip_pose(poses: Float[Tensor, "*B T J C"], skeleton: Skeleton) -> Float[Ten
 
     Args:
         poses: 2D or 3D joints, x in channel 0, mirror plane at x = 0; any unit.
-        skeleton: Gives the mirror pairs.
+        skeleton: Its mirror pairs are swapped.
 
     Returns:
         New tensor, same unit.
@@ -44,8 +46,8 @@ def camera_rotation(yaw: Float[Tensor, "B"], elevation: Float[Tensor, "B"]) -> F
     """Rotation from world axes (z up) to those of a camera that looks at the origin.
 
     Args:
-        yaw: Where the camera stands around the vertical axis, radians; 0 is on the world's x axis.
-        elevation: Its height above the horizon, radians.
+        yaw: Position of the camera around the vertical axis, radians; 0 is on the world's x axis.
+        elevation: Height of the camera above the horizon, radians.
 
     Returns:
         Rows are the camera's axes in world coordinates: right, down, forward. Right-handed, no roll.
@@ -61,7 +63,7 @@ def camera_rotation(yaw: Float[Tensor, "B"], elevation: Float[Tensor, "B"]) -> F
 def place_camera(
     poses_3d: Float[Tensor, "B T J 3"], frame_mask: Bool[Tensor, "B T"], camera: Float[Tensor, "B 4"]
 ) -> Float[Tensor, "B T J 3"]:
-    """Joints in the axes of each window's virtual camera.
+    """Transform joints to the axes of each window's virtual camera.
 
     The camera looks at the pelvis' mean position. It stands at the drawn distance, or as far back as it
     takes for every joint to stay inside the square image; so no joint is ever behind it.
@@ -88,7 +90,7 @@ def place_camera(
 def project(
     camera_poses: Float[Tensor, "B T J 3"], focal_length: Float[Tensor, "B"], *, orthographic: bool
 ) -> tuple[Float[Tensor, "B T J 2"], Float[Tensor, "B T 1 1"]]:
-    """Image coordinates of joints in camera axes.
+    """Project joints in camera axes to the image.
 
     Args:
         camera_poses: Metres, origin at the camera.
@@ -113,7 +115,7 @@ def detect(
     jitter: Float[Tensor, "B T J 3"],
     confidence_distance: float,
 ) -> Float[Tensor, "B T J 3"]:
-    """What a 2D detector with the drawn errors would report.
+    """Simulate a 2D detector with the drawn errors.
 
     Args:
         projected: True image coordinates.
@@ -134,18 +136,37 @@ def detect(
 
 
 def observe(windows: WindowBatch, camera: CameraConfig, noise: NoiseConfig) -> MotionBatch:
-    """Apply each window's drawn parameters: mirror, look at it through the camera, detect, hide joints.
+    """Turn stored windows into the model's input and target: mirror, observe in 2D, hide joints.
+
+    Windows with stored 2D joints keep those as input and are seen by their own camera; the others are seen by
+    the virtual camera, through a synthetic detector.
 
     Args:
         windows: World motion with drawn parameters, on any device.
-        camera: Says whether the projection is perspective.
-        noise: Gives the distance at which the confidence halves.
+        camera: Kind of the virtual camera's projection.
+        noise: Distance at which the synthetic detector's confidence halves.
 
     Returns:
         The model's input, and the target in camera axes with the pelvis at 0, metres.
     """
-    flip = windows.flip[:, None, None, None]
-    world = torch.where(flip, flip_pose(windows.poses_3d, H36M17), windows.poses_3d)
+    if windows.keypoints_2d is None or windows.rotation is None:
+        keypoints_2d, poses_3d = _observe_virtually(windows, camera, noise)
+    else:
+        keypoints_2d, poses_3d = _observe_recorded(windows, windows.keypoints_2d, windows.rotation)
+    return MotionBatch(
+        keypoints_2d=keypoints_2d.masked_fill(windows.joint_mask[..., None], 0),
+        poses_3d=poses_3d,
+        frame_mask=windows.frame_mask,
+        span_mask=windows.span_mask,
+        label_candidates=windows.label_candidates,
+    )
+
+
+def _observe_virtually(
+    windows: WindowBatch, camera: CameraConfig, noise: NoiseConfig
+) -> tuple[Float[Tensor, "B T J 3"], Float[Tensor, "B T J 3"]]:
+    """2D joints as a synthetic detector sees them, and pelvis-relative poses in the virtual camera's axes."""
+    world = _flip_where(windows.flip, windows.poses_3d)
     camera_poses = place_camera(world, windows.frame_mask, windows.camera)
     projected, scale = project(
         camera_poses, windows.camera[:, 3], orthographic=camera.projection == "orthographic"
@@ -153,10 +174,49 @@ def observe(windows: WindowBatch, camera: CameraConfig, noise: NoiseConfig) -> M
     keypoints_2d = detect(
         projected, scale, windows.noise_keyframes, windows.noise_jitter, noise.confidence_distance
     )
-    return MotionBatch(
-        keypoints_2d=keypoints_2d.masked_fill(windows.joint_mask[..., None], 0),
-        poses_3d=camera_poses - camera_poses[:, :, :1],
-        frame_mask=windows.frame_mask,
-        span_mask=windows.span_mask,
-        label_candidates=windows.label_candidates,
-    )
+    return keypoints_2d, camera_poses - camera_poses[:, :, :1]
+
+
+def _observe_recorded(
+    windows: WindowBatch, keypoints_2d: Float[Tensor, "B T J 3"], rotation: Float[Tensor, "B 3 3"]
+) -> tuple[Float[Tensor, "B T J 3"], Float[Tensor, "B T J 3"]]:
+    """Stored 2D joints, and pelvis-relative poses in the axes of the camera that recorded them.
+
+    A mirrored motion is what the same camera sees in a mirror: x changes its sign in the image and in the
+    camera's axes alike.
+    """
+    relative = windows.poses_3d - windows.poses_3d[:, :, :1]
+    camera_poses = torch.einsum("bij,btnj->btni", rotation, relative)
+    return _flip_where(windows.flip, keypoints_2d), _flip_where(windows.flip, camera_poses)
+
+
+def _flip_where(flip: Bool[Tensor, "B"], poses: Float[Tensor, "B T J 3"]) -> Float[Tensor, "B T J 3"]:
+    return torch.where(flip[:, None, None, None], flip_pose(poses, H36M17), poses)
+
+
+def map_keypoints(
+    keypoints: Float[np.ndarray, "*B K 3"], layout: Sequence[str], joint_map: JointMap
+) -> Float[np.ndarray, "*B J 3"]:
+    """Map 2D keypoints of another layout to the joints of a map.
+
+    Args:
+        keypoints: x and y in any unit, and confidence.
+        layout: Names of the K keypoints.
+        joint_map: Its target joints are the J joints.
+
+    Returns:
+        Weighted means of positions, each with the lowest confidence of the keypoints that it is made of.
+
+    Raises:
+        ValueError: If K is not the layout's, or the map needs a keypoint that the layout lacks.
+    """
+    if keypoints.shape[-2:] != (len(layout), 3):
+        raise ValueError(f"keypoints are {keypoints.shape}, the layout has {len(layout)} x 3")
+    joints = []
+    for joint, weights in joint_map.items():
+        if missing := [name for name in weights if name not in layout]:
+            raise ValueError(f"{joint} is made of {missing[0]}, which the layout lacks")
+        sources = keypoints[..., [layout.index(name) for name in weights], :]
+        position = np.einsum("...kc,k->...c", sources[..., :2], np.array(list(weights.values())))
+        joints.append(np.concatenate((position, sources[..., 2:].min(axis=-2)), axis=-1))
+    return np.stack(joints, axis=-2).astype(keypoints.dtype)

@@ -19,7 +19,7 @@ class Skeleton:
     Args:
         name: Short name, written into manifests.
         parents: Joint name -> parent name, ``None`` for the root; parents come before children.
-        body_parts: Name of a body part -> its joints.
+        body_parts: Body part -> its joints.
     """
 
     name: str
@@ -59,12 +59,12 @@ class Skeleton:
 
     @cached_property
     def mirror(self) -> tuple[int, ...]:
-        """For each joint the index of its counterpart on the other side of the body."""
+        """Index of each joint's counterpart on the other side of the body."""
         return tuple(self.index(swap_sides(joint)) for joint in self.joints)
 
 
 def swap_sides(name: str) -> str:
-    """The joint name with the prefix ``left_`` and ``right_`` exchanged."""
+    """Exchange the prefixes ``left_`` and ``right_`` of a joint's name."""
     if name.startswith("left_"):
         return "right_" + name.removeprefix("left_")
     if name.startswith("right_"):
@@ -182,3 +182,52 @@ MPI_INF_3DHP: JointMap = {
 }
 """From MPI-INF-3DHP's ``relevant`` joints, which are Human3.6M's by other names: its head is the one below
 the head's top, its neck the one that the shoulders hang on."""
+
+COCO17_KEYPOINTS = (
+    *("nose", "left_eye", "right_eye", "left_ear", "right_ear"),
+    *("left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist"),
+    *("left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle"),
+)
+"""COCO's 17 keypoints in their order; left and right are the person's own."""
+
+HALPE26_KEYPOINTS = (
+    *COCO17_KEYPOINTS,
+    *("head", "neck", "hip"),
+    *("left_big_toe", "right_big_toe", "left_small_toe", "right_small_toe", "left_heel", "right_heel"),
+)
+"""The 26 body keypoints of Halpe-FullBody in their order; the first 17 are COCO's."""
+
+COCO17: JointMap = {
+    "pelvis": {"left_hip": 0.5, "right_hip": 0.5},
+    "right_hip": {"right_hip": 1.0},
+    "right_knee": {"right_knee": 1.0},
+    "right_ankle": {"right_ankle": 1.0},
+    "left_hip": {"left_hip": 1.0},
+    "left_knee": {"left_knee": 1.0},
+    "left_ankle": {"left_ankle": 1.0},
+    # Half way from the pelvis to the thorax.
+    "spine": {"left_hip": 0.25, "right_hip": 0.25, "left_shoulder": 0.25, "right_shoulder": 0.25},
+    "thorax": {"left_shoulder": 0.5, "right_shoulder": 0.5},
+    "neck": {"nose": 1.0},
+    # COCO has no point on the crown: this is well below Human3.6M's head joint.
+    "head": {"left_eye": 0.5, "right_eye": 0.5},
+    "left_shoulder": {"left_shoulder": 1.0},
+    "left_elbow": {"left_elbow": 1.0},
+    "left_wrist": {"left_wrist": 1.0},
+    "right_shoulder": {"right_shoulder": 1.0},
+    "right_elbow": {"right_elbow": 1.0},
+    "right_wrist": {"right_wrist": 1.0},
+}
+"""From COCO's keypoints, as MotionBERT's ``coco2h36m`` (``lib/data/dataset_action.py``) and MMPose define it
+(https://github.com/Walter0807/MotionBERT, https://github.com/open-mmlab/mmpose)."""
+
+HALPE26: JointMap = {
+    **COCO17,
+    "pelvis": {"hip": 1.0},
+    # Half way from the pelvis to the thorax.
+    "spine": {"hip": 0.5, "neck": 0.5},
+    "thorax": {"neck": 1.0},
+    "head": {"head": 1.0},
+}
+"""From Halpe's keypoints, which have points for pelvis, thorax and crown, as MotionBERT's ``halpe2h36m``
+(``lib/data/dataset_wild.py``) defines it; the limbs are COCO's."""

@@ -58,10 +58,9 @@ class MadeClip:
     key: str
     label: str | None
     num_frames: int
-
-    @property
-    def split(self) -> None:
-        return None
+    is_recorded: bool = False
+    """With 2D joints and the camera that saw them, a subject and an action."""
+    split: str | None = None
 
     @property
     def path(self) -> Path:
@@ -77,7 +76,34 @@ class MadeClip:
 
     def load(self) -> Sample:
         spans = () if self.label is None else (Span(self.label, 0, self.num_frames),)
-        return Sample(self.key, swing(LIMBS.get(self.label or ""), self.num_frames), spans, {})
+        poses = swing(LIMBS.get(self.label or ""), self.num_frames)
+        if not self.is_recorded:
+            return Sample(self.key, poses, spans, {})
+        meta = {
+            "subject": f"s{self.num_frames % 2}",
+            "action": self.label or "nothing",
+            "recording": f"s{self.num_frames % 2} {self.label or 'nothing'} 1",
+            "camera": {"name": "front", "rotation": FRONT},
+        }
+        return Sample(self.key, poses, spans, meta, record(poses))
+
+
+FRONT = [[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]]
+"""Rotation of a level camera that looks along the world's y axis."""
+
+
+def record(poses: np.ndarray) -> np.ndarray:
+    """2D joints from 5 m before the origin and 1 m above it: focal length 2, 0.01 too far right, confidence
+    0.75."""
+    depth = poses[..., 1] + 5
+    return np.stack(
+        (
+            2 * poses[..., 0] / depth + 0.01,
+            -2 * (poses[..., 2] - 1) / depth,
+            np.full_like(depth, 0.75),
+        ),
+        axis=-1,
+    ).astype(np.float32)
 
 
 def swing(joint: str | None, num_frames: int) -> np.ndarray:
@@ -95,14 +121,19 @@ def swing(joint: str | None, num_frames: int) -> np.ndarray:
     return poses
 
 
-def build_corpus(root: Path, *, train_clips: int = 6, frames: int = 21) -> Manifest:
+def build_corpus(
+    root: Path, *, train_clips: int = 6, frames: int = 21, is_recorded: bool = False
+) -> Manifest:
     """Clips of differing length in two splits; some shorter than a window, one of each split unlabelled."""
     labels = [*LIMBS, None]
     pairs = [
         (
             split,
             MadeClip(
-                f"{split}{number:02d}", labels[number % len(labels)], frames + 3 * number - 12 * (number == 1)
+                f"{split}{number:02d}",
+                labels[number % len(labels)],
+                frames + 3 * number - 12 * (number == 1),
+                is_recorded,
             ),
         )
         for split, count in (("train", train_clips), ("validation", 5))

@@ -8,7 +8,7 @@ import pytest
 
 from langpose_dist.data.manifest import Manifest
 from langpose_dist.data.sample import Sample, Span
-from langpose_dist.data.shards import ShardWriter, write_manifest
+from langpose_dist.datasets.shard_writer import ShardWriter, write_manifest
 from langpose_dist.datasets.statistics import StatisticsAccumulator
 
 # Joint, parent, offset in cm: x to the left, y up, z forward.
@@ -90,7 +90,15 @@ def samples() -> list[Sample]:
             key=f"clip_{number}",
             poses_3d=random.normal(size=(5 + number, 17, 3)).astype(np.float32),
             spans=(Span("walk" if number % 2 else "wave left hand", 0, 5),),
-            meta={"dataset": "made", "fps": 30.0},
+            meta={
+                "dataset": "made",
+                "fps": 30.0,
+                "subject": "s1",
+                "action": "jogging",
+                "recording": f"s1 jogging {number + 2}",
+                "camera": "left",
+                "valid_frames": [[0, 2], [3, 5]],
+            },
         )
         for number in range(7)
     ]

@@ -36,7 +36,7 @@ HOMES = {
     "ray": ("tuning/", "langpose_dist/datasets/parallel.py", "langpose_dist/datasets/ray_cluster.py"),
     "smplx": ("langpose_dist/datasets/", "benchmarks/smplh_speed.py"),
     "transformers": ("langpose_dist/models/text.py", "langpose_dist/models/captioner.py"),
-    "webdataset": ("langpose_dist/data/",),
+    "webdataset": ("langpose_dist/data/", "langpose_dist/datasets/shard_writer.py"),
 }
 
 

@@ -1,6 +1,18 @@
 import pytest
 
-from langpose_dist.skeleton import BANDAI_NAMCO, H36M17, HUMANML3D, KIT_ML, JointMap, Skeleton, swap_sides
+from langpose_dist.skeleton import (
+    BANDAI_NAMCO,
+    COCO17,
+    COCO17_KEYPOINTS,
+    H36M17,
+    HALPE26,
+    HALPE26_KEYPOINTS,
+    HUMANML3D,
+    KIT_ML,
+    JointMap,
+    Skeleton,
+    swap_sides,
+)
 
 # MotionBERT's order, by hand.
 ORDER = {
@@ -76,7 +88,7 @@ def test_a_body_part_must_name_joints() -> None:
         Skeleton("wrong", {"root": None, "hand": "root"}, {"arm": ("hand", "paw")})
 
 
-@pytest.mark.parametrize("joint_map", [BANDAI_NAMCO, HUMANML3D, KIT_ML])
+@pytest.mark.parametrize("joint_map", [BANDAI_NAMCO, HUMANML3D, KIT_ML, COCO17, HALPE26])
 def test_a_joint_map_gives_every_joint_and_moves_with_its_source(joint_map: JointMap) -> None:
     assert tuple(joint_map) == H36M17.joints
     for joint, weights in joint_map.items():
@@ -95,7 +107,15 @@ def test_a_joint_map_is_the_same_on_both_sides(joint_map: JointMap, left: str, r
         assert joint_map[swap_sides(joint)] == mirrored, joint
 
 
-@pytest.mark.parametrize(("joint_map", "left", "right"), [(HUMANML3D, "left_", "right_"), (KIT_ML, "L", "R")])
+@pytest.mark.parametrize(
+    ("joint_map", "left", "right"),
+    [
+        (HUMANML3D, "left_", "right_"),
+        (KIT_ML, "L", "R"),
+        (COCO17, "left_", "right_"),
+        (HALPE26, "left_", "right_"),
+    ],
+)
 def test_a_joint_map_by_prefixes_is_the_same_on_both_sides(
     joint_map: JointMap, left: str, right: str
 ) -> None:
@@ -108,3 +128,44 @@ def test_a_joint_map_by_prefixes_is_the_same_on_both_sides(
         mirrored = {other_side(source): weight for source, weight in weights.items()}
         assert joint_map[swap_sides(joint)] == mirrored, joint
         assert not joint.startswith("left_") or all(source.startswith(left) for source in weights), joint
+
+
+# By hand, from the published functions: target joint -> keypoint numbers whose mean it is.
+COCO_NUMBERS = {
+    0: (11, 12),
+    1: (12,),
+    2: (14,),
+    3: (16,),
+    4: (11,),
+    5: (13,),
+    6: (15,),
+    7: (5, 6, 11, 12),
+    8: (5, 6),
+    9: (0,),
+    10: (1, 2),
+    11: (5,),
+    12: (7,),
+    13: (9,),
+    14: (6,),
+    15: (8,),
+    16: (10,),
+}
+HALPE_NUMBERS = COCO_NUMBERS | {0: (19,), 7: (18, 19), 8: (18,), 10: (17,)}
+
+
+@pytest.mark.parametrize(
+    ("joint_map", "layout", "numbers"),
+    [(COCO17, COCO17_KEYPOINTS, COCO_NUMBERS), (HALPE26, HALPE26_KEYPOINTS, HALPE_NUMBERS)],
+)
+def test_a_detectors_keypoints_are_taken_by_their_published_numbers(
+    joint_map: JointMap, layout: tuple[str, ...], numbers: dict[int, tuple[int, ...]]
+) -> None:
+    for joint, sources in numbers.items():
+        expected = {layout[source]: 1 / len(sources) for source in sources}
+        assert joint_map[ORDER[joint]] == expected, ORDER[joint]
+
+
+def test_the_layouts_have_as_many_keypoints_as_their_names_say() -> None:
+    assert len(set(COCO17_KEYPOINTS)) == 17
+    assert len(set(HALPE26_KEYPOINTS)) == 26
+    assert (HALPE26_KEYPOINTS[17:20], HALPE26_KEYPOINTS[25]) == (("head", "neck", "hip"), "right_heel")

@@ -66,6 +66,11 @@ def _inspect(args: argparse.Namespace) -> int:
 
     manifest = Manifest.load(args.root)
     statistics = manifest.statistics
+    groups = {
+        field: counts
+        for field in ("action", "subject")
+        if any((counts := {split: manifest.group_counts(split, field) for split in manifest.splits}).values())
+    }
     if args.json:
         ranges = statistics and {
             joint: {"mean": mean, "std": std, "min": low, "max": high}
@@ -73,17 +78,12 @@ def _inspect(args: argparse.Namespace) -> int:
                 H36M17.joints, statistics.mean, statistics.std, statistics.min, statistics.max, strict=True
             )
         }
-        _print_json({**_summary(manifest), "ranges": ranges})
+        _print_json({**_summary(manifest), "groups": groups, "ranges": ranges})
         return 0
     _print_summary(str(args.root), manifest)
-    splits = list(manifest.splits)
-    counts = {split: manifest.label_counts(split) for split in splits}
-    labels = sorted({label for split in splits for label in counts[split]})
-    width = max((len(label) for label in labels), default=0)
-    print(f"\n{len(labels)} labels, spans per split")
-    print(f"  {'':{width}}  " + "  ".join(f"{split:>10}" for split in splits))
-    for label in labels:
-        print(f"  {label:{width}}  " + "  ".join(f"{counts[split].get(label, 0):>10}" for split in splits))
+    _print_counts("labels, spans", {split: manifest.label_counts(split) for split in manifest.splits})
+    for field, counts in groups.items():
+        _print_counts(f"{field}s, clips", counts)
     if statistics is not None:
         print("\nrelative to the pelvis over the frames of train, metres: mean (min to max)")
         rows = zip(H36M17.joints, statistics.mean, statistics.min, statistics.max, strict=True)
@@ -94,6 +94,17 @@ def _inspect(args: argparse.Namespace) -> int:
                 + "  ".join(f"{axis} {text}" for axis, text in zip("xyz", axes, strict=True))
             )
     return 0
+
+
+def _print_counts(title: str, counts: dict[str, dict[str, int]]) -> None:
+    """Print a table with a row per name and a column per split."""
+    names = sorted({name for column in counts.values() for name in column})
+    width = max((len(name) for name in names), default=0)
+    print(f"\n{len(names)} {title} per split")
+    print(f"  {'':{width}}  " + "  ".join(f"{split:>10}" for split in counts))
+    for name in names:
+        cells = (f"{column.get(name, 0):>10}" for column in counts.values())
+        print(f"  {name:{width}}  " + "  ".join(cells))
 
 
 def _verify(args: argparse.Namespace) -> int:

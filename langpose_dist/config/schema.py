@@ -104,6 +104,9 @@ class DataConfig(Section):
     """Licence of the training data, kept with registered models."""
     flip_probability: Annotated[Fraction, DATA] = 0.5
     """Share of windows that are mirrored, with left and right exchanged in their labels."""
+    observation: Annotated[Literal["camera", "stored"], INPUT] = "camera"
+    """2D input. camera: projected by the virtual camera. stored: the data's own 2D joints, without synthetic
+    noise, with the target in the axes of the recording camera."""
 
 
 class CameraConfig(Section):
@@ -339,7 +342,8 @@ class EvaluationConfig(Section):
         "noisy",
         "masked",
     )
-    """2D input: exact projection, with detector noise, with noise and masking as in training."""
+    """2D input: exact projection, with detector noise, with noise and masking as in training. With
+    data.observation=stored clean and noisy are the same stored joints, and masked hides some of them."""
     batch_size: Annotated[Count, RUNTIME] = 16
     """Windows per rank and forward pass."""
     max_windows: Annotated[Count | None, EVALUATION] = None

@@ -1,4 +1,4 @@
-"""The data of one run: manifest, reader, vocabulary and windows."""
+"""Data of one run: manifest, reader, vocabulary and windows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +12,9 @@ from langpose_dist.data.manifest import Manifest
 from langpose_dist.data.sample import DataError
 from langpose_dist.data.shards import ShardReader
 from langpose_dist.data.windows import Window, cut_windows
+
+MAX_NAMES = 3
+"""Clips that a message names."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Corpus:
         """Open the folder or URL that the configuration names.
 
         Raises:
-            UserError: If it holds no complete build, or not the configured splits.
+            UserError: If it holds no complete build.
         """
         manifest = Manifest.load(config.data.path)
         train = manifest.splits.get(config.data.train_split)
@@ -43,16 +46,20 @@ class Corpus:
         )
 
     def windows(self, split: str, *, stride: int) -> list[Window]:
-        """The windows of a split.
+        """Windows of a split.
 
         Raises:
-            DataError: If the split does not exist, holds no clip, or counts only some of its frames.
+            DataError: If the split does not exist, has no clip, counts only some of its frames, or lacks the
+                configured 2D input.
         """
         if (self.manifest.source, split) == ("mpi-inf-3dhp", "test"):
             raise DataError(
                 f"{self.config.data.path}: of MPI-INF-3DHP's test recordings only some frames count, which "
-                "are not told apart yet; numbers of all frames would be of no protocol: choose another split"
+                "evaluation does not distinguish yet; numbers over all frames would follow no protocol: "
+                "choose another split"
             )
+        if self.config.data.observation == "stored":
+            self.check_observation(split)
         window = self.config.window
         return cut_windows(
             self.manifest,
@@ -62,12 +69,34 @@ class Corpus:
             min_span_frames=window.min_span_frames,
         )
 
+    def check_observation(self, split: str) -> None:
+        """Check that every clip of a split has stored 2D joints and the camera that recorded them.
+
+        Raises:
+            DataError: With the first clips that lack them, and the remedy.
+        """
+        place = f"{self.config.data.path}: data.observation=stored"
+        if self.manifest.version == 1:
+            raise DataError(
+                f"{place} needs a manifest of version 2, which lists each clip's camera; "
+                "build the data again with this version"
+            )
+        entries = [entry for _, shard in self.manifest.shards_of(split) for entry in shard.samples]
+        blind = [entry.key for entry in entries if not entry.has_keypoints or entry.camera is None]
+        if blind:
+            names = ", ".join(blind[:MAX_NAMES]) + (", ..." if len(blind) > MAX_NAMES else "")
+            raise DataError(
+                f"{place} needs each clip's own 2D joints and camera, which {len(blind)} of {len(entries)} "
+                f"clips of split {split!r} lack ({names}); set data.observation=camera, or build data that "
+                "have them"
+            )
+
     def dataset(self, windows: Sequence[Window], augmentation: Augmentation) -> WindowDataset:
         """Windows with their draws."""
         return WindowDataset(windows, self.reader, self.vocabulary, self.config, augmentation)
 
     @cached_property
     def training_set(self) -> WindowDataset:
-        """The training split as training sees it."""
+        """Windows of the training split, augmented as configured."""
         windows = self.windows(self.config.data.train_split, stride=self.config.window.stride)
         return self.dataset(windows, Augmentation.training(self.config))

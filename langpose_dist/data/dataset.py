@@ -1,4 +1,4 @@
-"""Windows with their drawn parameters: what a loader worker does."""
+"""Windows with their drawn parameters, read and assembled by loader workers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from jaxtyping import Float32
 from torch.utils.data import Dataset
 
 from langpose_dist.batch import WindowBatch
@@ -14,6 +15,7 @@ from langpose_dist.data.draws import EVALUATION_EPOCH, Draw, draw_camera, draw_n
 from langpose_dist.data.labels import Vocabulary
 from langpose_dist.data.masking import draw_joint_mask
 from langpose_dist.data.noise import draw_noise
+from langpose_dist.data.sample import recorded_rotation
 from langpose_dist.data.shards import ShardReader
 from langpose_dist.data.windows import Window
 from langpose_dist.skeleton import H36M17
@@ -24,7 +26,7 @@ Request = tuple[int, int]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Which draws are applied; a draw that is off leaves all others as they are."""
+    """Draws that are applied; switching one off leaves all others unchanged."""
 
     noise: bool
     masking: bool
@@ -32,27 +34,43 @@ class Augmentation:
 
     @classmethod
     def training(cls, config: RunConfig) -> "Augmentation":
-        """As the configuration says for training."""
+        """Augmentation that the configuration sets for training."""
         return cls(config.noise.enabled, config.masking.enabled, config.data.flip_probability)
 
     @classmethod
     def evaluation(cls, condition: str) -> "Augmentation":
-        """clean: exact projection; noisy: with detector noise; masked: with noise and masking."""
+        """Augmentation of a condition.
+
+        clean: exact projection; noisy: with detector noise; masked: with noise and masking. Stored 2D joints
+        get no synthetic noise, so clean and noisy are the same input there.
+        """
         return cls(noise=condition != "clean", masking=condition == "masked", flip_probability=0.0)
 
 
-class WindowDataset(Dataset["WindowBatch | UserError"]):
-    """Reads windows and draws their parameters; indexed by a batch's requests.
+@dataclass(frozen=True)
+class Frames:
+    """Frames of one window as stored."""
 
-    A batch depends on its requests alone. A mistake in the data comes back as the exception itself, since
-    an exception that crosses a process boundary loses its one clear line.
+    poses_3d: Float32[np.ndarray, "T 17 3"]
+    """World coordinates, metres."""
+    keypoints_2d: Float32[np.ndarray, "T 17 3"] | None = None
+    """Stored 2D joints, where those are the model's input."""
+    rotation: Float32[np.ndarray, "3 3"] | None = None
+    """From world axes to those of the camera that recorded them."""
+
+
+class WindowDataset(Dataset["WindowBatch | UserError"]):
+    """Windows and their drawn parameters; indexed by a batch's requests.
+
+    A batch depends on its requests alone. An error in the data is returned as the exception itself, since an
+    exception that crosses a process boundary loses its one clear line.
 
     Args:
         windows: The windows of one split.
         reader: Random access to the shards.
-        vocabulary: Numbers the labels and says how often training shows each.
+        vocabulary: Labels with their ids and how often training shows each.
         config: Sizes and proportions of the draws.
-        augmentation: Which draws are applied.
+        augmentation: Draws that are applied.
     """
 
     def __init__(
@@ -75,13 +93,13 @@ class WindowDataset(Dataset["WindowBatch | UserError"]):
 
     @cached_property
     def negative_weights(self) -> np.ndarray:
-        """Per label the weight it is drawn with; labels that training never shows have none."""
+        """Weight of each label in the draw of negatives; 0 for labels that training never shows."""
         counts = np.array(self.vocabulary.counts, dtype=np.float64)
         return np.where(counts > 0, counts**self.config.loss.negative_power, 0.0)
 
     @property
     def num_negatives(self) -> int:
-        """Negatives per window: as configured, or all other labels where there are fewer."""
+        """Negatives per window: as configured, or all other labels if there are fewer."""
         others = int((self.negative_weights > 0).sum()) - 1
         return max(0, min(self.config.loss.num_negatives, others))
 
@@ -94,17 +112,27 @@ class WindowDataset(Dataset["WindowBatch | UserError"]):
 
     def _load(self, requests: Sequence[Request]) -> WindowBatch:
         windows = [self.windows[max(number, 0)] for _, number in requests]
-        return self.assemble(
-            requests,
-            [self.reader.read_poses(item.shard, item.sample, item.start, item.stop) for item in windows],
-        )
+        return self.assemble(requests, [self._read(window) for window in windows])
 
-    def assemble(self, requests: Sequence[Request], poses: Sequence[np.ndarray]) -> WindowBatch:
-        """A batch of windows whose frames have been read, with their draws.
+    def _read(self, window: Window) -> Frames:
+        place = (window.shard, window.sample)
+        poses = self.reader.read_poses(*place, window.start, window.stop)
+        if not self.is_stored:
+            return Frames(poses)
+        keypoints = self.reader.read_keypoints(*place, window.start, window.stop)
+        return Frames(poses, keypoints, recorded_rotation(window.key, self.reader.read_meta(*place)))
+
+    @property
+    def is_stored(self) -> bool:
+        """True if the 2D input is the data's own instead of the virtual camera's."""
+        return self.config.data.observation == "stored"
+
+    def assemble(self, requests: Sequence[Request], stored: Sequence[Frames]) -> WindowBatch:
+        """Assemble a batch of windows that have been read, and draw their parameters.
 
         Args:
-            requests: Which windows, in which epochs.
-            poses: Frames of each; world coordinates, metres.
+            requests: Windows and epochs.
+            stored: Frames of each window.
         """
         batch, frames, joints = len(requests), self.config.window.num_frames, H36M17.num_joints
         arrays = {
@@ -113,14 +141,19 @@ class WindowDataset(Dataset["WindowBatch | UserError"]):
             "span_mask": np.zeros((batch, frames), bool),
             "label_candidates": np.full((batch, 1 + self.num_negatives), -1, np.int64),
             "flip": np.zeros(batch, bool),
-            "camera": np.empty((batch, 4), np.float32),
+            "camera": np.zeros((batch, 4), np.float32),
             "noise_keyframes": np.zeros((batch, self.config.noise.num_keyframes, joints, 2), np.float32),
             "noise_jitter": np.zeros((batch, frames, joints, 3), np.float32),
             "joint_mask": np.zeros((batch, frames, joints), bool),
             "positions": np.empty(batch, np.int64),
         }
+        if self.is_stored:
+            arrays["keypoints_2d"] = np.empty((batch, frames, joints, 3), np.float32)
+            arrays["rotation"] = np.empty((batch, 3, 3), np.float32)
         for row, (epoch, number) in enumerate(requests):
-            self._fill(arrays, row, poses[row], (epoch, max(number, 0)))
+            request = (epoch, max(number, 0))
+            num_valid = self._fill_frames(arrays, row, stored[row])
+            self._fill_draws(arrays, row, request, num_valid)
             arrays["positions"][row] = number
         return WindowBatch(
             **{name: torch.from_numpy(array) for name, array in arrays.items()},
@@ -131,16 +164,25 @@ class WindowDataset(Dataset["WindowBatch | UserError"]):
         """``clip:first_frame`` of a window."""
         return f"{self.windows[number].key}:{self.windows[number].start}"
 
-    def _fill(self, arrays: dict[str, np.ndarray], row: int, poses: np.ndarray, request: Request) -> None:
-        """Write one window's motion and draws into its row of every array."""
+    def _fill_frames(self, arrays: dict[str, np.ndarray], row: int, stored: Frames) -> int:
+        """Write a window's frames into its row of the arrays; returns how many frames are the clip's."""
+        num_valid = len(stored.poses_3d)
+        arrays["frame_mask"][row, :num_valid] = True
+        for name in ("poses_3d", "keypoints_2d"):
+            if (values := getattr(stored, name)) is not None:
+                arrays[name][row, :num_valid] = values
+                arrays[name][row, num_valid:] = values[-1]
+        if stored.rotation is not None:
+            arrays["rotation"][row] = stored.rotation
+        return num_valid
+
+    def _fill_draws(self, arrays: dict[str, np.ndarray], row: int, request: Request, num_valid: int) -> None:
+        """Write a window's draws into its row of the arrays."""
         window = self.windows[request[1]]
-        config, frames, num_valid = self.config, self.config.window.num_frames, len(poses)
+        config, frames = self.config, self.config.window.num_frames
         # Runs with other seeds are evaluated on the same cameras, errors and masks.
         seed = 0 if request[0] == EVALUATION_EPOCH else config.seed
         draws = {draw: generator(seed, *request, draw) for draw in Draw}
-        arrays["poses_3d"][row, :num_valid] = poses
-        arrays["poses_3d"][row, num_valid:] = poses[-1]
-        arrays["frame_mask"][row, :num_valid] = True
 
         flip = draws[Draw.FLIP].random() < self.augmentation.flip_probability
         arrays["flip"][row] = flip
@@ -154,8 +196,9 @@ class WindowDataset(Dataset["WindowBatch | UserError"]):
                 draws[Draw.NEGATIVES], anchor, self.negative_weights, self.num_negatives
             )
 
-        arrays["camera"][row] = draw_camera(draws[Draw.CAMERA], config.camera)
-        if self.augmentation.noise:
+        if not self.is_stored:
+            arrays["camera"][row] = draw_camera(draws[Draw.CAMERA], config.camera)
+        if self.augmentation.noise and not self.is_stored:  # stored 2D joints have errors of their own
             arrays["noise_keyframes"][row], arrays["noise_jitter"][row] = draw_noise(
                 draws[Draw.NOISE], frames, H36M17, config.noise
             )

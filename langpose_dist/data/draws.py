@@ -1,7 +1,7 @@
 """Per-window randomness that depends on nothing but (seed, epoch, window number).
 
-Every kind of draw has a counter of its own, so that switching one off leaves the others as they are, and
-nothing depends on ranks, workers or on what else is in the batch.
+Every kind of draw has a counter of its own, so switching one off leaves the others unchanged, and nothing
+depends on ranks, workers or the rest of the batch.
 """
 
 from enum import IntEnum
@@ -13,7 +13,7 @@ from langpose_dist.config import CameraConfig
 
 
 class Draw(IntEnum):
-    """What a random number is for; the numbers are part of the reproducible stream, so they only grow."""
+    """Kinds of random draws; their numbers are part of the reproducible stream and never change."""
 
     ORDER = 0
     FLIP = 1
@@ -25,16 +25,16 @@ class Draw(IntEnum):
 
 
 EVALUATION_EPOCH = 2**64 - 1
-"""The epoch whose draws evaluation uses: no training ever reaches it."""
+"""Epoch of evaluation's draws; no training ever reaches it."""
 
 
 def generator(seed: int, epoch: int, index: int, draw: Draw) -> np.random.Generator:
-    """A counter-based generator for one draw of one window in one epoch.
+    """Create the counter-based generator of one draw of one window in one epoch.
 
     Source:
         Philox, Salmon et al., SC 2011.
     """
-    # Numbers drawn advance the lowest counter word, so the two highest tell windows and draws apart.
+    # Drawing advances the lowest counter word, so the two highest separate windows and draws.
     return np.random.Generator(
         np.random.Philox(
             key=np.array([seed, epoch], dtype=np.uint64),
@@ -44,7 +44,7 @@ def generator(seed: int, epoch: int, index: int, draw: Draw) -> np.random.Genera
 
 
 def draw_camera(rng: np.random.Generator, config: CameraConfig) -> Float[np.ndarray, "4"]:
-    """Yaw and elevation in radians, distance in metres, focal length in half image widths."""
+    """Draw yaw and elevation in radians, distance in metres, focal length in half image widths."""
     low, high = np.array([config.yaw, config.elevation, config.distance, config.focal_length]).T
     camera = rng.uniform(low, high)
     camera[:2] = np.radians(camera[:2])
@@ -60,10 +60,10 @@ def draw_negatives(
         rng: The window's own generator.
         anchor: The own label's id, which is never drawn.
         weights: Per label; labels of weight 0 are never drawn.
-        num_negatives: How many; at most the number of other labels with a weight.
+        num_negatives: Number of labels to draw; at most that of other labels with a weight.
 
     Raises:
-        ValueError: If fewer labels than that can be drawn.
+        ValueError: If fewer labels have a weight.
     """
     # The largest of log-weight plus Gumbel noise: weighted sampling without replacement in one pass.
     with np.errstate(divide="ignore"):

@@ -1,4 +1,4 @@
-"""Action labels: one spelling, their mirror images, and the vocabulary that negatives come from."""
+"""Action labels: normal spelling, mirror images, and the vocabulary for drawing negatives."""
 
 import re
 from collections import Counter
@@ -12,12 +12,12 @@ _OTHER_SIDE = {"left": "right", "right": "left"}
 
 
 def normalise_label(text: str) -> str:
-    """Lower-case, with every run of white space folded to one blank."""
+    """Convert a label to lower case and collapse white space."""
     return " ".join(text.lower().split())
 
 
 def flip_label(text: str) -> str:
-    """The label of the mirrored motion: the words left and right exchanged, whole words only."""
+    """Exchange the words left and right, as a mirrored motion needs it; whole words only."""
     return _SIDE.sub(_exchange, text)
 
 
@@ -34,19 +34,19 @@ class Vocabulary:
     labels: tuple[str, ...]
     """Normalised and sorted; the position is the label's id."""
     counts: tuple[float, ...]
-    """How often training shows each label, mirrored windows included; 0 for labels of other splits."""
+    """Occurrences of each label in training, mirrored windows included; 0 for labels of other splits."""
     flipped: tuple[int, ...]
-    """Id of the mirrored label; a label without left or right is its own, as is one never mirrored."""
+    """Id of the mirrored label; its own id where a label has no left or right, or is never mirrored."""
 
     @classmethod
     def build(
         cls, train_counts: Mapping[str, int], other_labels: Iterable[str], flip_probability: float
     ) -> Self:
-        """Join, normalise and number labels.
+        """Build a vocabulary: join, normalise and number labels.
 
         Args:
-            train_counts: Label -> times it occurs in training.
-            other_labels: Labels that only evaluation shows.
+            train_counts: Label -> occurrences in training.
+            other_labels: Labels of other splits.
             flip_probability: Share of training windows that are mirrored; above 0 every label's mirror
                 image belongs to the vocabulary too.
         """
@@ -72,7 +72,7 @@ class Vocabulary:
         return {label: number for number, label in enumerate(self.labels)}
 
     def id(self, label: str) -> int:
-        """Number of a label, in any spelling that normalises alike.
+        """Id of a label, in any spelling with the same normal form.
 
         Raises:
             KeyError: If it is not in the vocabulary.

@@ -1,4 +1,4 @@
-"""The exact training stream and the evaluation order, dealt to ranks and read by worker processes.
+"""Exact training stream and evaluation order, dealt to ranks and read by worker processes.
 
 The stream is endless and has one position p: its sample p is window ``permutation(seed, p // N)[p % N]``
 of the N windows. Every window comes once per epoch, batches may straddle epochs, nothing is dropped or
@@ -28,8 +28,8 @@ from langpose_dist.data.worker import belong_to_parent
 
 _logger = logging.getLogger(__name__)
 
-_MAX_LOSSES = 3
-"""Times that a killed worker is replaced before a batch comes."""
+MAX_WORKER_LOSSES = 3
+"""Lost workers that are replaced in a row, without a batch in between."""
 
 
 @lru_cache(maxsize=2)
@@ -59,7 +59,7 @@ class TrainingStream:
     """Windows in the split (N)."""
     _: KW_ONLY
     seed: int
-    """Decides the order of every epoch."""
+    """Seed of every epoch's order."""
     position: int
     """First sample of the stream; any number."""
     global_batch_size: int
@@ -67,7 +67,7 @@ class TrainingStream:
     micro_batch_size: int
     """Windows per rank and micro step."""
     rank: int
-    """This process."""
+    """Rank of this process."""
     world_size: int
     """Number of processes."""
 
@@ -91,10 +91,10 @@ class TrainingStream:
 
 
 def evaluation_requests(num_windows: int, batch_size: int, rank: int, world_size: int) -> list[list[Request]]:
-    """One rank's batches for seeing every window exactly once.
+    """Batches of one rank in an evaluation that sees every window exactly once.
 
     Every rank gets the same number of batches of the same size, as a sharded model's forward pass needs
-    all ranks; what is missing at the end is filled with requests of number -1.
+    all ranks; the last batches are filled up with requests of number -1.
     """
     per_rank = -(-num_windows // world_size)
     mine = list(range(rank, num_windows, world_size))
@@ -112,13 +112,13 @@ def load_batches(
     """Read batches in the order of the requests, ahead of their use.
 
     Args:
-        dataset: Reads one batch.
+        dataset: Source of the batches.
         requests: One list per batch; may be endless.
         num_workers: Reading processes; 0 reads in this one.
         pin_memory: Put batches into page-locked memory, for copies to a GPU.
 
     Raises:
-        UserError: If a shard cannot be read as the manifest says.
+        UserError: If a shard is missing, damaged or differs from the manifest.
     """
     return _read(dataset, requests, num_workers=num_workers, pin_memory=pin_memory)
 
@@ -129,12 +129,12 @@ def stream_batches(
     """Read micro batches of the inexact stream, ahead of their use.
 
     Args:
-        windows: Endless.
+        windows: Endless source of batches.
         num_workers: Reading processes; 0 reads in this one.
         pin_memory: Put batches into page-locked memory, for copies to a GPU.
 
     Raises:
-        UserError: If a shard cannot be read as the manifest says.
+        UserError: If a shard is missing, damaged or differs from the manifest.
     """
     return _read(windows, None, num_workers=num_workers, pin_memory=pin_memory)
 
@@ -142,7 +142,7 @@ def stream_batches(
 def _read(
     dataset: Dataset[Any], requests: Iterable[list[Request]] | None, *, num_workers: int, pin_memory: bool
 ) -> Generator[WindowBatch, None, None]:
-    """Batches, with new workers where one was killed: what it was asked for is asked again."""
+    """Yield batches; after a worker was killed, restart all workers from the first missing batch."""
     num_read = losses = 0
     while True:
         left = None if requests is None else islice(requests, num_read, None)
@@ -154,24 +154,24 @@ def _read(
             return
         except _WorkerLost as lost:
             losses += 1
-            if losses > _MAX_LOSSES:
+            if losses > MAX_WORKER_LOSSES:
                 raise UserError(
                     f"{lost}, {losses} times without a batch in between; is there memory enough? "
                     "set data.num_workers=0 to read in the training process"
                 ) from None
-            # As text: a kept record would keep the old loader, and its other workers, alive.
+            # As text: a log record that is kept would keep the old loader and its workers alive.
             _logger.warning("%s; its work is given to a new one", str(lost))
 
 
 class _WorkerLost(Exception):
-    """A loader process ended."""
+    """Raised when a loader process has died."""
 
 
 def _worker_batches(
     dataset: Dataset[Any], requests: Iterable[list[Request]] | None, *, num_workers: int, pin_memory: bool
 ) -> Generator[WindowBatch, None, None]:
-    # Without a batch size of its own every item is a whole batch: batches cross the process boundary, not
-    # windows, since the crossing is what costs.
+    # Without a batch size of its own every item is a whole batch: crossing the process boundary is what
+    # costs, so batches cross it, not windows.
     batches: Iterable[WindowBatch | UserError] = DataLoader(
         dataset,
         batch_size=None,
@@ -185,8 +185,8 @@ def _worker_batches(
     before = signal.getsignal(signal.SIGCHLD)
     iterator = iter(batches)
     if threading.current_thread() is threading.main_thread():
-        # torch raises an error wherever the process happens to be when a worker dies, be it in mid-step. It
-        # looks after its workers besides, whenever it waits for a batch.
+        # torch's handler raises an error wherever the process happens to be when a worker dies, even in
+        # mid-step. torch also checks its workers whenever it waits for a batch, which is enough.
         signal.signal(signal.SIGCHLD, before if before is not None else signal.SIG_DFL)
     try:
         while True:
@@ -201,14 +201,14 @@ def _worker_batches(
             except (ConnectionError, EOFError, FileNotFoundError) as error:
                 if num_workers == 0:
                     raise
-                # What a killed worker had finished lies in its memory, and went with it.
+                # Batches that a killed worker had finished were in its memory and are lost.
                 raise _WorkerLost(f"a DataLoader worker is gone: {error}") from None
             if isinstance(batch, UserError):
                 raise batch
             yield batch
     finally:
-        # An error's traceback would keep it for the garbage collector, which closes the workers' queues
-        # before torch can say goodbye: ten seconds of waiting for each of them.
+        # An error's traceback would keep the iterator until garbage collection, which closes the workers'
+        # queues before torch can end them: ten seconds of waiting for each.
         del iterator
 
 

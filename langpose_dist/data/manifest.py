@@ -1,50 +1,99 @@
-"""``manifest.json``: what the shards of a folder hold, where, and with which hashes.
+"""``manifest.json``: the index of a folder of shards, with hashes.
 
-It is written last, so a folder without one holds nothing that a reader accepts. It is JSON and carries a
-fingerprint over its own content: a manifest that was edited by hand is refused.
+It is written last, so a folder without one holds nothing that a reader accepts. It is JSON with a checksum
+over its own content: a manifest that was edited by hand is refused.
+
+Version 2 lists for each clip the fields that evaluation groups by. Version 1, which lacks them and the
+checksum, is still read.
 """
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from langpose_dist.data.remote import is_url, join, read_url
-from langpose_dist.data.sample import POSES, DataError, Span
+from langpose_dist.data.sample import KEYPOINTS, POSES, DataError, Span
 from langpose_dist.skeleton import H36M17
 
 MANIFEST = "manifest.json"
 FORMAT = "langpose-shards"
-VERSION = 1
+VERSION = 2
+
+GROUPS = ("subject", "action", "subaction", "camera", "source_split", "valid_frames")
+"""Fields of ``SampleEntry`` that version 2 added; a clip lacks those that its data set does not have."""
+
+GroupField = Literal["subject", "action", "subaction", "camera", "source_split"]
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 Row = tuple[float, float, float]
+FrameRange = tuple[Count, Count]
+"""First frame, and one past the last."""
 
 
 class Record(BaseModel):
-    """Read from JSON, checked strictly, never changed."""
+    """Immutable record with strictly checked fields, stored as JSON."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class SampleEntry(Record):
-    """One clip and where its members lie."""
+    """One clip: its length, labels, groups, and where its members are."""
 
     key: str
     num_frames: Annotated[int, Field(ge=1)]
     spans: tuple[Span, ...]
     members: dict[str, tuple[Count, Count]]
     """Member name -> (offset in the shard, size), both in bytes."""
+    subject: str | None = None
+    """Person, such as ``s9``."""
+    action: str | None = None
+    """Action that the data set files the clip under, such as ``walking``."""
+    subaction: str | None = None
+    """One of a subject's recordings of an action, as its source names it, such as ``walking 1``."""
+    camera: str | None = None
+    """Name of the camera that recorded the clip."""
+    source_split: str | None = None
+    """Split that the data set itself puts the clip into."""
+    valid_frames: tuple[FrameRange, ...] | None = None
+    """Frames that the data set's protocol counts, where it does not count all of them."""
 
     @property
     def poses(self) -> tuple[int, int]:
         """(offset, size) of ``poses_3d.npy`` in the shard, in bytes."""
         return self.members[POSES]
+
+    @property
+    def has_keypoints(self) -> bool:
+        """True if the clip has the 2D joints of its own recording."""
+        return KEYPOINTS in self.members
+
+    @property
+    def groups(self) -> dict[str, Any]:
+        """Field -> value of the fields in ``GROUPS`` that the clip has."""
+        found = {name: getattr(self, name) for name in GROUPS}
+        return {name: value for name, value in found.items() if value is not None}
+
+    @model_serializer(mode="wrap")
+    def _leave_out_absent(self, serialise: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        content = {name: value for name, value in serialise(self).items() if value is not None}
+        content["spans"] = [
+            {name: value for name, value in span.items() if name != "act_cat" or value}
+            for span in content["spans"]
+        ]
+        return content
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -53,7 +102,36 @@ class SampleEntry(Record):
         for span in self.spans:
             if not span.label or not 0 <= span.start < span.end <= self.num_frames:
                 raise ValueError(f"{self.key}: span {span.start}..{span.end} is outside 0..{self.num_frames}")
+        for start, end in self.valid_frames or ():
+            if not start < end <= self.num_frames:
+                raise ValueError(f"{self.key}: valid frames {start}..{end} are outside 0..{self.num_frames}")
         return self
+
+
+def groups_of(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of ``SampleEntry`` that a sample's ``meta.json`` gives; what it does not have is left out."""
+    subject, action, recording = (_text(meta.get(name)) for name in ("subject", "action", "recording"))
+    camera = meta.get("camera")
+    found = {
+        "subject": subject,
+        "action": action,
+        # A recording is named by its subject and what it shows: "s9 walking 1".
+        "subaction": recording.removeprefix(f"{subject} ") if recording and subject and action else None,
+        "camera": _text(camera.get("name") if isinstance(camera, Mapping) else camera),
+        "valid_frames": _ranges(meta.get("valid_frames")),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _ranges(value: Any) -> tuple[FrameRange, ...] | None:
+    try:
+        return tuple((int(start), int(end)) for start, end in value)
+    except (TypeError, ValueError):
+        return None
 
 
 class ShardEntry(Record):
@@ -104,17 +182,17 @@ class Statistics(Record):
 
 
 class Skipped(Record):
-    """A source, or a part of one, that is not in the shards."""
+    """A source, or a part of one, that is not in the shards, and the reason."""
 
     source: str
     reason: str
 
 
 class Manifest(Record):
-    """Everything a reader needs to know about a folder of shards."""
+    """Index of a folder of shards."""
 
     format: Literal["langpose-shards"] = FORMAT
-    version: Literal[1] = VERSION
+    version: Literal[1, 2] = VERSION
     tool_version: str
     dataset: str
     source: str
@@ -128,15 +206,15 @@ class Manifest(Record):
     """``None`` where there is no training split."""
     shards: tuple[ShardEntry, ...]
     build: dict[str, Any]
-    """Options that the shards were built with."""
+    """Options of the build."""
     skipped: tuple[Skipped, ...]
     num_ignored: Count = 0
-    """Files of other endings in the input folder."""
+    """Files in the input folder that the source does not read."""
     fingerprint: Sha256
 
     @classmethod
     def create(cls, **content: Any) -> Self:
-        """A manifest with its splits counted and its fingerprint taken.
+        """Create a manifest: count its splits and compute its fingerprint.
 
         Args:
             **content: All fields but ``splits`` and ``fingerprint``.
@@ -150,7 +228,7 @@ class Manifest(Record):
         """Read and check the manifest of a folder or URL.
 
         Raises:
-            DataError: If it is missing, damaged, edited, foreign or of a newer version.
+            DataError: If it is missing, damaged, edited, of another package or of a newer version.
         """
         place = join(str(root), MANIFEST)
         try:
@@ -166,7 +244,7 @@ class Manifest(Record):
 
     @classmethod
     def parse(cls, content: bytes, place: str) -> Self:
-        """Check the bytes of a manifest; ``place`` is named in messages.
+        """Decode and check a manifest; ``place`` is named in messages.
 
         Raises:
             DataError: As ``load``.
@@ -182,8 +260,9 @@ class Manifest(Record):
             raise DataError(
                 f"{place} has version {version}, this package reads up to {VERSION}; upgrade langpose-dist"
             )
+        checksum = raw.pop("checksum", None)
         try:
-            manifest = cls.model_validate_json(content)
+            manifest = cls.model_validate_json(json.dumps(raw))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "content"
@@ -191,6 +270,8 @@ class Manifest(Record):
             raise DataError(f"{place} is damaged at {where}: {message}; {remedy}") from None
         if manifest.fingerprint != manifest.compute_fingerprint():
             raise DataError(f"{place} was changed after it was written: its fingerprint differs; {remedy}")
+        if manifest.version > 1 and checksum != _sha256(raw):
+            raise DataError(f"{place} was changed after it was written: its checksum differs; {remedy}")
         return manifest
 
     @model_validator(mode="after")
@@ -204,6 +285,8 @@ class Manifest(Record):
                 raise ValueError(f"{kind} {twice!r} is listed twice")
         if self.splits != count_splits(self.shards):
             raise ValueError("the counts per split are not those of the shards")
+        if self.version == 1 and any(sample.groups for shard in self.shards for sample in shard.samples):
+            raise ValueError("version 1 has no fields to group by")
         rows = self.statistics and (
             self.statistics.mean,
             self.statistics.std,
@@ -215,19 +298,28 @@ class Manifest(Record):
         return self
 
     def compute_fingerprint(self) -> str:
-        """SHA-256 of what the data are: shards, index, labels, statistics, rate, unit, axes and skeleton.
+        """Compute the SHA-256 of the data: shards, index, labels, statistics, rate, unit, axes and skeleton.
 
-        How they were made (tool version, options, what was skipped) is left out: equal data have equal
-        fingerprints.
+        How they were made (tool version, options, what was skipped) is left out, and so are the fields to
+        group by, which come from ``meta.json`` in the shards: equal data have equal fingerprints, also across
+        versions of the manifest.
         """
         exclude = {"fingerprint", "tool_version", "build", "skipped", "num_ignored"}
         content = self.model_dump(mode="json", exclude=exclude)
-        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        content["version"] = 1
+        for shard in content["shards"]:
+            for sample in shard["samples"]:
+                for name in GROUPS:
+                    sample.pop(name, None)
+                for span in sample["spans"]:
+                    span.pop("act_cat", None)
+        return _sha256(content)
 
     def to_json(self) -> bytes:
-        """The content of the file; equal manifests give equal bytes."""
+        """Encode the manifest; equal manifests give equal bytes."""
         content = self.model_dump(mode="json")
+        if self.version > 1:
+            content["checksum"] = _sha256(content)
         # One line per field: readable, and the index of many clips stays small.
         lines = (
             f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in content.items()
@@ -235,7 +327,7 @@ class Manifest(Record):
         return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
 
     def shards_of(self, split: str) -> tuple[tuple[int, ShardEntry], ...]:
-        """(shard index, shard) of every shard of a split; the index is what ``ShardReader`` takes.
+        """(shard index, shard) of every shard of a split; ``ShardReader`` takes the index.
 
         Raises:
             DataError: If there is no such split.
@@ -252,9 +344,23 @@ class Manifest(Record):
         self._require(split)
         return dict(self.splits[split].label_counts)
 
+    def group_counts(self, split: str, field: GroupField) -> dict[str, int]:
+        """Value of a field -> clips of the split that have it; empty where no clip has the field.
+
+        Raises:
+            DataError: If there is no such split.
+        """
+        values = (getattr(sample, field) for _, shard in self.shards_of(split) for sample in shard.samples)
+        return dict(sorted(Counter(value for value in values if value is not None).items()))
+
     def _require(self, split: str) -> None:
         if split not in self.splits:
             raise DataError(f"{self.dataset}: no split {split!r}; there are {', '.join(self.splits)}")
+
+
+def _sha256(content: Any) -> str:
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def count_splits(shards: Iterable[ShardEntry]) -> dict[str, SplitEntry]:

@@ -1,4 +1,4 @@
-"""Which joints of a window are hidden from the model: one kind of masking per window."""
+"""Masking: joints of a window hidden from the model, by one kind of masking per window."""
 
 import numpy as np
 from jaxtyping import Bool
@@ -10,14 +10,14 @@ from langpose_dist.skeleton import Skeleton
 def draw_joint_mask(
     rng: np.random.Generator, num_frames: int, num_valid: int, skeleton: Skeleton, config: MaskingConfig
 ) -> Bool[np.ndarray, "T J"]:
-    """Draw the kind, then the joints and frames.
+    """Draw the kind of masking, then the joints and frames.
 
     Args:
         rng: The window's own generator.
         num_frames: Frames in the window (T).
         num_valid: Frames of it that belong to the clip; a hidden stretch of time falls on these and
             takes at most half of them, so that a short clip is never hidden whole.
-        skeleton: Gives the joints and body parts.
+        skeleton: Its joints and body parts are hidden.
         config: Proportions and sizes.
 
     Returns:

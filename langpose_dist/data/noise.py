@@ -14,7 +14,7 @@ _SPREAD = {"wrist": 2.0, "ankle": 2.0, "elbow": 1.5, "knee": 1.5}
 
 @lru_cache
 def joint_spread(joints: tuple[str, ...]) -> Float[np.ndarray, "J 1"]:
-    """How much larger than on the trunk the slow error is on each joint."""
+    """Size of the slow error on each joint, relative to the trunk."""
     return np.array([[_SPREAD.get(joint.rpartition("_")[2], 1.0)] for joint in joints])
 
 
@@ -26,7 +26,7 @@ def draw_noise(
     Args:
         rng: The window's own generator.
         num_frames: Frames in the window (T).
-        skeleton: Gives the joints.
+        skeleton: Names of the joints.
         config: Sizes and proportions.
 
     Returns:

@@ -9,23 +9,23 @@ from urllib.parse import urlsplit
 from langpose_dist.data.sample import DataError
 
 SCHEMES = ("http", "https", "gs", "s3")
-"""Fetched by curl, gsutil and aws, each started without a shell."""
+"""Supported schemes; curl, gsutil and aws fetch them, each started without a shell."""
 
-_CHUNK = 1 << 20
+CHUNK_BYTES = 1 << 20
 
 
 def is_url(place: str) -> bool:
-    """Whether a place is a URL rather than a folder."""
+    """True if a place is a URL rather than a folder."""
     return "://" in place or place.startswith("pipe:")
 
 
 def join(root: str, name: str) -> str:
-    """The place of a file in a folder or below a URL."""
+    """Join a folder or URL and the name of a file in it."""
     return f"{root.rstrip('/')}/{name}" if is_url(root) else os.path.join(root, name)
 
 
 def read_url(url: str) -> bytes:
-    """All bytes at a URL.
+    """Read all bytes at a URL.
 
     Raises:
         DataError: If it cannot be fetched.
@@ -34,16 +34,16 @@ def read_url(url: str) -> bytes:
 
 
 def read_chunks(url: str) -> Iterator[bytes]:
-    """The bytes at a URL, piece by piece.
+    """Read the bytes at a URL in chunks.
 
     Raises:
         DataError: If it cannot be fetched.
     """
     with open_url(url) as stream:
         try:
-            while chunk := stream.read(_CHUNK):
+            while chunk := stream.read(CHUNK_BYTES):
                 yield chunk
-            stream.close()  # waits for the program and looks at its exit status
+            stream.close()  # waits for the program and checks its exit status
         except OSError:
             raise DataError(
                 f"{url} cannot be fetched; check the address, access rights and network"
@@ -52,10 +52,10 @@ def read_chunks(url: str) -> Iterator[bytes]:
 
 @contextmanager
 def open_url(url: str) -> Iterator[Any]:
-    """The bytes at a URL as a stream.
+    """Open a URL as a stream of bytes.
 
     Raises:
-        DataError: If there is no way to fetch it.
+        DataError: If its scheme is not supported or the program that fetches it is missing.
     """
     scheme = urlsplit(url).scheme
     if scheme not in SCHEMES:
@@ -67,7 +67,7 @@ def open_url(url: str) -> Iterator[Any]:
     try:
         yield stream
     finally:
-        # Whoever stops early must not wait for the rest of the transfer.
+        # A reader that stops early must not wait for the rest of the transfer.
         if stream.proc.poll() is None:
             stream.proc.terminate()
             stream.proc.wait()

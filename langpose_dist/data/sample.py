@@ -1,4 +1,4 @@
-"""One clip as it lies in a shard: its members, and how they become bytes and arrays again.
+"""One clip as a shard stores it: its members, their encoding and their decoding.
 
 Only ``.npy`` and ``.json`` members are ever decoded, both by readers that cannot run code.
 """
@@ -21,17 +21,19 @@ LABELS = "labels.json"
 META = "meta.json"
 KEYPOINTS = "keypoints_2d.npy"
 MEMBERS = (LABELS, META, POSES)
-"""Names of the members that every sample has, in the order in which they lie in the shard; ``KEYPOINTS``
-follows where the data set has 2D detections."""
+"""Members of every sample, in their order in the shard; ``KEYPOINTS`` follows where there are 2D joints."""
 
 NPY_HEADER_BYTES = 512
-"""Enough for the header of any array this package writes (128 bytes), and a bound on what is parsed."""
+"""Bytes read to parse an array's header; the arrays that this package writes have headers of 128 bytes."""
+
+ROTATION_TOLERANCE = 1e-4
+"""Largest deviation of a camera's axes from unit length and right angles."""
 
 _KEY = re.compile(r"(?!__)[\w+=@,-]+(/(?!__)[\w+=@,-]+)*")
 
 
 class DataError(UserError):
-    """Data that cannot be used; the message is one line that names the file and the remedy."""
+    """Unusable data; the message is one line that names the file and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Span:
     """First frame."""
     end: int
     """One past the last frame."""
+    act_cat: tuple[str, ...] = ()
+    """BABEL's categories of the label; kept in the manifest, not in the shard."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +61,19 @@ class Sample:
     spans: tuple[Span, ...]
     """Labels; may be empty or overlap."""
     meta: Mapping[str, Any] = field(default_factory=dict)
-    """Where the clip comes from: dataset, subject, action, style, source file, frame rates, camera."""
+    """Origin of the clip: dataset, subject, action, style, source file, frame rates, camera."""
     keypoints_2d: Float32[np.ndarray, "T 17 3"] | None = None
-    """The data set's own 2D joints: x, y in half image widths from the image's middle, y down, and a
-    confidence in [0, 1]; ``None`` where it has none."""
+    """The data set's own 2D joints: x, y in half image widths from the image's centre, y down, and a
+    confidence in [0, 1], as seen by the camera in ``meta``; ``None`` where it has none."""
     left_out: tuple[str, ...] = ()
-    """Reasons why parts of the source, such as a label, are not in the sample. They go into the manifest,
-    not into the shard."""
+    """Reasons why parts of the source, such as a label, are not in the sample; kept in the manifest, not in
+    the shard."""
 
 
 def make_key(text: str) -> str:
-    """A key that WebDataset reads back unchanged: no dots, which would begin the member's name.
+    """Turn a text into a key that WebDataset reads back unchanged.
+
+    A key has no dots, since the first dot of a tar entry's name begins the name of the member.
 
     Raises:
         DataError: If nothing usable is left.
@@ -79,17 +85,17 @@ def make_key(text: str) -> str:
 
 
 def check_key(key: str) -> None:
-    """Refuse a key that WebDataset would split or pass over.
+    """Validate a key: WebDataset would split or skip others.
 
     Raises:
-        DataError: With the key.
+        DataError: If the key has other characters than letters, digits and ``_+=@,-``.
     """
     if not _KEY.fullmatch(key):
         raise DataError(f"clip key {key!r} must be letters, digits and any of _+=@,- in parts joined by /")
 
 
 def encode_sample(sample: Sample) -> dict[str, bytes]:
-    """Members of a sample, by name; equal samples give equal bytes.
+    """Encode the members of a sample, by name; equal samples give equal bytes.
 
     Raises:
         DataError: If the sample breaks the contract that ``decode_sample`` checks.
@@ -97,6 +103,8 @@ def encode_sample(sample: Sample) -> dict[str, bytes]:
     check_key(sample.key)
     _check_poses(sample.key, sample.poses_3d)
     _check_spans(sample.key, sample.spans, len(sample.poses_3d))
+    if isinstance(sample.meta.get("camera"), Mapping):
+        recorded_rotation(sample.key, sample.meta)
     labels = [{"label": span.label, "start": span.start, "end": span.end} for span in sample.spans]
     members = {LABELS: _to_json(labels), META: _to_json(dict(sample.meta)), POSES: _to_npy(sample.poses_3d)}
     if sample.keypoints_2d is not None:
@@ -106,7 +114,7 @@ def encode_sample(sample: Sample) -> dict[str, bytes]:
 
 
 def decode_sample(key: str, members: Mapping[str, bytes]) -> Sample:
-    """Members back to a checked sample; members of other names are left alone.
+    """Decode and check the members of a sample; members of other names are ignored.
 
     Raises:
         DataError: If a member is missing or is not what ``encode_sample`` writes.
@@ -119,20 +127,57 @@ def decode_sample(key: str, members: Mapping[str, bytes]) -> Sample:
     if KEYPOINTS in members:
         keypoints = _from_npy(key, KEYPOINTS, members[KEYPOINTS])
         _check_keypoints(key, keypoints, len(poses))
-    meta = _from_json(key, META, members[META])
-    if not isinstance(meta, dict):
-        raise DataError(f"{key}: {META} must hold an object")
+    meta = decode_meta(key, members[META])
     spans = _decode_spans(key, _from_json(key, LABELS, members[LABELS]))
     _check_spans(key, spans, len(poses))
     return Sample(key=key, poses_3d=poses, spans=spans, meta=meta, keypoints_2d=keypoints)
 
 
-def parse_header(key: str, content: bytes, name: str = POSES) -> tuple[tuple[int, int, int], int]:
-    """Shape of a ``poses_3d.npy`` or ``keypoints_2d.npy`` and where its data begin.
+def decode_meta(key: str, content: bytes) -> dict[str, Any]:
+    """Decode ``meta.json``; the key is named in messages.
+
+    Raises:
+        DataError: If it is not a JSON object.
+    """
+    meta = _from_json(key, META, content)
+    if not isinstance(meta, dict):
+        raise DataError(f"{key}: {META} must hold an object")
+    return meta
+
+
+def recorded_rotation(key: str, meta: Mapping[str, Any]) -> Float32[np.ndarray, "3 3"]:
+    """Rotation from world axes to those of the camera that recorded a clip (x right, y down, z forward).
 
     Args:
-        key: Named in messages, as is ``name``.
+        key: Named in messages.
+        meta: The content of the clip's ``meta.json``.
+
+    Raises:
+        DataError: If there is no camera, or its rotation is none.
+    """
+    camera = meta.get("camera")
+    if not isinstance(camera, Mapping) or "rotation" not in camera:
+        raise DataError(f"{key}: {META} has no camera with a rotation; build the data again")
+    try:
+        rotation = np.array(camera["rotation"], dtype=np.float64)
+    except (TypeError, ValueError):
+        rotation = np.zeros(0)
+    if (
+        rotation.shape != (3, 3)
+        or not np.allclose(rotation @ rotation.T, np.eye(3), rtol=0, atol=ROTATION_TOLERANCE)
+        or np.linalg.det(rotation) < 0
+    ):
+        raise DataError(f"{key}: the camera's rotation in {META} is no rotation matrix; build the data again")
+    return rotation.astype(np.float32)
+
+
+def parse_header(key: str, content: bytes, name: str = POSES) -> tuple[tuple[int, int, int], int]:
+    """Parse the header of a ``poses_3d.npy`` or ``keypoints_2d.npy``: its shape and the offset of its data.
+
+    Args:
+        key: Named in messages.
         content: The member, or at least its first ``NPY_HEADER_BYTES``.
+        name: Name of the member, for messages.
 
     Raises:
         DataError: If it is not a C-ordered little-endian float32 array of T x 17 x 3 with T >= 1.

@@ -1,112 +1,46 @@
-"""Shards: WebDataset tar files that are written whole, and read at random through the manifest's index."""
+"""Reading shards: WebDataset tar files, at random through the manifest's index or from front to end."""
 
-import contextlib
-import hashlib
 import os
 import tarfile
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from jaxtyping import Float32
 
-from langpose_dist.data.manifest import MANIFEST, Manifest, SampleEntry, ShardEntry
-from langpose_dist.data.remote import is_url, join, open_url, read_chunks
+from langpose_dist.data.cache import default_cache_dir, fetch_shard
+from langpose_dist.data.manifest import Manifest, SampleEntry
+from langpose_dist.data.remote import is_url, join, open_url
 from langpose_dist.data.sample import (
+    KEYPOINTS,
+    META,
     NPY_HEADER_BYTES,
+    POSES,
     DataError,
     Sample,
-    Span,
+    decode_meta,
     decode_sample,
-    encode_sample,
     parse_header,
 )
-from langpose_dist.host.atomic import PARTIAL, fsync_path, hash_file, write_bytes
+from langpose_dist.host.atomic import hash_file
+from langpose_dist.skeleton import H36M17
 
-DEFAULT_SHARD_SIZE = 64
-"""Clips per shard: a few megabytes of motion, and several shards even for a small data set."""
-
-_MAX_OPEN = 64
-
-
-class ShardWriter:
-    """Writes one shard.
-
-    It is written under another name and renamed when it is whole and on disk. The same samples in the same
-    order give the same bytes. Used as a context: a shard that was not finished leaves nothing behind.
-
-    Args:
-        path: Where the shard will be; its folder exists already.
-        split: Written into the manifest.
-    """
-
-    def __init__(self, path: Path, split: str) -> None:
-        from webdataset.writer import TarWriter
-
-        self._path = path
-        self._split = split
-        self._partial = path.with_name(path.name + PARTIAL)
-        self._written: list[tuple[str, int, tuple[Span, ...]]] = []
-        self._file = self._partial.open("wb")
-        self._tar = TarWriter(self._file, user="", group="", mode=0o644, mtime=0, encoder=False)
-
-    def add(self, sample: Sample) -> None:
-        """Append a sample.
-
-        Raises:
-            DataError: If the sample breaks the contract of ``encode_sample``; nothing is written then.
-        """
-        members = encode_sample(sample)
-        self._tar.write({"__key__": sample.key, **members})
-        self._written.append((sample.key, len(sample.poses_3d), sample.spans))
-
-    def finish(self) -> ShardEntry:
-        """Complete the shard; returns what the manifest says of it."""
-        self._tar.close()
-        self._file.close()
-        fsync_path(self._partial)
-        # Read back from the file, so the index is what is there and not what was meant.
-        places = tar_members(self._partial)
-        entry = ShardEntry(
-            name=self._path.name,
-            split=self._split,
-            sha256=hash_file(self._partial),
-            num_bytes=self._partial.stat().st_size,
-            samples=tuple(
-                SampleEntry(key=key, num_frames=num_frames, spans=spans, members=places[key])
-                for key, num_frames, spans in self._written
-            ),
-        )
-        self._partial.replace(self._path)
-        return entry
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with contextlib.suppress(OSError):  # on a full disk even closing fails
-            self._tar.close()
-        with contextlib.suppress(OSError):
-            self._file.close()
-        self._partial.unlink(missing_ok=True)
+MAX_OPEN_FILES = 64
+"""Shards that a reader keeps open."""
 
 
 class ShardReader:
-    """Random access to the poses of a data set; one thread at a time.
+    """Random access to the clips of a data set; one thread at a time.
 
     Files are opened when first read, so an instance can be handed to loader processes by fork or by pickle.
-    Reads do not move a file position, and an inherited file can be read by parent and child alike.
+    Reads do not move a file position: parent and child can read an inherited file at the same time.
 
     Args:
-        manifest: Gives the index.
+        manifest: Index of the shards.
         root: Folder or URL of the manifest.
-        cache_dir: Where remote shards are kept, once per node; default: the user's cache folder.
+        cache_dir: Folder for remote shards, shared by the node; default: the user's cache folder.
     """
 
     def __init__(self, manifest: Manifest, root: Path | str, cache_dir: Path | str | None = None) -> None:
@@ -114,12 +48,12 @@ class ShardReader:
         self._root = str(root)
         self._cache_dir = Path(cache_dir) if cache_dir is not None else default_cache_dir()
         self._files: OrderedDict[int, int] = OrderedDict()
-        self._data_offsets: dict[tuple[int, int], int] = {}
+        self._data_offsets: dict[tuple[int, int, str], int] = {}
 
     def read_poses(
         self, shard_index: int, sample_index: int, start: int, stop: int
     ) -> Float32[np.ndarray, "T 17 3"]:
-        """Frames ``start`` up to ``stop`` of a clip; only their bytes are read.
+        """Read frames ``start`` up to ``stop`` of a clip, and no other bytes.
 
         Args:
             shard_index: Position in ``manifest.shards``.
@@ -131,25 +65,41 @@ class ShardReader:
             A new, writable array; world coordinates, metres.
 
         Raises:
-            DataError: If the shard is missing, shorter than the manifest says, or not what it says.
+            DataError: If the shard is missing, truncated or differs from the manifest.
             IndexError: If the frames are outside the clip.
         """
-        entry = self._shards[shard_index].samples[sample_index]
-        if not 0 <= start < stop <= entry.num_frames:
-            raise IndexError(f"{entry.key}: frames {start}..{stop} are outside 0..{entry.num_frames}")
-        row = 17 * 3 * 4
-        poses = np.empty((stop - start, 17, 3), dtype="<f4")
-        offset = self._data_offset(shard_index, sample_index) + start * row
-        self._read_into(shard_index, poses.data.cast("B"), offset)
-        return poses
+        return self._read_frames(shard_index, sample_index, POSES, start, stop)
 
-    def iter_samples(self, shard_index: int) -> Iterator[Sample]:
-        """All samples of a shard in order, whole, through WebDataset's own tar reader.
+    def read_keypoints(
+        self, shard_index: int, sample_index: int, start: int, stop: int
+    ) -> Float32[np.ndarray, "T 17 3"]:
+        """Read the stored 2D joints of the same frames; arguments and errors are those of ``read_poses``.
 
-        A remote shard is read from the network as it comes and not kept.
+        Returns:
+            A new, writable array: x, y in half image widths from the centre, y down, and confidence.
+        """
+        return self._read_frames(shard_index, sample_index, KEYPOINTS, start, stop)
+
+    def read_meta(self, shard_index: int, sample_index: int) -> dict[str, Any]:
+        """Read the ``meta.json`` of a clip.
 
         Raises:
-            DataError: If the shard is damaged or holds other samples than the manifest says.
+            DataError: As ``read_poses``.
+        """
+        entry = self._shards[shard_index].samples[sample_index]
+        content = self._read_member(shard_index, entry, META)
+        try:
+            return decode_meta(entry.key, content)
+        except DataError as error:
+            raise self._damaged(shard_index, str(error)) from None
+
+    def iter_samples(self, shard_index: int) -> Iterator[Sample]:
+        """Read all samples of a shard in order, whole, through WebDataset's own tar reader.
+
+        A remote shard is streamed from the network and not kept.
+
+        Raises:
+            DataError: If the shard is damaged or its samples differ from the manifest.
         """
         shard = self._shards[shard_index]
         remaining = iter(shard.samples)
@@ -165,7 +115,7 @@ class ShardReader:
         """Local file of a shard; a remote one is fetched and verified first.
 
         Raises:
-            DataError: If it cannot be fetched or has another hash than the manifest says.
+            DataError: If it cannot be fetched or its hash differs from the manifest.
         """
         shard = self._shards[shard_index]
         if not is_url(self._root):
@@ -173,18 +123,18 @@ class ShardReader:
         return fetch_shard(join(self._root, shard.name), shard, self._cache_dir)
 
     def check_size(self, shard_index: int) -> None:
-        """See that a shard is there and as long as the manifest says.
+        """Check that a shard exists and has the size that the manifest states.
 
         Raises:
-            DataError: If it is not.
+            DataError: If it does not.
         """
         self._file(shard_index)
 
     def verify(self, shard_index: int) -> None:
-        """Read a shard whole and compare it with its hash; a remote one is fetched first.
+        """Check a shard against its hash; a remote one is fetched first.
 
         Raises:
-            DataError: If it is missing, or not what the manifest says.
+            DataError: If it is missing or differs from the manifest.
         """
         self._file(shard_index)
         try:
@@ -195,7 +145,7 @@ class ShardReader:
             raise self._damaged(shard_index, "is damaged: its SHA-256 is not the manifest's")
 
     def close(self) -> None:
-        """Close all files; the reader can still be used and opens them again."""
+        """Close all files; a later read opens them again."""
         while self._files:
             os.close(self._files.popitem()[1])
 
@@ -206,15 +156,25 @@ class ShardReader:
         if hasattr(self, "_files"):
             self.close()
 
-    def _data_offset(self, shard_index: int, sample_index: int) -> int:
-        place = (shard_index, sample_index)
+    def _read_frames(
+        self, shard_index: int, sample_index: int, member: str, start: int, stop: int
+    ) -> Float32[np.ndarray, "T 17 3"]:
+        entry = self._shards[shard_index].samples[sample_index]
+        if not 0 <= start < stop <= entry.num_frames:
+            raise IndexError(f"{entry.key}: frames {start}..{stop} are outside 0..{entry.num_frames}")
+        frames = np.empty((stop - start, H36M17.num_joints, 3), dtype="<f4")
+        offset = self._data_offset(shard_index, sample_index, member) + start * frames[0].nbytes
+        self._read_into(shard_index, frames.data.cast("B"), offset)
+        return frames
+
+    def _data_offset(self, shard_index: int, sample_index: int, member: str) -> int:
+        place = (shard_index, sample_index, member)
         if place not in self._data_offsets:
             entry = self._shards[shard_index].samples[sample_index]
-            offset, size = entry.poses
-            header = bytearray(min(NPY_HEADER_BYTES, size))
-            self._read_into(shard_index, memoryview(header), offset)
+            header = self._read_member(shard_index, entry, member, NPY_HEADER_BYTES)
+            offset, size = entry.members[member]
             try:
-                shape, header_size = parse_header(entry.key, bytes(header))
+                shape, header_size = parse_header(entry.key, header, member)
             except DataError as error:
                 raise self._damaged(shard_index, str(error)) from None
             if shape[0] != entry.num_frames or header_size + 4 * int(np.prod(shape)) != size:
@@ -223,6 +183,16 @@ class ShardReader:
                 )
             self._data_offsets[place] = offset + header_size
         return self._data_offsets[place]
+
+    def _read_member(
+        self, shard_index: int, entry: SampleEntry, member: str, max_bytes: int | None = None
+    ) -> bytes:
+        if member not in entry.members:
+            raise self._damaged(shard_index, f"has no {member} of {entry.key}")
+        offset, size = entry.members[member]
+        content = bytearray(size if max_bytes is None else min(size, max_bytes))
+        self._read_into(shard_index, memoryview(content), offset)
+        return bytes(content)
 
     def _read_into(self, shard_index: int, view: memoryview, offset: int) -> None:
         num_read = 0
@@ -251,7 +221,7 @@ class ShardReader:
             os.close(file)
             raise self._damaged(shard_index, f"has {size} bytes, the manifest says {expected}")
         self._files[shard_index] = file
-        if len(self._files) > _MAX_OPEN:
+        if len(self._files) > MAX_OPEN_FILES:
             os.close(self._files.popitem(last=False)[1])
         return file
 
@@ -262,73 +232,14 @@ class ShardReader:
         )
 
 
-def fetch_shard(url: str, shard: ShardEntry, cache_dir: Path) -> Path:
-    """Fetch a shard once per node and check it against its hash.
-
-    Args:
-        url: Where it is.
-        shard: Gives hash and size.
-        cache_dir: Shared by the processes of the node; made if missing. Files are named by their hash.
-
-    Raises:
-        DataError: If it cannot be fetched or is not what the manifest says; nothing is kept then.
-    """
-    path = cache_dir / f"{shard.sha256}.tar"
-    if path.exists():
-        return path
-    try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        with FileLock(cache_dir / f"{shard.sha256}.lock"):
-            if not path.exists():  # another process may have been faster
-                _fetch(url, shard, path)
-    except OSError as error:
-        raise DataError(
-            f"{cache_dir}: {url} cannot be kept there: {error.strerror}; set data.cache_dir"
-        ) from None
-    return path
-
-
-def _fetch(url: str, shard: ShardEntry, path: Path) -> None:
-    partial = path.with_name(path.name + PARTIAL)
-    digest = hashlib.sha256()
-    num_bytes = 0
-    try:
-        with partial.open("wb") as file:
-            for chunk in read_chunks(url):
-                num_bytes += len(chunk)
-                if num_bytes > shard.num_bytes:
-                    break
-                digest.update(chunk)
-                file.write(chunk)
-        fsync_path(partial)
-        if num_bytes != shard.num_bytes or digest.hexdigest() != shard.sha256:
-            raise DataError(
-                f"{url} is not the shard that the manifest lists: its hash differs; copy it again"
-            )
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def default_cache_dir() -> Path:
-    """The user's cache folder for remote shards."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "langpose" / "shards"
-
-
-def write_manifest(manifest: Manifest, folder: Path) -> None:
-    """Write ``manifest.json`` whole or not at all."""
-    write_bytes(folder / MANIFEST, manifest.to_json(), durable=True)
-
-
 def read_tar(place: str) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """(key, members as bytes) of each sample, through WebDataset's own tar reader; nothing is decoded.
+    """Read (key, members as bytes) of each sample through WebDataset's own tar reader; decode nothing.
 
     Args:
         place: File or URL.
 
     Raises:
-        DataError: If the file is missing or the reader finds it damaged.
+        DataError: If the file is missing or damaged.
     """
     from webdataset.tariterators import group_by_keys, tar_file_expander
 

@@ -8,15 +8,16 @@ resumed run does not see what the interrupted one would have seen.
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 
-import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
 from langpose_dist.batch import WindowBatch
 from langpose_dist.config import UserError
-from langpose_dist.data.dataset import Request, WindowDataset
+from langpose_dist.data.dataset import Frames, Request, WindowDataset
 from langpose_dist.data.draws import Draw, generator
+from langpose_dist.data.sample import DataError, Sample, recorded_rotation
+from langpose_dist.data.windows import Window
 
-Item = tuple[Request, np.ndarray]
+Item = tuple[Request, Frames]
 """A window with the visit of its shard, and its frames."""
 
 
@@ -24,22 +25,22 @@ Item = tuple[Request, np.ndarray]
 class StreamingWindows(IterableDataset["WindowBatch | UserError"]):
     """Endless micro batches of one rank; every worker draws its own shards.
 
-    A mistake in the data comes as the exception itself, as from ``WindowDataset``.
+    An error in the data is returned as the exception itself, as by ``WindowDataset``.
     """
 
     dataset: WindowDataset
-    """Its windows, reader and draws."""
+    """Source of windows, frames and draws."""
     _: KW_ONLY
     seed: int
-    """Decides shards and shuffling."""
+    """Seed of the choice of shards and of shuffling."""
     position: int
-    """Samples of the run that are used up; another position draws other shards."""
+    """Samples of the run already used; another position draws other shards."""
     micro_batch_size: int
     """Windows per batch."""
     shuffle_buffer: int
-    """Windows that are held for mixing."""
+    """Windows held for mixing."""
     rank: int
-    """This process."""
+    """Rank of this process."""
     world_size: int
     """Number of processes."""
 
@@ -73,9 +74,17 @@ class StreamingWindows(IterableDataset["WindowBatch | UserError"]):
             visit = int(rng.integers(2**63))
             for sample in self.dataset.reader.iter_samples(shard):
                 for number in numbers[shard, sample.key]:
-                    window = self.dataset.windows[number]
-                    yield (visit, number), sample.poses_3d[window.start : window.stop]
+                    yield (visit, number), self._cut(sample, self.dataset.windows[number])
+
+    def _cut(self, sample: Sample, window: Window) -> Frames:
+        poses = sample.poses_3d[window.start : window.stop]
+        if not self.dataset.is_stored:
+            return Frames(poses)
+        if sample.keypoints_2d is None:
+            raise DataError(f"{sample.key}: its shard has no 2D joints, which the manifest lists")
+        keypoints = sample.keypoints_2d[window.start : window.stop]
+        return Frames(poses, keypoints, recorded_rotation(sample.key, sample.meta))
 
     def _assemble(self, items: list[Item]) -> WindowBatch:
-        requests, poses = zip(*items, strict=True)
-        return self.dataset.assemble(requests, poses)
+        requests, stored = zip(*items, strict=True)
+        return self.dataset.assemble(requests, stored)

@@ -1,9 +1,10 @@
 """Cutting clips into windows, from the manifest alone."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from langpose_dist.data.manifest import DataError, Manifest, Span
+from langpose_dist.data.manifest import Manifest, SampleEntry
+from langpose_dist.data.sample import DataError, Span
 
 
 @dataclass(frozen=True)
@@ -14,14 +15,19 @@ class Window:
     """Index into the manifest's shards."""
     sample: int
     """Index into the shard's samples."""
-    key: str
-    """The clip's key."""
+    entry: SampleEntry
+    """The clip in the manifest: its key, subject, action, camera and so on."""
     start: int
     """First frame within the clip."""
     stop: int
     """One past the last frame within the clip; ``stop - start`` is at most T."""
     spans: tuple[Span, ...]
     """Label spans, in frames of the window."""
+
+    @property
+    def key(self) -> str:
+        """The clip's key."""
+        return self.entry.key
 
 
 def window_starts(clip_frames: int, num_frames: int, stride: int) -> range:
@@ -32,10 +38,10 @@ def window_starts(clip_frames: int, num_frames: int, stride: int) -> range:
 def cut_windows(
     manifest: Manifest, split: str, *, num_frames: int, stride: int, min_span_frames: int = 1
 ) -> list[Window]:
-    """All windows of a split, in the manifest's order.
+    """Cut the clips of a split into windows, in the manifest's order.
 
     Args:
-        manifest: What the shards hold.
+        manifest: Index of the shards.
         split: Name of the split.
         num_frames: Frames per window (T).
         stride: Frames from one window to the next; T gives every frame exactly once.
@@ -48,7 +54,7 @@ def cut_windows(
         Window(
             shard=shard_index,
             sample=sample_index,
-            key=sample.key,
+            entry=sample,
             start=start,
             stop=min(start + num_frames, sample.num_frames),
             spans=spans_within(sample.spans, start, start + num_frames, min_span_frames),
@@ -65,10 +71,10 @@ def cut_windows(
 
 
 def spans_within(spans: Sequence[Span], start: int, stop: int, min_span_frames: int) -> tuple[Span, ...]:
-    """The parts of the spans that fall into frames ``start`` to ``stop``, counted from ``start``."""
+    """Cut spans to frames ``start`` up to ``stop`` and count them from ``start``."""
     cut = [(span, max(span.start, start) - start, min(span.end, stop) - start) for span in spans]
     return tuple(
-        Span(label=span.label, start=first, end=last)
+        replace(span, start=first, end=last)
         for span, first, last in cut
         if last - first >= max(1, min(min_span_frames, span.end - span.start))
     )

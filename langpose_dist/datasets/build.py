@@ -1,8 +1,8 @@
-"""From clips to a folder of shards: one task per shard, what was skipped, and a build that can be killed.
+"""Building a folder of shards from clips: one task per shard, resumable after an interruption.
 
-Shards are made in a folder of their own inside the output folder, and moved out of it only when all of them
-are there; the manifest comes last. Until then the output folder is what it was before: empty, or complete.
-The same command, run again, goes on where the first attempt stopped.
+Shards are written to a work folder inside the output folder and moved out of it once all are complete; the
+manifest comes last. Until then the output folder stays as it was: empty, or complete. The same command, run
+again, resumes where the first attempt stopped.
 """
 
 import contextlib
@@ -19,33 +19,33 @@ from filelock import FileLock, Timeout
 from langpose_dist import __version__
 from langpose_dist.data.manifest import FORMAT, MANIFEST, Manifest, Skipped
 from langpose_dist.data.sample import DataError
-from langpose_dist.data.shards import write_manifest
 from langpose_dist.datasets.clip import Clip
 from langpose_dist.datasets.files import code_revision
 from langpose_dist.datasets.shard_task import ShardRecord, ShardTask, digest_of, write_shard
+from langpose_dist.datasets.shard_writer import write_manifest
 from langpose_dist.datasets.statistics import StatisticsAccumulator
 from langpose_dist.host.atomic import fsync_path
 
 WORK = ".langpose-build"
-"""Folder inside the output folder that holds what is not complete yet."""
+"""Work folder inside the output folder, for an incomplete build."""
 
 LOCK = WORK + ".lock"
-"""Held by the process that builds."""
+"""Lock of the building process."""
 
 OnClips = Callable[[int], Any]
-"""Called with the number of clips that were just done."""
+"""Progress callback, with the number of clips just processed."""
 
 Runner = Callable[[Sequence[ShardTask], OnClips], Iterable[ShardRecord]]
-"""Does tasks, in any order and anywhere, and gives their records; an error of one ends the build."""
+"""Executes tasks, in any order and anywhere, and yields their records; an error of one ends the build."""
 
 REPLACED = "replaced.json"
-"""Manifest of the data that a build replaces, in ``WORK``."""
+"""Manifest of the data being replaced, in ``WORK``."""
 
 _SHARD_NAME = re.compile(r"[A-Za-z0-9_-]+[.]tar")
 
 
 def run_here(tasks: Sequence[ShardTask], on_clips: OnClips) -> Iterator[ShardRecord]:
-    """Do the tasks one after another in this process."""
+    """Execute the tasks one after another in this process."""
     for task in tasks:
         yield write_shard(task, on_clips)
 
@@ -67,7 +67,7 @@ def build_shards(
 ) -> Manifest:
     """Read clips and write them as shards with a manifest.
 
-    The result depends on the clips and options alone, byte for byte, and not on the runner.
+    The result depends, byte for byte, on the clips and options alone, and not on the runner.
 
     Args:
         pairs: (split, clip); each split's clips are written in this order.
@@ -75,16 +75,16 @@ def build_shards(
         dataset: Name of the data set.
         source: Kind of the source files.
         fps: Frame rate of the samples.
-        options: Kept in the manifest; all that decides what a clip becomes, beside the clip itself.
+        options: Everything but the clip itself that determines the sample; kept in the manifest.
         shard_size: Clips per shard; a shard has fewer where clips could not be read.
         overwrite: Replace a complete data set.
-        skipped: Sources that were given up before reading.
-        num_ignored: Files of other kinds that were seen.
-        runner: Does the work.
-        on_clips: Told of progress, and at the start of what an earlier attempt had done.
+        skipped: Sources dropped before reading.
+        num_ignored: Files of other kinds in the input.
+        runner: Executes the tasks.
+        on_clips: Called with progress, first with what an earlier attempt had completed.
 
     Raises:
-        DataError: If the folder must not be written to, or no clip is left, of all or of a split.
+        DataError: If the folder must not be written to, or all clips, or those of a split, were dropped.
     """
     check_output(out, overwrite=overwrite)
     left_out = list(skipped)
@@ -123,20 +123,20 @@ def build_shards(
 
 
 def count_reasons(skipped: Iterable[Skipped]) -> dict[str, int]:
-    """Kind of reason (what stands before its colon) -> number of sources, most frequent first."""
+    """Count sources by kind of reason (the part before its colon), most frequent first."""
     return dict(Counter(item.reason.partition(":")[0] for item in skipped).most_common())
 
 
 def describe_skipped(skipped: Iterable[Skipped]) -> str:
-    """``7 truncated motion, 2 no frames``."""
+    """Summarise reasons, such as ``7 truncated motion, 2 no frames``."""
     return ", ".join(f"{count} {reason}" for reason, count in count_reasons(skipped).items())
 
 
 def check_output(out: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that must not be written to.
+    """Validate an output folder.
 
     Raises:
-        DataError: If it is complete and ``overwrite`` is false, or if it holds something else.
+        DataError: If it is complete and ``overwrite`` is false, or has other content.
     """
     if not out.exists():
         return
@@ -197,7 +197,7 @@ def _building(out: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 def _shard_names(manifest: Path) -> set[str]:
-    """Shards that a manifest lists; it may be damaged or of another version."""
+    """Names of the shards in a manifest, which may be damaged or of another version."""
     try:
         names = [shard["name"] for shard in json.loads(manifest.read_bytes())["shards"]]
     except (OSError, ValueError, LookupError, TypeError):
@@ -221,7 +221,7 @@ def _plan(
 
 
 def _clear(work: Path, tasks: Sequence[ShardTask]) -> None:
-    """Remove what an attempt with other clips or options left, and files that were being written."""
+    """Remove unfinished files and those of an attempt with other clips or options."""
     expected = {REPLACED, *(path.name for task in tasks for path in (task.shard_path, task.record_path))}
     for path in work.iterdir():
         if path.name not in expected:
@@ -231,7 +231,7 @@ def _clear(work: Path, tasks: Sequence[ShardTask]) -> None:
 def _run(tasks: Sequence[ShardTask], out: Path, runner: Runner, on_clips: OnClips) -> list[ShardRecord]:
     records: dict[str, ShardRecord] = {}
     for task in tasks:
-        # A build that was killed while it moved its shards has some of them at their final place.
+        # A build that was killed while moving its shards has some of them in their final folder.
         if record := task.finished(task.folder, out):
             records[task.digest] = record
             on_clips(len(task.clips))
@@ -241,8 +241,8 @@ def _run(tasks: Sequence[ShardTask], out: Path, runner: Runner, on_clips: OnClip
 
 
 def _publish(manifest: Manifest, work: Path, out: Path) -> None:
-    # The manifest goes first: what it lists is about to change. It is kept until all is done, since nothing
-    # else tells the shards that it replaces from files of the user's.
+    # The old manifest goes first, as its shards are about to change. It is kept until all is done: nothing
+    # else distinguishes the shards being replaced from the user's files.
     if (out / MANIFEST).exists():
         (out / MANIFEST).replace(work / REPLACED)
     names = {shard.name for shard in manifest.shards}

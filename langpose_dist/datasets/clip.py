@@ -1,4 +1,4 @@
-"""What a source offers to the builder: clips that were found and can be read."""
+"""Interface between sources and the builder: clips that were found and can be read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,20 +10,19 @@ from langpose_dist.data.sample import DataError, Sample
 
 
 class SharedFileError(DataError):
-    """A file that every clip needs cannot be used: the build ends instead of skipping clip after clip."""
+    """Unusable file that every clip needs; ends the build instead of skipping clip after clip."""
 
 
 @runtime_checkable
 class Clip(Protocol):
     """A clip that was found and can be read.
 
-    A frozen dataclass of plain values, which travels to other processes: whatever is large is read by
-    ``load``.
+    A frozen dataclass of plain values, which is sent to other processes: ``load`` reads what is large.
     """
 
     @property
     def key(self) -> str:
-        """Key of the sample that it becomes."""
+        """Key of its sample."""
         ...
 
     @property
@@ -33,22 +32,21 @@ class Clip(Protocol):
 
     @property
     def path(self) -> Path:
-        """The file that it is read from."""
+        """File to read it from."""
         ...
 
     @property
     def split(self) -> str | None:
-        """The split that the data set itself puts it into: train, validation or test; ``None`` where it
-        has no say."""
+        """Split that the data set itself puts it into: train, validation or test; ``None`` if it does not."""
         ...
 
     @property
     def fields(self) -> Mapping[str, str]:
-        """What is known before reading, as words: action, style and so on."""
+        """Properties known before reading, as words: action, style and so on."""
         ...
 
     def load(self) -> Sample:
-        """Read it; a ``UserError`` is the reason why it is skipped, but for a ``SharedFileError``."""
+        """Read it; a ``UserError`` other than ``SharedFileError`` is the reason for skipping it."""
         ...
 
 
@@ -57,11 +55,11 @@ ClipT = TypeVar("ClipT", bound=Clip)
 
 @dataclass(frozen=True)
 class Found(Generic[ClipT]):
-    """What a source's folder or file holds."""
+    """Content of a source's folder or file."""
 
     clips: tuple[ClipT, ...]
     """In a fixed order, keys unique."""
     skipped: tuple[Skipped, ...] = ()
-    """Sources given up before reading, each with its reason."""
+    """Sources dropped before reading, each with its reason."""
     num_ignored: int = 0
-    """Files of other kinds that were seen."""
+    """Files of other kinds in the input."""

@@ -1,4 +1,4 @@
-"""Building one shard: the unit of work that processes share out and a restarted build need not repeat."""
+"""Building one shard: the unit of work of parallel builds, not repeated when a build resumes."""
 
 import dataclasses
 import hashlib
@@ -11,24 +11,24 @@ from pydantic import ValidationError
 
 from langpose_dist.config import UserError
 from langpose_dist.data.manifest import Record, Sha256, ShardEntry, Skipped
-from langpose_dist.data.shards import ShardWriter
 from langpose_dist.datasets.clip import Clip, SharedFileError
+from langpose_dist.datasets.shard_writer import ShardWriter
 from langpose_dist.datasets.splits import TRAIN
 from langpose_dist.datasets.statistics import FrameSums, StatisticsAccumulator
 from langpose_dist.host.atomic import hash_file, write_bytes
 
 
 class ShardRecord(Record):
-    """What came of a task; kept beside the shard until the build is complete."""
+    """Result of a task; kept beside the shard until the build is complete."""
 
     digest: Sha256
-    """Of the task."""
+    """Digest of the task."""
     shard: ShardEntry | None
-    """``None`` where no clip could be read."""
+    """``None`` if no clip could be read."""
     skipped: tuple[Skipped, ...]
-    """Clips, and parts of clips."""
+    """Dropped clips and parts of clips."""
     sums: FrameSums | None
-    """Of a training shard."""
+    """Sums over the frames of a training shard."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,27 +36,26 @@ class ShardTask:
     """Clips that become one shard."""
 
     folder: Path
-    """Where the shard and its record are written."""
+    """Folder of the shard and its record."""
     name: str
     """File name of the shard."""
     split: str
     clips: tuple[Clip, ...]
     digest: str
-    """Of all that decides the shard's content; see ``digest_of``."""
+    """Digest of everything that determines the shard's content; see ``digest_of``."""
 
     @property
     def shard_path(self) -> Path:
-        """Where the shard is written."""
+        """Path of the shard."""
         return self.folder / self.name
 
     @property
     def record_path(self) -> Path:
-        """Where its record is written, after the shard."""
+        """Path of its record, which is written after the shard."""
         return self.folder / f"{self.name}.json"
 
     def finished(self, *folders: Path) -> ShardRecord | None:
-        """The record of an earlier attempt that did the same, if its shard lies whole in one of the
-        folders."""
+        """Record of an earlier attempt at the same task, if its shard is intact in one of the folders."""
         try:
             record = ShardRecord.model_validate_json(self.record_path.read_bytes())
         except (OSError, ValidationError):
@@ -72,8 +71,7 @@ class ShardTask:
 
 
 def digest_of(name: str, clips: Sequence[Clip], common: Mapping[str, Any]) -> str:
-    """SHA-256 of what a shard is made from: each clip's values, size and time of its file, and the options
-    of the build."""
+    """Hash the inputs of a shard: each clip's values, size and time of its file, and the build's options."""
     sources = []
     for clip in clips:
         assert dataclasses.is_dataclass(clip), f"{clip} must be a dataclass"
@@ -96,7 +94,7 @@ def write_shard(task: ShardTask, on_clips: Callable[[int], Any]) -> ShardRecord:
 
     Raises:
         OSError: If the shard cannot be written.
-        SharedFileError: If a clip says so.
+        SharedFileError: If a file that every clip needs is unusable.
     """
     skipped: list[Skipped] = []
     statistics = StatisticsAccumulator()
@@ -121,7 +119,7 @@ def write_shard(task: ShardTask, on_clips: Callable[[int], Any]) -> ShardRecord:
 
 
 def _add(writer: ShardWriter, clip: Clip, statistics: StatisticsAccumulator) -> tuple[tuple[str, ...], bool]:
-    """What is left out of a clip, and whether the rest was written."""
+    """Add a clip; returns the reasons why it or parts of it were dropped, and True if it was written."""
     try:
         sample = clip.load()
     except SharedFileError:
@@ -131,7 +129,7 @@ def _add(writer: ShardWriter, clip: Clip, statistics: StatisticsAccumulator) -> 
     except OSError as error:
         return (f"cannot be read: {error.strerror or error}",), False
     try:
-        writer.add(sample)
+        writer.add(sample, source_split=clip.split)
     except UserError as error:
         return (f"not a valid clip: {error}",), False
     statistics.add(sample)

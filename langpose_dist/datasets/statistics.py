@@ -1,4 +1,4 @@
-"""Statistics of joint positions relative to the pelvis, without holding all frames at once."""
+"""Statistics of joint positions relative to the pelvis, accumulated clip by clip."""
 
 import numpy as np
 from jaxtyping import Float
@@ -9,7 +9,7 @@ from langpose_dist.skeleton import H36M17
 
 
 class FrameSums(Record):
-    """Sums over the frames of some clips, per joint and axis; they add up to those of all clips."""
+    """Sums over the frames of some clips, per joint and axis; additive over clips."""
 
     num_frames: Count
     sum: tuple[Row, ...]
@@ -19,7 +19,7 @@ class FrameSums(Record):
 
 
 class StatisticsAccumulator:
-    """Sums over clips in float64; the frames of all clips are never held at once."""
+    """Accumulates sums over clips in float64."""
 
     def __init__(self) -> None:
         shape = (H36M17.num_joints, 3)
@@ -30,7 +30,7 @@ class StatisticsAccumulator:
         self._max = np.full(shape, -np.inf)
 
     def add(self, sample: Sample) -> None:
-        """Count the frames of a clip."""
+        """Add the frames of a clip."""
         poses = sample.poses_3d.astype(np.float64)
         poses -= poses[:, :1]
         self._num_frames += len(poses)
@@ -40,7 +40,7 @@ class StatisticsAccumulator:
         self._max = np.maximum(self._max, poses.max(axis=0))
 
     def merge(self, sums: FrameSums) -> None:
-        """Count the frames of other clips; the same order gives the same result."""
+        """Add the sums of other clips; the same order gives the same result."""
         self._num_frames += sums.num_frames
         self._sum += np.array(sums.sum)
         self._sum_of_squares += np.array(sums.sum_of_squares)
@@ -48,7 +48,7 @@ class StatisticsAccumulator:
         self._max = np.maximum(self._max, np.array(sums.max))
 
     def sums(self) -> FrameSums | None:
-        """The sums so far, exact in JSON too; ``None`` without a frame."""
+        """Sums so far, exact in JSON too; ``None`` without a frame."""
         if self._num_frames == 0:
             return None
         return FrameSums(
@@ -60,7 +60,7 @@ class StatisticsAccumulator:
         )
 
     def result(self) -> Statistics | None:
-        """The statistics so far; ``None`` without a frame."""
+        """Statistics so far; ``None`` without a frame."""
         if self._num_frames == 0:
             return None
         mean = self._sum / self._num_frames

@@ -1,19 +1,22 @@
-"""Whether the files of a data set are what its manifest says, read both ways: as tar and by the index."""
+"""Verification of a data set against its manifest, read both ways: as tar files and by the index."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from langpose_dist.data.manifest import Manifest, SampleEntry, ShardEntry, Statistics
+from langpose_dist.data.manifest import GROUPS, Manifest, SampleEntry, ShardEntry, Statistics, groups_of
 from langpose_dist.data.remote import is_url
-from langpose_dist.data.sample import MEMBERS, DataError, Sample, decode_sample
+from langpose_dist.data.sample import KEYPOINTS, MEMBERS, DataError, Sample, Span, decode_sample
 from langpose_dist.data.shards import ShardReader, read_tar, tar_members
 from langpose_dist.datasets.statistics import StatisticsAccumulator
 from langpose_dist.host.atomic import PARTIAL, hash_file
 
 STATISTICS_TOLERANCE = 1e-9
-"""Metres; the order of float64 sums may differ between machines."""
+"""Largest difference in metres, or square metres; the order of float64 sums may differ between machines."""
+
+GROUPS_IN_META = tuple(name for name in GROUPS if name != "source_split")
+"""Fields that the manifest takes from ``meta.json``."""
 
 Progress = Callable[[Sequence[ShardEntry]], Iterable[ShardEntry]]
 
@@ -21,18 +24,18 @@ Progress = Callable[[Sequence[ShardEntry]], Iterable[ShardEntry]]
 def verify(
     root: Path | str, *, train_split: str, cache_dir: Path | None = None, progress: Progress = iter
 ) -> list[str]:
-    """Read everything and compare it with the manifest.
+    """Compare everything in a data set with its manifest.
 
     A shard with another size or hash is reported and not read any further.
 
     Args:
         root: Folder or URL of the manifest.
-        train_split: Split that the statistics are of.
-        cache_dir: Where remote shards are kept.
-        progress: Wraps the shards, to show how far the check is.
+        train_split: Split that the statistics were taken over.
+        cache_dir: Folder for remote shards.
+        progress: Wraps the shards, to show progress.
 
     Returns:
-        One line per problem; empty where all is well.
+        One line per problem; empty if there is none.
     """
     try:
         manifest = Manifest.load(root)
@@ -90,13 +93,14 @@ def _check_shard(
     for number, (entry, (key, members)) in enumerate(zip(shard.samples, samples, strict=True)):
         try:
             sample = decode_sample(key, members)
-            by_index = reader.read_poses(index, number, 0, entry.num_frames)
+            found = [
+                *_differences(sample, entry, manifest),
+                *_misplaced(reader, (index, number), sample, entry),
+            ]
         except DataError as error:
             yield f"{shard.name}: {error}"
             continue
-        yield from (f"{shard.name}: {key}: {text}" for text in _differences(sample, entry, manifest))
-        if not np.array_equal(by_index, sample.poses_3d):
-            yield f"{shard.name}: {key}: the index leads to other poses than the tar reader"
+        yield from (f"{shard.name}: {key}: {text}" for text in found)
         if shard.split == train_split:
             statistics.add(sample)
 
@@ -105,9 +109,10 @@ def _check_index(path: Path, shard: ShardEntry) -> Iterator[str]:
     found = tar_members(path)
     for entry in shard.samples:
         members = found.pop(entry.key, {})
-        for name in sorted(set(members) - set(MEMBERS)):
+        expected = (*MEMBERS, KEYPOINTS) if KEYPOINTS in members else MEMBERS
+        for name in sorted(set(members) - set(expected)):
             yield f"{shard.name}: {entry.key} has a foreign member {name!r}; it is never decoded"
-        if {name: members.get(name) for name in MEMBERS} != entry.members:
+        if {name: members.get(name) for name in expected} != entry.members:
             yield f"{shard.name}: {entry.key} lies elsewhere than the manifest says"
     for key in sorted(found):
         yield f"{shard.name}: {key} is not listed in the manifest"
@@ -116,18 +121,41 @@ def _check_index(path: Path, shard: ShardEntry) -> Iterator[str]:
 def _differences(sample: Sample, entry: SampleEntry, manifest: Manifest) -> Iterator[str]:
     if (num_frames := len(sample.poses_3d)) != entry.num_frames:
         yield f"{num_frames} frames, the manifest says {entry.num_frames}"
-    if sample.spans != entry.spans:
+    if _labels(sample.spans) != _labels(entry.spans):
         yield "labels.json and the manifest disagree"
     if (fps := sample.meta.get("fps")) != manifest.fps:
         yield f"{fps} frames per second, the manifest says {manifest.fps:g}"
     if (dataset := sample.meta.get("dataset")) != manifest.dataset:
         yield f"data set {dataset!r}, the manifest says {manifest.dataset!r}"
+    if manifest.version == 1:
+        return
+    found = groups_of(sample.meta)
+    for name in GROUPS_IN_META:
+        if found.get(name) != entry.groups.get(name):
+            yield f"{name} is {found.get(name)!r} in meta.json, the manifest says {entry.groups.get(name)!r}"
+
+
+def _misplaced(
+    reader: ShardReader, place: tuple[int, int], sample: Sample, entry: SampleEntry
+) -> Iterator[str]:
+    if not np.array_equal(reader.read_poses(*place, 0, entry.num_frames), sample.poses_3d):
+        yield "the index leads to other poses than the tar reader"
+    if entry.has_keypoints:
+        keypoints = reader.read_keypoints(*place, 0, entry.num_frames)
+        if sample.keypoints_2d is None or not np.array_equal(keypoints, sample.keypoints_2d):
+            yield "the index leads to other 2D joints than the tar reader"
+
+
+def _labels(spans: Iterable[Span]) -> list[tuple[str, int, int]]:
+    return [(span.label, span.start, span.end) for span in spans]
 
 
 def _agree(found: Statistics | None, listed: Statistics | None) -> bool:
     if found is None or listed is None:
         return found is listed
-    return found.num_frames == listed.num_frames and all(
-        np.allclose(getattr(found, name), getattr(listed, name), rtol=0, atol=STATISTICS_TOLERANCE)
-        for name in ("mean", "std", "min", "max")
-    )
+    if found.num_frames != listed.num_frames:
+        return False
+    # Variances: the root of one that is nearly 0 would enlarge the rounding error.
+    pairs = [(getattr(found, name), getattr(listed, name)) for name in ("mean", "min", "max")]
+    pairs.append((np.square(found.std), np.square(listed.std)))
+    return all(np.allclose(one, other, rtol=0, atol=STATISTICS_TOLERANCE) for one, other in pairs)

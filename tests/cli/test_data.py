@@ -67,8 +67,13 @@ def test_build_inspect_verify(mocap: Path, capsys: pytest.CaptureFixture[str]) -
     assert summary["splits"]["validation"]["label_counts"] == {"run": 1, "walk turn left": 1}
     assert summary["ranges"]["head"]["max"] == [0, 0, 0]
     assert summary["build"]["split"] == ["validation:style=not-confident"]
+    assert summary["groups"] == {
+        "action": {"train": {"run": 2, "walk turn left": 2}, "validation": {"run": 1, "walk turn left": 1}}
+    }
     assert main(["data", "inspect", out]) == 0
-    assert "walk turn left" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "2 actions, clips per split" in shown
+    assert "subjects" not in shown
     assert main(["data", "verify", out]) == 0
     assert capsys.readouterr().out == f"{out}: whole\n"
     assert main(["data", "verify", out, "--json"]) == 0

@@ -20,12 +20,19 @@ from langpose_dist.data.loader import (
     stream_request,
 )
 from langpose_dist.data.manifest import DataError
-from tests.corpus import open_corpus
+from tests.corpus import build_corpus, open_corpus
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> WindowDataset:
     return open_corpus(tmp_path_factory.mktemp("corpus")).training_set
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> WindowDataset:
+    folder = tmp_path_factory.mktemp("stored")
+    build_corpus(folder, is_recorded=True)
+    return open_corpus(folder, data={"observation": "stored"}).training_set
 
 
 def stream(
@@ -100,13 +107,19 @@ def test_every_window_comes_once_per_epoch_through_the_loader(
     assert seen == {(number, dataset.key(number)): epochs * ranks for number in range(num_windows)}
 
 
-def test_workers_and_batch_composition_do_not_change_a_window(dataset: WindowDataset) -> None:
+@pytest.mark.parametrize("observation", ["camera", "stored"])
+def test_workers_and_batch_composition_do_not_change_a_window(
+    dataset: WindowDataset, stored: WindowDataset, observation: str
+) -> None:
+    data = dataset if observation == "camera" else stored
     # The same stretch of the stream as 6 x 2 in this process and as 2 x 6 in two workers.
-    small = list(islice(load_batches(dataset, stream(len(dataset), micro=2), num_workers=0), 6))
-    large = list(islice(load_batches(dataset, stream(len(dataset), micro=6), num_workers=2), 2))
+    small = list(islice(load_batches(data, stream(len(data), micro=2), num_workers=0), 6))
+    large = list(islice(load_batches(data, stream(len(data), micro=6), num_workers=2), 2))
     for field in fields(WindowBatch):
         if field.name == "keys":
             assert sum((batch.keys for batch in small), ()) == sum((batch.keys for batch in large), ())
+        elif field.name in ("keypoints_2d", "rotation") and observation == "camera":
+            assert all(getattr(batch, field.name) is None for batch in small + large)
         else:
             joined = [torch.cat([getattr(batch, field.name) for batch in part]) for part in (small, large)]
             assert joined[0].equal(joined[1]), field.name

@@ -1,13 +1,16 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from langpose_dist.data.manifest import Manifest
+from langpose_dist.data.manifest import GROUPS, Manifest, groups_of
 from langpose_dist.data.sample import DataError, Sample, Span
+from langpose_dist.data.windows import cut_windows
 from langpose_dist.datasets.statistics import StatisticsAccumulator
+from tests.made import write_dataset
 
 
 def edit(dataset: Path, **changes: Any) -> None:
@@ -63,8 +66,8 @@ def test_what_is_no_manifest_is_refused(dataset: Path, content: str) -> None:
 
 
 def test_a_newer_version_asks_for_an_upgrade(dataset: Path) -> None:
-    edit(dataset, version=2, shards="packed")
-    with pytest.raises(DataError, match="version 2, this package reads up to 1; upgrade"):
+    edit(dataset, version=3, shards="packed")
+    with pytest.raises(DataError, match="version 3, this package reads up to 2; upgrade"):
         Manifest.load(dataset)
 
 
@@ -85,6 +88,9 @@ def test_a_truncated_manifest_is_refused(dataset: Path) -> None:
         ({"statistics": None}, "fingerprint"),
         ({"splits": {}}, "counts per split"),
         ({"shards": []}, "counts per split"),
+        ({"tool_version": "9"}, "checksum"),
+        ({"checksum": None}, "checksum"),
+        ({"version": 1}, "version 1 has no fields to group by"),
     ],
 )
 def test_an_edited_manifest_is_refused_in_one_line(
@@ -128,3 +134,81 @@ def test_the_fingerprint_is_of_the_data_and_not_of_how_they_were_made(dataset: P
     sample = manifest.shards[0].samples[0].model_copy(update={"spans": (Span("run", 0, 5),)})
     shard = manifest.shards[0].model_copy(update={"samples": (sample, *manifest.shards[0].samples[1:])})
     assert manifest.model_copy(update={"shards": (shard,)}).compute_fingerprint() != manifest.fingerprint
+
+
+def as_version_1(dataset: Path) -> None:
+    """Rewrite a manifest as the previous version of the package wrote it."""
+    content = json.loads((dataset / "manifest.json").read_text())
+    del content["checksum"]
+    for shard in content["shards"]:
+        for sample in shard["samples"]:
+            for field in GROUPS:
+                sample.pop(field, None)
+    (dataset / "manifest.json").write_text(json.dumps(content | {"version": 1}))
+
+
+def test_a_manifest_of_version_1_is_read_with_empty_fields(dataset: Path) -> None:
+    before = Manifest.load(dataset)
+    assert before.shards[0].samples[0].groups != {}
+    as_version_1(dataset)
+    manifest = Manifest.load(dataset)
+    assert manifest.version == 1
+    assert manifest.fingerprint == before.fingerprint
+    assert all(sample.groups == {} for shard in manifest.shards for sample in shard.samples)
+    assert manifest.group_counts("train", "action") == {}
+    assert Manifest.parse(manifest.to_json(), "here") == manifest
+
+
+def test_the_fields_to_group_by_come_from_the_samples_meta(dataset: Path) -> None:
+    manifest = Manifest.load(dataset)
+    assert manifest.version == 2
+    assert manifest.group_counts("train", "subject") == {"s1": 6}
+    assert manifest.group_counts("train", "action") == {"jogging": 6}
+    assert manifest.shards[0].samples[0].groups == {
+        "subject": "s1",
+        "action": "jogging",
+        "subaction": "jogging 2",
+        "camera": "left",
+        "valid_frames": ((0, 2), (3, 5)),
+    }
+    text = (dataset / "manifest.json").read_text()
+    assert "source_split" not in text, "absent fields are not written"
+    assert "act_cat" not in text
+
+
+@pytest.mark.parametrize(
+    ("meta", "expected"),
+    [
+        ({}, {}),
+        ({"subject": "s1", "take": "2"}, {"subject": "s1"}),
+        ({"subject": "s1", "recording": "s1 seq1"}, {"subject": "s1"}),  # of no action
+        ({"action": "walk", "camera": {"name": "4", "rotation": []}}, {"action": "walk", "camera": "4"}),
+        ({"camera": "front"}, {"camera": "front"}),
+        ({"subject": 1, "action": ["x"], "camera": 3.0, "valid_frames": "all"}, {}),
+        ({"valid_frames": []}, {"valid_frames": ()}),
+    ],
+)
+def test_groups_of(meta: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert groups_of(meta) == expected
+
+
+def test_valid_frames_lie_within_the_clip(dataset: Path) -> None:
+    shards = json.loads((dataset / "manifest.json").read_text())["shards"]
+    shards[0]["samples"][0]["valid_frames"] = [[3, 6]]
+    edit(dataset, shards=shards)
+    with pytest.raises(DataError, match=r"valid frames 3\.\.6 are outside 0\.\.5"):
+        Manifest.load(dataset)
+
+
+def test_categories_are_kept_in_the_manifest(tmp_path: Path, samples: list[Sample]) -> None:
+    categories = ("walk", "backwards movement")
+    labelled = replace(samples[0], spans=(Span("walk backward", 0, 5, categories),))
+    plain = write_dataset(tmp_path, [replace(labelled, spans=(Span("walk backward", 0, 5),)), *samples[1:]])
+    manifest = write_dataset(tmp_path, [labelled, *samples[1:]])
+    loaded = Manifest.load(tmp_path)
+    assert loaded == manifest
+    assert loaded.shards[0].samples[0].spans[0].act_cat == categories
+    assert loaded.fingerprint == plain.fingerprint
+    (window, *_) = cut_windows(loaded, "train", num_frames=4, stride=4)
+    assert window.spans == (Span("walk backward", 0, 4, categories),)
+    assert (window.key, window.entry.subject, window.entry.action) == ("clip_0", "s1", "jogging")

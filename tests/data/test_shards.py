@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
+from langpose_dist.data.cache import default_cache_dir
 from langpose_dist.data.manifest import Manifest
 from langpose_dist.data.sample import DataError, Sample
-from langpose_dist.data.shards import ShardReader, ShardWriter, default_cache_dir, read_tar, tar_members
+from langpose_dist.data.shards import ShardReader, read_tar, tar_members
+from langpose_dist.datasets.shard_writer import ShardWriter
 
 
 def all_places(manifest: Manifest) -> list[tuple[int, int]]:

@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 
 from langpose_dist.data.manifest import Manifest
 from langpose_dist.data.sample import Sample, encode_sample
-from langpose_dist.data.shards import tar_members, write_manifest
+from langpose_dist.data.shards import tar_members
+from langpose_dist.datasets.shard_writer import write_manifest
 from langpose_dist.datasets.verify import verify
 from langpose_dist.host.atomic import hash_file
+from tests.made import write_dataset
 
 
 def problems(dataset: Path) -> list[str]:
@@ -157,6 +160,14 @@ def test_a_pickle_is_reported_and_never_decoded(dataset: Path, tmp_path: Path) -
         ({"clip_1.labels.json": b"[]"}, "clip_1: labels.json and the manifest disagree"),
         ({"clip_1.meta.json": b'{"dataset": "made", "fps": 60.0}'}, "clip_1: 60.0 frames per second"),
         ({"clip_1.meta.json": b'{"dataset": "x", "fps": 30.0}'}, "clip_1: data set 'x'"),
+        (
+            {"clip_1.meta.json": b'{"dataset": "made", "fps": 30.0, "action": "sleeping"}'},
+            "clip_1: action is 'sleeping' in meta.json, the manifest says 'jogging'",
+        ),
+        (
+            {"clip_1.meta.json": b'{"dataset": "made", "fps": 30.0}'},
+            "clip_1: valid_frames is None in meta.json, the manifest says ((0, 2), (3, 5))",
+        ),
         ({"clip_1.meta.json": b"{"}, "clip_1: meta.json is not JSON"),
         ({"clip_1.meta.json": None}, "clip_1 lies elsewhere"),
         ({"clip_9.meta.json": b"{}"}, "clip_9 is not listed in the manifest"),
@@ -197,3 +208,32 @@ def test_an_index_that_leads_elsewhere(dataset: Path) -> None:
     manifest = manifest.model_copy(update={"shards": (entry, *manifest.shards[1:])})
     write_manifest(manifest.model_copy(update={"fingerprint": manifest.compute_fingerprint()}), dataset)
     assert problems(dataset) == ["train-000000.tar: clip_0 lies elsewhere than the manifest says"]
+
+
+def test_data_with_2d_joints_have_no_problem_until_one_changes(tmp_path: Path, samples: list[Sample]) -> None:
+    keypoints = np.full((5, 17, 3), 0.5, np.float32)
+    seen = [replace(samples[0], keypoints_2d=keypoints), *samples[1:]]
+    manifest = write_dataset(tmp_path, seen)
+    assert problems(tmp_path) == []
+    first, *others = manifest.shards[0].samples
+    members = dict(first.members)
+    del members["keypoints_2d.npy"]
+    entry = manifest.shards[0].model_copy(
+        update={"samples": (first.model_copy(update={"members": members}), *others)}
+    )
+    manifest = manifest.model_copy(update={"shards": (entry, *manifest.shards[1:])})
+    write_manifest(manifest.model_copy(update={"fingerprint": manifest.compute_fingerprint()}), tmp_path)
+    assert problems(tmp_path) == ["train-000000.tar: clip_0 lies elsewhere than the manifest says"]
+
+
+def test_a_joint_that_never_moves_does_not_trouble_the_statistics(tmp_path: Path) -> None:
+    poses = np.broadcast_to(np.linspace(0.1, 1.3, 51).reshape(17, 3), (200, 17, 3)).astype(np.float32)
+    noise = np.random.default_rng(0).normal(size=(7, 1, 1, 3)).astype(np.float32)
+    write_dataset(
+        tmp_path,
+        [
+            Sample(f"clip_{number}", poses + noise[number], (), {"dataset": "made", "fps": 30.0})
+            for number in range(7)
+        ],
+    )
+    assert problems(tmp_path) == []

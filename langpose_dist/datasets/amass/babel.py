@@ -37,6 +37,8 @@ class Label:
     start: float | None
     """Seconds; ``None``, as ``end``, where the label describes the whole motion."""
     end: float | None
+    act_cat: tuple[str, ...] = ()
+    """BABEL's categories of it."""
 
 
 @dataclass(frozen=True)
@@ -166,30 +168,46 @@ def _read(path: Path) -> dict[str, object]:
 
 def _to_annotation(file: str, sid: str, motion: _Motion, field: LabelField) -> tuple[Annotation, list[str]]:
     """The annotation, and the texts of labels whose times cannot be used."""
-    labels: list[Label] = []
+    timed = _LabelSet()
     untimed: list[str] = []
     for segment in motion.labels("frame"):
-        for text in _texts(segment, field):
+        for text, categories in _texts(segment, field).items():
             start, end = segment.start_t, segment.end_t
             last = end if motion.dur is None else motion.dur
             if start is None or end is None or last is None or not start < min(end, last):
                 untimed.append(f"{text} from {start} to {end} s")
             else:
-                labels.append(Label(text, start, end))
-    if labels:
-        labels = sorted(set(labels), key=lambda label: (label.start, label.end, label.text))
+                timed.add(text, start, end, categories)
+    if labels := sorted(timed.labels(), key=lambda label: (label.start, label.end, label.text)):
         return Annotation(file, sid, motion.feat_p, motion.dur, "frame", tuple(labels)), untimed
-    texts = dict.fromkeys(text for label in motion.labels("seq") for text in _texts(label, field))
-    labels = [Label(text, None, None) for text in texts]
-    kind = "sequence" if labels else "none"
-    return Annotation(file, sid, motion.feat_p, motion.dur, kind, tuple(labels)), untimed
+    whole = _LabelSet()
+    for segment in motion.labels("seq"):
+        for text, categories in _texts(segment, field).items():
+            whole.add(text, None, None, categories)
+    kind = "sequence" if whole.labels() else "none"
+    return Annotation(file, sid, motion.feat_p, motion.dur, kind, tuple(whole.labels())), untimed
 
 
-def _texts(label: _Label, field: LabelField) -> list[str]:
+class _LabelSet:
+    """Labels by text and times; those that annotators give twice have the categories of both."""
+
+    def __init__(self) -> None:
+        self._categories: dict[tuple[str, float | None, float | None], dict[str, None]] = {}
+
+    def add(self, text: str, start: float | None, end: float | None, categories: list[str]) -> None:
+        self._categories.setdefault((text, start, end), {}).update(dict.fromkeys(categories))
+
+    def labels(self) -> list[Label]:
+        return [Label(*place, tuple(categories)) for place, categories in self._categories.items()]
+
+
+def _texts(label: _Label, field: LabelField) -> dict[str, list[str]]:
+    """Texts of a label, each with its categories."""
     categories = [normalise_label(category) for category in label.act_cat or [] if category]
     if normalise_label(label.proc_label or "") == _TRANSITION or categories == [_TRANSITION]:
-        return []
+        return {}
+    categories = [category for category in categories if category not in ("", _TRANSITION)]
     if field == "act_cat":
-        return [category for category in dict.fromkeys(categories) if category not in ("", _TRANSITION)]
+        return {category: [category] for category in categories}
     text = normalise_label(getattr(label, field) or "")
-    return [text] if text else []
+    return {text: categories} if text else {}

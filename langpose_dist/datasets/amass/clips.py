@@ -133,7 +133,8 @@ class AmassClip:
                 f"and {annotated:.2f} s in {self.annotation.source}"
             )
         left_out: list[str] = []
-        spans: dict[Span, None] = {}  # two labels may round to the same frames
+        # Two labels may round to the same frames: one span then, with the categories of both.
+        spans: dict[tuple[str, int, int], dict[str, None]] = {}
         for label in self.annotation.labels:
             if label.start is None or label.end is None:
                 frames = (0, num_frames)
@@ -144,10 +145,10 @@ class AmassClip:
                     f"label beyond the clip: {label.text!r} from {label.start:g} s to {label.end:g} s"
                 )
             else:
-                spans[Span(label.text, *frames)] = None
+                spans.setdefault((label.text, frames[0], frames[1]), {}).update(dict.fromkeys(label.act_cat))
         if not spans and self.unlabelled == "skip":
             raise DataError(f"no label: none of {self.annotation.source} lies within {duration:.2f} s")
-        return tuple(spans), tuple(left_out)
+        return tuple(Span(*place, tuple(names)) for place, names in spans.items()), tuple(left_out)
 
 
 @functools.lru_cache(maxsize=3)

@@ -67,10 +67,10 @@ def test_frame_labels_come_in_the_order_of_time_and_before_sequence_labels(tmp_p
         duration=3.83,
         kind="frame",
         labels=(
-            Label("stand", 0.0, 1.0),
-            Label("hop left", 1.0, 2.0),
-            Label("hop right", 2.0, 3.0),
-            Label("stand", 3.0, 3.834),
+            Label("stand", 0.0, 1.0, ("stand",)),
+            Label("hop left", 1.0, 2.0, ("hop",)),
+            Label("hop right", 2.0, 3.0, ("hop",)),
+            Label("stand", 3.0, 3.834, ("stand",)),
         ),
     )
 
@@ -81,7 +81,7 @@ def test_sequence_labels_describe_the_whole_where_no_frame_label_is_usable(tmp_p
     for frame in (None, [], only_transition):
         annotation = read_one(tmp_path, entry(frame=frame, sequence=sequence))
         assert annotation.kind == "sequence"
-        assert annotation.labels == (Label("jump", None, None),)
+        assert annotation.labels == (Label("jump", None, None, ("jump",)),)
 
 
 @pytest.mark.parametrize(
@@ -98,8 +98,20 @@ def test_the_text_is_of_the_chosen_field(tmp_path: Path, field: str, expected: l
 def test_several_categories_become_a_label_each(tmp_path: Path) -> None:
     motion = entry(frame=[segment("x", "x", ["lift something", "bend", "bend", "transition"], 1, 2)])
     assert read_one(tmp_path, motion, "act_cat").labels == (
-        Label("bend", 1.0, 2.0),
-        Label("lift something", 1.0, 2.0),
+        Label("bend", 1.0, 2.0, ("bend",)),
+        Label("lift something", 1.0, 2.0, ("lift something",)),
+    )
+
+
+def test_a_label_keeps_its_categories_beside_its_text(tmp_path: Path) -> None:
+    frame = [
+        segment("x", "pick up", ["Lift  something", "bend", "bend", "transition"], 1, 2),
+        segment("x", "Pick up", ["grasp object", "bend"], 1, 2),
+        segment("x", "stand", None, 2, 3),
+    ]
+    assert read_one(tmp_path, entry(frame=frame)).labels == (
+        Label("pick up", 1.0, 2.0, ("lift something", "bend", "grasp object")),
+        Label("stand", 2.0, 3.0),
     )
 
 
@@ -123,7 +135,7 @@ def test_what_several_annotators_said_alike_counts_once(tmp_path: Path) -> None:
     extra = {"feat_p": "KIT/KIT/3/a_poses.npz", "dur": 2.0, "seq_anns": None}
     extra["frame_anns"] = [{"labels": [walk]}, {"labels": [walk, turn]}, {"labels": None}]
     (annotation,), _ = load_annotations(write(tmp_path, extra_val={"3": extra}), "proc_label")
-    assert annotation.labels == (Label("walk", 0.0, 2.0), Label("turn", 1.0, 2.0))
+    assert annotation.labels == (Label("walk", 0.0, 2.0, ("walk",)), Label("turn", 1.0, 2.0, ("turn",)))
     assert (annotation.split, annotation.source) == ("validation", "extra_val.json#3")
 
 

@@ -286,6 +286,16 @@ def test_labels_become_spans_of_the_target_rate(load: Callable[..., Sample], tmp
     assert (sample.spans, sample.meta["annotation"]) == ((Span("walk", 0, 31),), "sequence")
 
 
+def test_labels_of_the_same_frames_are_one_span_with_all_their_categories(
+    load: Callable[..., Sample], tmp_path: Path
+) -> None:
+    entry = annotated("CMU/CMU/01/01_01_poses.npz", ("turn", 0.1, 0.201), ("turn", 0.1, 0.199), dur=1.0)
+    for label, categories in zip(entry["frame_ann"]["labels"], (["turn", "spin"], ["turn"]), strict=True):
+        label["act_cat"] = categories
+    babel = write_babel(tmp_path / "babel", train={"1": entry})
+    assert load(motion(121, 120.0), babel=babel).spans == (Span("turn", 3, 6, ("turn", "spin")),)
+
+
 def test_the_label_field_is_chosen(load: Callable[..., Sample], tmp_path: Path) -> None:
     entry = annotated("CMU/01/01_01_poses.npz", ("walk", 0.0, 0.05))
     babel = write_babel(tmp_path / "babel", train={"1": entry})

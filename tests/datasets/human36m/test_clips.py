@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from langpose_dist.data.manifest import Manifest
 from langpose_dist.data.sample import DataError, Span, decode_sample, encode_sample
+from langpose_dist.datasets.build import build_shards
 from langpose_dist.datasets.human36m import motionbert as human36m_motionbert
 from langpose_dist.datasets.human36m.cameras import CAMERAS, SUBJECTS, find_camera
 from langpose_dist.datasets.human36m.clips import find_clips
 from langpose_dist.datasets.human36m.facts import factor_25d
+from langpose_dist.datasets.verify import verify
 from langpose_dist.skeleton import H36M17
 
 T = 12
@@ -560,3 +563,25 @@ def test_skew_rays_meet_half_way() -> None:
     assert misses.tolist() == pytest.approx([0.5])
     with pytest.raises(DataError, match="parallel"):
         human36m_motionbert.meet(np.array([[0.0, 0, 0], [1, 0, 1]]), np.array([[[0.0, 0, 1], [0, 0, 1]]]))
+
+
+def test_the_manifest_groups_by_what_the_files_say(prepared: Path, tmp_path: Path) -> None:
+    clips = find_clips(prepared, fps=50.0).clips
+    pairs = [(clip.split, clip) for clip in clips]
+    build_shards(pairs, tmp_path, dataset="human3.6m", source="x", fps=50.0, options={}, shard_size=8)
+    manifest = Manifest.load(tmp_path)
+    entries = {entry.key: entry for shard in manifest.shards for entry in shard.samples}
+    assert entries["S1_walking_2_54138969"].groups == {
+        "subject": "s1",
+        "action": "walking",
+        "subaction": "walking 2",
+        "camera": "54138969",
+        "source_split": "train",
+    }
+    assert all(entry.has_keypoints for entry in entries.values())
+    assert manifest.group_counts("train", "subaction") == {
+        "sitting down 1": 4,
+        "walking 1": 4,
+        "walking 2": 4,
+    }
+    assert verify(tmp_path, train_split="train") == []
