@@ -23,6 +23,7 @@ import torch
 from torch import nn
 
 from benchmarks.common import write_result
+from benchmarks.harness import job, make_shards, prepare
 from langpose_dist.config import RunConfig, build_config, load_config
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.models.langpose import LangPose
@@ -36,7 +37,6 @@ from langpose_dist.train.engine import build_engine, build_optimizer
 from langpose_dist.train.evaluate import Evaluator
 from langpose_dist.train.run import build_task
 from langpose_dist.train.trainer import Trainer
-from tests.train.jobs import finish, job, make_shards, prepare
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 UPDATES = 60
@@ -111,7 +111,8 @@ def measure_ranks(shards: Path, base: Path) -> list[dict[str, Any]]:
         model = {"dim": 64, "dim_representation": 64, "depth": 2, "num_heads": 2, "embed_dim": 64}
         train = {"max_steps": 120, "global_batch_size": 48, "checkpoint_every": 1000, "evaluate_every": None}
         folder = prepare(base / f"ranks-{ranks}", shards, model=model, train=train)
-        finish(folder, "torchrun", ranks, words=())
+        with job(folder, ranks=ranks) as running:
+            running.wait()
         lines = read_metrics(folder / "run/metrics.jsonl")
         rates = [
             line["train/clips_per_second"] for line in lines if line["step"] > 20 and "train/loss" in line
@@ -131,14 +132,14 @@ def measure_stops(shards: Path, base: Path, repeats: int) -> list[dict[str, Any]
         reached = 0
         for _ in range(repeats + 1):
             began = time.monotonic()
-            with job(folder, launcher, ranks, words=["--resume-if-started"]) as running:
+            with job(folder, launcher, ranks, words=("--resume-if-started",)) as running:
                 running.wait_for(lambda: "step/s" in running.output and "/100000" in running.output)
                 running.wait_for_step(reached + 1)
                 starts.append(time.monotonic() - began)
                 time.sleep(0.5)
                 sent = time.monotonic()
                 running.process.send_signal(signal.SIGTERM)
-                running.wait_until_gone(60)
+                running.wait_until_gone()
                 stops.append(time.monotonic() - sent)
             reached = max(int(line["step"]) for line in read_metrics(folder / "run/metrics.jsonl"))
         rows.append(

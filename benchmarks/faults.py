@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import write_result
-from tests.train.jobs import Job, finish, job, losses, make_shards, prepare, read_metrics
+from benchmarks.harness import Job, job, last_step, make_shards, prepare
+from langpose_dist.runs.metrics import read_metrics
 
 STEPS = 1200
 MOST_STEPS_BETWEEN_FAULTS = 40
@@ -63,10 +64,10 @@ def kill_a_worker(running: Job, rng: random.Random) -> None:
 
 
 def cut_the_newest_checkpoint(running: Job, rng: random.Random) -> None:
-    # With one alone nothing would be left to go on from.
+    # With one alone nothing would be left to resume from.
     running.wait_for(lambda: len(list((running.folder / "run/checkpoints").glob("step-*"))) > 1)
     kill_a_rank(running, rng)
-    running.wait_until_gone(60)
+    running.wait_until_gone()
     found = sorted((running.folder / "run/checkpoints").glob("step-*"))
     if found:
         victim = rng.choice(sorted(found[-1].iterdir()))
@@ -110,7 +111,6 @@ def configuration(fault: Fault | None) -> dict[str, Any]:
 def measure(fault: Fault, folder: Path, shards: Path, reference: list[Any], times: int) -> dict[str, Any]:
     rng = random.Random(fault.name)
     prepare(folder, shards, **configuration(fault))
-    metrics = folder / "run/metrics.jsonl"
     is_disk = fault.strike is fill_the_disk
     if is_disk:
         (folder / "run").mkdir()
@@ -122,13 +122,13 @@ def measure(fault: Fault, folder: Path, shards: Path, reference: list[Any], time
     try:
         while len(ends) < times:
             starts += 1
-            with job(folder, fault.launcher, words=["--resume-if-started"]) as running:
+            with job(folder, fault.launcher, words=("--resume-if-started",)) as running:
                 while len(ends) < times:
-                    begin = _last_step(metrics) if fault.ends_job else max(_last_step(metrics), 1)
+                    begin = last_step(folder) if fault.ends_job else max(last_step(folder), 1)
                     if starts > 1 or not fault.ends_job:
-                        # The file is cut back to the checkpoint when the run goes on.
+                        # The file is cut back to the checkpoint when the run resumes.
                         running.wait_for(lambda: "step/s" in running.output)
-                        begin = _last_step(metrics)
+                        begin = last_step(folder)
                     goal = min(begin + rng.randint(1, MOST_STEPS_BETWEEN_FAULTS), STEPS - 60)
                     running.wait_for_step(goal)
                     struck = time.monotonic()
@@ -136,18 +136,19 @@ def measure(fault: Fault, folder: Path, shards: Path, reference: list[Any], time
                     if not fault.ends_job:
                         ends.append(0.0)
                         continue
-                    running.wait_until_gone(90)
+                    running.wait_until_gone()
                     ends.append(time.monotonic() - struck)
-                    reached = _last_step(metrics)
+                    reached = last_step(folder)
                     newest = sorted((folder / "run/checkpoints").glob("step-*"))
                     kept = int(newest[-1].name.removeprefix("step-")) if newest else 0
                     repeated.append(max(0, reached - kept))
                     break
                 else:
-                    running.wait(300)
+                    running.wait()
         if fault.ends_job:
-            finish(folder, fault.launcher, words=["--resume-if-started"])
-        found = losses(folder)
+            with job(folder, fault.launcher, words=("--resume-if-started",)) as running:
+                running.wait()
+        found = read_losses(folder)
     finally:
         if is_disk:
             subprocess.run(["umount", "-l", str(folder / "run")], check=False)
@@ -167,8 +168,13 @@ def measure(fault: Fault, folder: Path, shards: Path, reference: list[Any], time
     }
 
 
-def _last_step(path: Path) -> int:
-    return max((int(line["step"]) for line in read_metrics(path)), default=0)
+def read_losses(folder: Path) -> list[tuple[int, dict[str, float]]]:
+    """Step and all values of each line of a run's metrics, except those of time."""
+    lines = []
+    for line in read_metrics(folder / "run/metrics.jsonl"):
+        values = {name: value for name, value in line.items() if "per_second" not in name}
+        lines.append((int(values.pop("step")), values))
+    return lines
 
 
 def _spread(values: list[Any]) -> dict[str, float]:
@@ -194,8 +200,9 @@ def main() -> None:
         base = Path(temporary)
         shards = make_shards(base / "shards")
         unbroken = prepare(base / "unbroken", shards, **configuration(None))
-        finish(unbroken, words=())
-        reference = losses(unbroken)
+        with job(unbroken) as running:
+            running.wait()
+        reference = read_losses(unbroken)
         rows = []
         for number, fault in enumerate(FAULTS):
             if arguments.only and fault.name not in arguments.only:

@@ -25,10 +25,9 @@ import yaml
 
 from benchmarks.common import write_result
 from benchmarks.family import family_of, is_trial
+from benchmarks.harness import make_shards, tiny_content
 from langpose_dist.runs.metrics import read_metrics
 from langpose_dist.tracking.client import connect
-from tests.corpus import TINY, build_corpus
-from tests.tracking.recording import history
 
 KINDS = ("driver", "trial", "head", "raylet")
 LONGEST_PAUSE = 40.0
@@ -115,13 +114,13 @@ def measure_kills(base: Path, times: int, seed: int) -> dict[str, Any]:
 
 def make_config(base: Path) -> Path:
     """A sweep of six trials, some ten seconds each, with a store of its own."""
-    shards = base / "shards"
-    build_corpus(shards)
-    content: dict[str, Any] = {section: dict(values) for section, values in TINY.items()}
-    content["data"]["path"] = str(shards)
-    content["train"] |= {"max_steps": 120, "evaluate_every": 15, "log_every": 5}
-    content["tracking"] = {"uri": f"sqlite:///{base}/mlflow.db"}
-    content["sweep"] = {"num_trials": 5, "scheduler": {"reduction_factor": 2}}
+    content = tiny_content(
+        make_shards(base / "shards"),
+        base,
+        train={"max_steps": 120, "evaluate_every": 15, "log_every": 5},
+        tracking={"enabled": True, "uri": f"sqlite:///{base}/mlflow.db"},
+        sweep={"num_trials": 5, "scheduler": {"reduction_factor": 2}},
+    )
     path = base / "sweep.yaml"
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
     return path
@@ -139,7 +138,7 @@ def start_sweep(output: Path, *words: Any) -> "subprocess.Popen[bytes]":
 
 
 def break_sweep(config: Path, output: Path, times: int, rng: random.Random, kills: list[Kill]) -> int:
-    """Kill one sweep's processes and go on, until it is finished; returns how often it was started."""
+    """Kill one sweep's processes and resume it until it is finished; returns how often it was started."""
     attempts = 0
     while True:
         attempts += 1
@@ -162,7 +161,7 @@ def break_sweep(config: Path, output: Path, times: int, rng: random.Random, kill
             _wait(running, seen, limit)
             if running.poll() is None and kill is not None:
                 if _evaluations(output) > kill.evaluations:
-                    continue  # it goes on by itself
+                    continue  # it continues by itself
                 kill.hung = True
                 running.kill()
                 running.wait()
@@ -347,7 +346,8 @@ def _count_runs(trials: Sequence[Mapping[str, Any]], tracking: Mapping[str, Any]
     for trial in trials:
         wanted = [(line["step"], line["metrics"][METRIC]) for line in trial["evaluations"]]
         for run in mine[trial["trial_id"]]:
-            values += history(client, run.info.run_id, f"validation/{METRIC}") != wanted
+            history = client.get_metric_history(run.info.run_id, f"validation/{METRIC}")
+            values += sorted((metric.step, metric.value) for metric in history) != wanted
     return {
         "runs": sum(map(len, mine.values())),
         "runs_missing": sum(not found for found in mine.values()) + (not parents),

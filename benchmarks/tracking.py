@@ -12,14 +12,17 @@ python -m benchmarks.tracking [--rounds 6] [--outages 20]
 import argparse
 import os
 import random
+import signal
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ import torch
 
 from benchmarks.common import write_result
 from benchmarks.distributed import CONFIGS
+from benchmarks.harness import ROOT, make_shards
 from langpose_dist.batch import WindowBatch
 from langpose_dist.config import RunConfig, build_config, load_config
 from langpose_dist.data.corpus import Corpus
@@ -45,29 +49,83 @@ from langpose_dist.train.engine import build_engine
 from langpose_dist.train.evaluate import Evaluator
 from langpose_dist.train.run import build_task
 from langpose_dist.train.trainer import Trainer
-from tests.tracking.recording import history, start
-from tests.tracking.servers import TrackingServer
-from tests.train.jobs import make_shards
 
 UPDATES = 60
 
 
+class Server:
+    """A tracking server that can be killed and started again on the same port and data.
+
+    Args:
+        folder: Of the server.
+        options: More words for ``launch/tracking_server.py``.
+    """
+
+    def __init__(self, folder: Path, options: Sequence[str]) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.folder = folder
+        self.uri = f"http://127.0.0.1:{port}"
+        self._command = [sys.executable, str(ROOT / "launch/tracking_server.py"), "--folder", str(folder)]
+        self._command += ["--port", str(port), "--workers", "1", *options]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self._process = subprocess.Popen(
+            self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        while self._process.poll() is None:
+            with suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=5):
+                return
+            time.sleep(0.1)
+        raise RuntimeError(f"the server ended; see why with: {' '.join(self._command)}")
+
+    def kill(self) -> None:
+        """SIGKILL to all its processes at once, as when the machine is lost."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+
 @contextmanager
-def logged_in(server: TrackingServer) -> Iterator[None]:
-    """With the administrator's name in this process's environment."""
-    before = {name: os.environ.get(name) for name in server.login()}
-    os.environ.update(server.login())
+def running_server(folder: Path, options: Sequence[str]) -> Iterator[Server]:
+    """Run a server, with the administrator's name and password in this process's environment."""
+    server = Server(folder, options)
     try:
-        yield
+        server.start()
+        os.environ["MLFLOW_TRACKING_USERNAME"] = "admin"
+        os.environ["MLFLOW_TRACKING_PASSWORD"] = (folder / "secrets/admin-password").read_text().strip()
+        yield server
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        server.kill()
 
 
-def measure_steps(base: Path, server: TrackingServer, rounds: int) -> dict[str, Any]:
+def start_tracker(config: RunConfig, run_dir: Path) -> MLflowTracker:
+    """Open a run in the store that the configuration names, once that has answered or proved unavailable."""
+    run_dir.mkdir(parents=True)
+    (run_dir / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    tracker = MLflowTracker(config.tracking)
+    tracker.check()
+    tracker.start(
+        config=config,
+        run_dir=run_dir,
+        dataset="random",
+        data_fingerprint="d" * 64,
+        environment={},
+        packages="",
+        origin={},
+        resumed=False,
+        step=0,
+        run_id=None,
+    )
+    tracker.opened()
+    return tracker
+
+
+def measure_steps(base: Path, server: Server, rounds: int) -> dict[str, Any]:
     """Rounds of one block of updates per setting, in another order each time."""
     shards = make_shards(base / "shards")
     small = load_config(CONFIGS / "pretrain/small.yaml").to_dict()
@@ -127,13 +185,13 @@ def measure_steps(base: Path, server: TrackingServer, rounds: int) -> dict[str, 
     }
 
 
-def _tracker(config: RunConfig, base: Path, server: TrackingServer, setting: str, number: int) -> Tracker:
+def _tracker(config: RunConfig, base: Path, server: Server, setting: str, number: int) -> Tracker:
     if setting == "off":
         return NullTracker()
     uri = f"sqlite:///{base / 'mlflow.db'}" if setting == "SQLite" else server.uri
     content = config.to_dict()
     content["tracking"] |= {"uri": uri}
-    return start(build_config(content), base / "runs" / f"{setting}-{number}".replace(" ", "-"))
+    return start_tracker(build_config(content), base / "runs" / f"{setting}-{number}".replace(" ", "-"))
 
 
 def _block(trainer: Trainer, batch: WindowBatch, tracker: Tracker) -> float:
@@ -148,11 +206,11 @@ def _block(trainer: Trainer, batch: WindowBatch, tracker: Tracker) -> float:
     return 1000 * (time.perf_counter() - began) / UPDATES
 
 
-def measure_outages(base: Path, server: TrackingServer, outages: int) -> dict[str, Any]:
+def measure_outages(base: Path, server: Server, outages: int) -> dict[str, Any]:
     """One run through all of them."""
     rng = random.Random(0)
     config = build_config({"tracking": {"uri": server.uri, "experiment": "outages"}})
-    tracker: MLflowTracker = start(config, base / "outages")
+    tracker = start_tracker(config, base / "outages")
     stop = threading.Event()
     logged: list[tuple[int, float]] = []
 
@@ -177,7 +235,8 @@ def measure_outages(base: Path, server: TrackingServer, outages: int) -> dict[st
     tracker.finish("FINISHED")
     seconds = time.monotonic() - began
     client = connect(server.uri, create=False)
-    found = history(client, tracker.record["run_id"], "value")
+    metrics = client.get_metric_history(tracker.record["run_id"], "value")
+    found = [(metric.step, metric.value) for metric in metrics]
     return {
         "outages": outages,
         "seconds": round(seconds),
@@ -203,7 +262,7 @@ print(imported - began, loaded - imported, time.perf_counter() - loaded)
 """
 
 
-def measure_registry(base: Path, server: TrackingServer) -> dict[str, Any]:
+def measure_registry(base: Path, server: Server) -> dict[str, Any]:
     """The full-size model: registered, looked up, pulled, and loaded by a new process."""
     config = build_config({})
     torch.manual_seed(0)
@@ -255,12 +314,13 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=6, metavar="N", help="blocks of each setting")
     parser.add_argument("--outages", type=int, default=20, metavar="N", help="default: 20")
-    parser.add_argument("--store", choices=["sqlite", "postgresql"], default="sqlite", help="of the server")
+    parser.add_argument("--database", metavar="URI", help="of the server (default: SQLite)")
     parser.add_argument("--name", default="tracking", help="file name of the result")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         base = Path(temporary)
-        with TrackingServer(base / "server", arguments.store) as server, logged_in(server):
+        options = ["--database", arguments.database] if arguments.database else []
+        with running_server(base / "server", options) as server:
             results: dict[str, Any] = {"steps": measure_steps(base, server, arguments.rounds)}
             print(results["steps"], flush=True)
             results["registry"] = measure_registry(base, server)

@@ -19,13 +19,13 @@ from typing import Any
 import torch
 
 from benchmarks.common import write_result
+from benchmarks.harness import make_shards
 from langpose_dist.config import build_config, load_config
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.loader import TrainingStream, load_batches
 from langpose_dist.train.distributed.processes import join_processes, leave_processes
 from langpose_dist.train.engine import build_engine
 from langpose_dist.train.run import build_task
-from tests.train.jobs import free_port, make_shards
 
 CASES = [(0, "none"), (1, "none"), (2, "none"), (3, "none"), (2, "optimizer"), (3, "parameters")]
 RANKS = 2
@@ -91,14 +91,7 @@ def measure(
     )
     file = folder / f"{stage}-{offload}.yaml"
     file.write_text(config.to_yaml(), encoding="utf-8")
-    launcher = [
-        "-m",
-        "torch.distributed.run",
-        "--nproc_per_node",
-        str(RANKS),
-        "--master_port",
-        str(free_port()),
-    ]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(RANKS)]
     done = subprocess.run(
         [sys.executable, *launcher, "-m", "benchmarks.zero_stages", "--rank-of", str(file)],
         capture_output=True,

@@ -5,7 +5,7 @@
 #
 #   bash launch/quickstart.sh [OUT]      default OUT: runs/quickstart
 #
-# Needs only Python 3.11, 3.12 or 3.13. Interrupted, it goes on where it was when it is started again.
+# Needs only Python 3.11, 3.12 or 3.13. Interrupted, it resumes when it is started again.
 set -euo pipefail
 
 fail() {
@@ -19,7 +19,7 @@ mkdir -p "${1:-runs/quickstart}" || fail "${1:-runs/quickstart} cannot be made"
 out=$(cd "${1:-runs/quickstart}" && pwd)
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-trap 'echo "quickstart: interrupted; start it again and it goes on" >&2; exit 130' INT TERM HUP
+trap 'echo "quickstart: interrupted; start it again to resume" >&2; exit 130' INT TERM HUP
 bash launch/environment.sh .venv offline-text </dev/null
 export PATH=$PWD/.venv/bin:$PATH
 uri=sqlite:///$out/mlflow.db

@@ -1,245 +1,196 @@
-"""Runs an MLflow tracking server that asks for a name and a password, until Ctrl-C or SIGTERM.
+"""Start an MLflow tracking server with users and passwords: check the options, then become ``mlflow server``.
 
 python launch/tracking_server.py --folder servers/tracking
-python launch/tracking_server.py users add alice --permission EDIT --folder servers/tracking
 """
 
 import argparse
-import contextlib
+import importlib.util
 import os
-import signal
-import subprocess
+import re
+import secrets
+import shlex
+import socket
 import sys
-import threading
-import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # under PYTHONSAFEPATH it is not there
+_PACKAGES = ("langpose_dist", "mlflow", "flask_wtf", "psycopg", "boto3")
+_PASSWORD = re.compile(r"://[^/?\s]*:\S*@|[?&]password=")
+_CLIENT_VARIABLES = ("MLFLOW_TRACKING_", "MLFLOW_REGISTRY_", "MLFLOW_WORKSPACE", "MLFLOW_AUTH_CONFIG_PATH")
+"""Prefixes of variables that are for clients, or that this script sets."""
+_SHUTDOWN_TIMEOUT_S = 10
+_AUTH_CONFIG = """\
+[mlflow]
+database_uri = {uri}
+admin_username = admin
+# A user without grants reads everything and writes nothing: in a workspace, unlike on a server without
+# workspaces, creating an experiment or a model takes a grant.
+default_permission = READ
+grant_default_workspace_access = true
+# Checking a password takes a tenth of a second, twice or more per request. A worker remembers a correct one
+# for this long, so a changed password or a removed user may be accepted that much longer.
+auth_cache_ttl_seconds = 60
+authorization_function = langpose_dist.tracking.server_auth:authenticate
+"""
 
-from errors import StartError
-from tracking_plan import SECONDS_TO_STOP, Plan, artifacts_place, check_port, make_plan
-from tracking_postgres import running_postgres
-from tracking_processes import running
-from tracking_users import PERMISSIONS, Server, manage_users
 
-DEFAULT_PORT = 5000
-_SECONDS_TO_START = 120
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a server until it is told to stop, or manage the users of one that runs."""
-    words = list(sys.argv[1:] if argv is None else argv)
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the command of the server, or become it."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    arguments, words = build_parser().parse_known_args(given)
+    check_arguments(given, arguments.artifacts)
+    command = server_command(arguments, words)
+    if arguments.dry_run:
+        print(shlex.join(command))
+        return
+    check_port(arguments.host, arguments.port)
+    os.umask(0o077)
     try:
-        if words[:1] == ["users"]:
-            manage_users(build_users_parser().parse_args(words[1:]))
-            return 0
-        arguments = build_parser().parse_args(words)
-        plan = make_plan(arguments)
-        if arguments.dry_run:
-            print("\n".join(plan.describe()))
-            return 0
-        return serve(plan, upgrade=arguments.upgrade)
-    except StartError as error:
-        print(f"tracking_server: error: {error}", file=sys.stderr)
-        return 2
+        make_private(arguments.folder)
+        environment = server_environment(arguments.folder, arguments.database, os.environ)
+    except OSError as error:
+        fail(f"--folder {arguments.folder} cannot be used: {error.strerror}")
+    announce(arguments.folder, arguments.host, arguments.port)
+    os.execve(command[0], command, environment)
 
 
-def serve(plan: Plan, *, upgrade: bool) -> int:
-    """Run the server in the foreground.
+def check_arguments(given: Sequence[str], artifacts: str | None) -> None:
+    """Refuse what cannot work or would make a secret public."""
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        fail(f"{sys.executable} lacks {', '.join(missing)}; pip install 'langpose-dist[server]'")
+    if any(_PASSWORD.search(word) for word in given):
+        fail("command lines are public, and this one holds a password; put it into ~/.pgpass")
+    if not re.fullmatch("s3://[^/].*|[^:]*", artifacts or ""):
+        fail(f"--artifacts {artifacts} is neither a folder nor s3://BUCKET/PATH")
+
+
+def check_port(host: str, port: str) -> None:
+    """Refuse a port that is taken: mlflow server says so only after a while, and exits with 0."""
+    try:
+        socket.create_server(
+            (host, int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        ).close()
+    except (OSError, ValueError, OverflowError) as error:
+        fail(f"--host {host} --port {port} cannot be used: {getattr(error, 'strerror', None) or error}")
+
+
+def server_command(arguments: argparse.Namespace, words: Sequence[str]) -> list[str]:
+    """Build MLflow's command line, which holds no secret since every user of the machine can read it."""
+    artifacts = arguments.artifacts or str(arguments.folder / "artifacts")
+    if not artifacts.startswith("s3://"):
+        artifacts = os.path.abspath(artifacts)
+    return [
+        *(sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--enable-workspaces"),
+        *("--serve-artifacts", "--artifacts-destination", artifacts),
+        *("--host", arguments.host, "--port", arguments.port),
+        *("--uvicorn-opts", f"--timeout-graceful-shutdown {_SHUTDOWN_TIMEOUT_S}"),
+        *words,
+    ]
+
+
+def server_environment(folder: Path, database: str | None, environ: Mapping[str, str]) -> dict[str, str]:
+    """Build the environment of MLflow's process and write the files that it names.
 
     Args:
-        plan: What to start.
-        upgrade: Bring the database up to date before.
-
-    Returns:
-        The exit status: 0 if it was told to stop.
-
-    Raises:
-        StartError: If something stands in the way.
+        folder: Of the server.
+        database: URI of the database for runs, models and users; ``None`` for SQLite files in the folder.
+        environ: Of this process.
     """
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop.set())
-    plan.folder.make()
-    os.umask(0o077)
-    with contextlib.ExitStack() as stack:
-        held = stack.enter_context(plan.folder.held())
-        check_port(plan.host, plan.port)
-        plan.folder.begin()
-        stack.callback(_tell_if_cut_short, plan, stop)  # when all has ended
-        children: dict[str, subprocess.Popen[bytes]] = {}
-        if plan.store == "postgresql":
-            password = plan.folder.secret("database-password")
-            postgres = running_postgres(plan.folder.postgres, password, stop=stop, keep_open=held)
-            children["PostgreSQL"] = stack.enter_context(postgres)
-        if stop.is_set():
-            return 0
-        environment = plan.environment(os.environ)
-        if upgrade and subprocess.run(plan.upgrade_command(), env=environment, check=False).returncode != 0:
-            raise StartError("the database was not brought up to date; the last lines say why")
-        mlflow = running(
-            plan.command(),
-            env=environment,
-            stop_signal=signal.SIGTERM,
-            patience=SECONDS_TO_STOP + 5,
-            keep_open=held,
+    if database is None:
+        uri, users_uri = f"sqlite:///{folder}/mlflow.db", f"sqlite:///{folder}/users.db"
+    else:
+        uri = users_uri = re.sub("^postgresql://", "postgresql+psycopg://", database)
+    auth_config = folder / "secrets" / "auth.ini"
+    auth_config.write_text(_AUTH_CONFIG.format(uri=users_uri.replace("%", "%%")), encoding="utf-8")
+    kept = {name: value for name, value in environ.items() if not name.startswith(_CLIENT_VARIABLES)}
+    return kept | {
+        "MLFLOW_BACKEND_STORE_URI": uri,
+        "MLFLOW_AUTH_CONFIG_PATH": str(auth_config),
+        # Used by the first start only, which creates the administrator.
+        "MLFLOW_AUTH_ADMIN_PASSWORD": environ.get("MLFLOW_AUTH_ADMIN_PASSWORD")
+        or secret(folder, "admin-password"),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": secret(folder, "server-key"),
+        # Jobs and the gateway are for language models, and send requests to any address that a user names.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_ENABLE_AI_GATEWAY": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PYTHONWARNINGS": "ignore",
+    }
+
+
+def make_private(folder: Path) -> None:
+    """Make the server's folder, or make sure that it is closed to other users."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_mode & 0o077:
+        fail(
+            f"--folder {folder} is open to other users of this machine; chmod 700 {folder}, or name a new one"
         )
-        children["MLflow"] = stack.enter_context(mlflow)
-        wait_until_it_answers(plan.address, children["MLflow"], stop)
-        if children["MLflow"].poll() is None and not stop.is_set():
-            plan.folder.remember(store=plan.store, artifacts=plan.artifacts, address=plan.address)
-            administrator = Server(plan.address, plan.folder.read_admin_password())
-            print("\n".join(plan.greeting(knows_password=administrator.has_this_password())), flush=True)
-        while not stop.wait(0.2):
-            for name, child in children.items():
-                if child.poll() is not None:
-                    print(f"tracking_server: {name} ended; its last lines say why", file=sys.stderr)
-                    return 1
-    return 0
+    (folder / "secrets").mkdir(mode=0o700, exist_ok=True)
 
 
-def _tell_if_cut_short(plan: Plan, stop: threading.Event) -> None:
-    if stop.is_set() and plan.folder.is_begun:
-        print(f"tracking_server: {plan.cut_short()}", file=sys.stderr)
+def secret(folder: Path, name: str) -> str:
+    """Read a secret of the folder, generated when it is first needed."""
+    file = folder / "secrets" / name
+    if not file.exists():
+        partial = file.with_name(f"{name}.partial")
+        partial.write_text(f"{secrets.token_urlsafe(32)}\n", encoding="utf-8")
+        partial.replace(file)
+    return file.read_text(encoding="utf-8").strip()
 
 
-def wait_until_it_answers(address: str, server: subprocess.Popen[bytes], stop: threading.Event) -> None:
-    """Wait for the server's first answer, or its end, or a signal.
-
-    Raises:
-        StartError: If none of them comes.
-    """
-    # Not through a proxy that the environment names: the server is on this machine.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    for _ in range(5 * _SECONDS_TO_START):
-        with contextlib.suppress(OSError), opener.open(f"{address}/health", timeout=5):
-            return
-        if server.poll() is not None or stop.wait(0.2):
-            return
-    raise StartError(
-        f"MLflow does not answer at {address} after {_SECONDS_TO_START} s; its last lines say why"
-    )
+def announce(folder: Path, host: str, port: str) -> None:
+    """Say how to reach the server; the password is only named by its file."""
+    print(f"tracking server: http://{host}:{port}, data in {folder}")
+    print(f"  export MLFLOW_TRACKING_URI=http://{host}:{port} MLFLOW_TRACKING_USERNAME=admin")
+    password_file = folder / "secrets" / "admin-password"
+    if password_file.exists():
+        print(f'  export MLFLOW_TRACKING_PASSWORD="$(cat {shlex.quote(str(password_file))})"')
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        print(
+            "warning: http shows passwords to the network; put a proxy with TLS in front (docs/tracking.md)"
+        )
+    sys.stdout.flush()
 
 
-class Parser(argparse.ArgumentParser):
-    """Reports a mistake in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+def fail(message: str) -> NoReturn:
+    """End with a line that says what is wrong."""
+    print(f"tracking_server: error: {message}", file=sys.stderr)
+    sys.exit(2)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The options of a server."""
-    parser = Parser(
+    """Build the parser of the options."""
+    parser = argparse.ArgumentParser(
         prog="tracking_server.py",
         allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Run an MLflow tracking server with users and passwords, until Ctrl-C or SIGTERM.\n"
-        "Started again on the same folder it goes on with the same data.",
-        epilog="examples:\n"
-        "  python launch/tracking_server.py --folder servers/tracking\n"
-        "  python launch/tracking_server.py --folder servers/tracking --store postgresql \\\n"
-        "      --artifacts s3://bucket/langpose\n"
-        "  python launch/tracking_server.py users --help\n\n"
-        "docs/tracking.md tells about users, S3, backups and TLS.",
+        usage="tracking_server.py --folder FOLDER [OPTIONS] [OPTIONS OF mlflow server]",
+        description="Run an MLflow tracking server with users and passwords until Ctrl-C or SIGTERM. Started "
+        "again with the same options, it continues with the same data. docs/tracking.md tells about users, "
+        "PostgreSQL, S3, TLS and backups.",
+        epilog="Other options go to mlflow server, such as --workers N and --allowed-hosts NAME,...",
     )
     parser.add_argument(
-        "--folder", type=absolute, required=True, metavar="FOLDER", help="data and secrets; made if need be"
-    )
-    store = parser.add_mutually_exclusive_group()
-    store.add_argument(
-        "--store",
-        choices=("sqlite", "postgresql"),
-        help="a file, or a PostgreSQL of its own (default: as the folder has it, else sqlite)",
-    )
-    store.add_argument(
-        "--database-uri-file",
-        type=absolute,
-        metavar="FILE",
-        help="a database that runs elsewhere: a file that only you can read, with its URI",
+        "--folder",
+        type=lambda text: Path(text).absolute(),
+        required=True,
+        help="data and secrets; made if it does not exist",
     )
     parser.add_argument(
-        "--artifacts",
-        type=artifacts_place,
-        metavar="FOLDER|s3://BUCKET/PATH",
-        help="where files of runs go (default: as the folder has it, else FOLDER/artifacts)",
+        "--database",
+        metavar="URI",
+        default=os.environ.get("MLFLOW_BACKEND_STORE_URI"),
+        help="postgresql://USER@HOST/DATABASE (default: $MLFLOW_BACKEND_STORE_URI, else SQLite in FOLDER)",
+    )
+    parser.add_argument(
+        "--artifacts", metavar="FOLDER|s3://BUCKET/PATH", help="files of runs (default: FOLDER/artifacts)"
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument(
-        "--port",
-        type=port,
-        default=DEFAULT_PORT,
-        metavar="P",
-        help="port to listen on (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--names",
-        metavar="NAME,NAME,...",
-        help="how clients write the server's name or address, beside localhost; others are turned away",
-    )
-    parser.add_argument(
-        "--workers",
-        type=positive,
-        default=2,
-        metavar="N",
-        help="processes that answer (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--upgrade",
-        action="store_true",
-        help="first change the database for a newer MLflow; make a backup before",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="print the commands and do nothing")
+    parser.add_argument("--port", default="5000", help="default: %(default)s")
+    parser.add_argument("--dry-run", action="store_true", help="print the command and do nothing")
     return parser
-
-
-def build_users_parser() -> argparse.ArgumentParser:
-    """The options of ``users``."""
-    parser = Parser(
-        prog="tracking_server.py users",
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Manage the users of a running server, on its machine.\n"
-        "A password is asked for, or read from standard input; it has 12 characters or more.",
-        epilog="READ reads everything; EDIT also writes runs and models; MANAGE also deletes them.\n\n"
-        "example:\n"
-        "  python launch/tracking_server.py users add alice --permission EDIT --folder servers/tracking",
-    )
-    actions = parser.add_subparsers(dest="action", required=True, metavar="add|permit|password|remove|list")
-    add = actions.add_parser("add", help="make a user")
-    permit = actions.add_parser("permit", help="change what a user may do")
-    password = actions.add_parser("password", help="give a user a new password")
-    remove = actions.add_parser("remove", help="remove a user; runs and models stay")
-    everyone = actions.add_parser("list", help="show all users")
-    for action in (add, permit, password, remove):
-        action.add_argument("name", metavar="NAME")
-    add.add_argument("--permission", choices=PERMISSIONS, default="READ", help="default: %(default)s")
-    permit.add_argument("--permission", choices=PERMISSIONS, required=True)
-    for action in (add, permit, password, remove, everyone):
-        action.add_argument("--folder", type=absolute, required=True, help="of the server")
-    return parser
-
-
-def absolute(text: str) -> Path:
-    """A path from the command line."""
-    return Path(text).absolute()
-
-
-def port(text: str) -> int:
-    """A port of TCP, from the command line."""
-    if not text.isdigit() or not 1 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text} is no port; give a number from 1 to 65535")
-    return int(text)
-
-
-def positive(text: str) -> int:
-    """A count, from the command line."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no count; give 1 or more")
-    return int(text)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

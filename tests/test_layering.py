@@ -90,6 +90,8 @@ def imports(path: str, source: str) -> Iterator[tuple[int, str]]:
 def problem_with(path: str, part: str, module: str) -> str | None:
     layer = LAYER_OF[part]
     names = module.split(".")
+    if names[0] == "tests":
+        return "but tests are for tests alone"
     if names[0] in FOLDERS:
         target = part_of(names)
         if target.startswith("__"):
@@ -144,6 +146,7 @@ def test_imports_point_down_and_heavy_dependencies_stay_at_home() -> None:
             "import langpose_dist.synthesis.corpus",
             "may not import each other",
         ),
+        ("benchmarks/faults.py", "from tests.train.jobs import Job", "but tests are for tests alone"),
         ("benchmarks/common.py", "import mlflow", "whose home is langpose_dist/tracking/"),
         ("langpose_dist/train/trainer.py", "import langpose_dist.tracking.runs", "may not import each other"),
         ("langpose_dist/tracking/runs.py", "import langpose_dist.train.engine", "may not import each other"),

@@ -188,7 +188,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     folder = tmp_path_factory.mktemp("slurm")
     project = folder / "project"
     (project / "launch").mkdir(parents=True)
-    for name in ("slurm.sbatch", "credentials.py", "errors.py"):
+    for name in ("slurm.sbatch", "checks.py"):
         shutil.copy(ROOT / "launch" / name, project / "launch" / name)
     (project / "launch/train.py").write_text(STAND_IN, encoding="utf-8")
     for name in ("state", "spool"):
