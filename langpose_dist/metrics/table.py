@@ -23,7 +23,7 @@ class Metric:
     title: str
     """For tables and axes, without the unit."""
     unit: str
-    """Such as ``mm``; empty for shares, ranks and losses."""
+    """Such as ``mm``; empty for shares, ranks and sums of different losses."""
     higher_is_better: bool
     protocol: str
     """How it is measured."""
@@ -31,17 +31,26 @@ class Metric:
     """What it needs: 3D alone, labels, or nothing that could rank models (``reference``)."""
     reduction: Literal["mean", "median"] = "mean"
     """How the values of single windows become one."""
+    is_key: bool = False
+    """Shown in every report of a sweep, beside the objective."""
 
     @property
     def axis(self) -> str:
-        """Title with unit."""
-        return f"{self.title} {self.unit}".rstrip()
+        """Title, with the unit in parentheses."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
 
 
 _RANK = "windows with the own label among the {} most similar of all; ties count against"
 
 _ROWS = (
-    Metric("mpjpe_mm", "MPJPE", "mm", False, "mean per-joint position error over valid frames, pelvis at 0"),
+    Metric(
+        "mpjpe_mm",
+        "MPJPE",
+        "mm",
+        False,
+        "mean per-joint position error over valid frames, pelvis at 0",
+        is_key=True,
+    ),
     Metric(
         "p_mpjpe_mm",
         "P-MPJPE",
@@ -51,7 +60,7 @@ _ROWS = (
     ),
     Metric("n_mpjpe_mm", "N-MPJPE", "mm", False, "mpjpe_mm after the best scale of each frame"),
     Metric("mpjve_mm_s", "MPJVE", "mm/s", False, "mean per-joint velocity error"),
-    Metric("r_at_1", "R@1", "", True, f"share of {_RANK.format(1)}", "retrieval"),
+    Metric("r_at_1", "R@1", "", True, f"share of {_RANK.format(1)}", "retrieval", is_key=True),
     Metric("r_at_3", "R@3", "", True, f"share of {_RANK.format(3)}", "retrieval"),
     Metric("median_rank", "median rank", "", False, "median rank of the own label", "retrieval", "median"),
     Metric(
@@ -62,9 +71,16 @@ _ROWS = (
         "share of labelled windows that carry training's most frequent label",
         "reference",
     ),
-    Metric("loss", "loss", "", False, "weighted sum of the loss terms", "loss"),
-    Metric("loss_3d", "position loss", "", False, "mean distance of joints, metres", "loss"),
-    Metric("loss_v", "velocity loss", "", False, "mean distance of joint steps, metres per frame", "loss"),
+    Metric("loss", "total loss", "", False, "weighted sum of the loss terms", "loss"),
+    Metric("loss_3d", "position loss", "m", False, "mean distance of joints, metres", "loss"),
+    Metric(
+        "loss_v",
+        "velocity loss",
+        "m per frame",
+        False,
+        "mean distance of joint steps, metres per frame",
+        "loss",
+    ),
     Metric("loss_con", "contrastive loss", "", False, "mean over the windows that carry a label", "loss"),
 )
 
