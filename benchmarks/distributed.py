@@ -30,12 +30,13 @@ from langpose_dist.models.langpose import LangPose
 from langpose_dist.models.weights import weights_header
 from langpose_dist.runs.metrics import read_metrics
 from langpose_dist.runs.tracker import NullTracker
+from langpose_dist.tasks.pretrain import PretrainTask
+from langpose_dist.tasks.task import total_loss
 from langpose_dist.train.checkpoint import CheckpointWriter, Snapshot, TrainState
 from langpose_dist.train.distributed.gate import Gate
 from langpose_dist.train.distributed.processes import Processes, join_processes, leave_processes
 from langpose_dist.train.engine import build_engine, build_optimizer
 from langpose_dist.train.evaluate import Evaluator
-from langpose_dist.train.run import build_task
 from langpose_dist.train.trainer import Trainer
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -67,13 +68,13 @@ def measure_engine(shards: Path, folder: Path, threads: int) -> dict[str, Any]:
 
 def _in_turns(config: RunConfig, corpus: Corpus, processes: Processes) -> tuple[list[float], list[float]]:
     Path(config.output).mkdir(parents=True)
-    task = build_task(config, corpus, processes.device)
+    task = PretrainTask.build(config, corpus)
     trainer = Trainer(
         config=config,
         run_dir=Path(config.output),
         processes=processes,
         corpus=corpus,
-        engine=build_engine(build_task(config, corpus, processes.device), config, processes, 1000),
+        engine=build_engine(PretrainTask.build(config, corpus), config, processes, 1000),
         evaluator=Evaluator(corpus, config, processes),
         tracker=NullTracker(),
         gate=Gate(processes),
@@ -95,7 +96,7 @@ def _in_turns(config: RunConfig, corpus: Corpus, processes: Processes) -> tuple[
             engine.append(time.perf_counter() - started)
         for _ in range(10):
             started = time.perf_counter()
-            task(batch)["loss"].mean().backward()
+            total_loss(task(batch), task.weights, {}).mean().backward()
             nn.utils.clip_grad_norm_(task.parameters(), config.optimizer.clip_norm)
             optimizer.step()
             optimizer.zero_grad()
@@ -175,7 +176,7 @@ def measure_checkpoints(base: Path) -> dict[str, Any]:
         writer.write(
             Snapshot(weights, copies, {"0/torch": torch.zeros(1)}),
             TrainState(step),
-            weights_header(model, config, {}),
+            weights_header(model.header(), config, {}),
         )
         stalls.append(time.perf_counter() - started)
         assert writer.wait() is None

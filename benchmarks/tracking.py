@@ -35,8 +35,9 @@ from langpose_dist.batch import WindowBatch
 from langpose_dist.config import RunConfig, build_config, load_config
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.models.langpose import LangPose
-from langpose_dist.models.weights import save_weights
+from langpose_dist.models.weights import weights_header, write_weights
 from langpose_dist.runs.tracker import NullTracker, Tracker
+from langpose_dist.tasks.pretrain import PretrainTask
 from langpose_dist.tracking.client import connect
 from langpose_dist.tracking.registry.pull import pull
 from langpose_dist.tracking.registry.references import resolve
@@ -47,7 +48,6 @@ from langpose_dist.train.distributed.gate import Gate
 from langpose_dist.train.distributed.processes import join_processes, leave_processes
 from langpose_dist.train.engine import build_engine
 from langpose_dist.train.evaluate import Evaluator
-from langpose_dist.train.run import build_task
 from langpose_dist.train.trainer import Trainer
 
 UPDATES = 60
@@ -143,7 +143,7 @@ def measure_steps(base: Path, server: Server, rounds: int) -> dict[str, Any]:
             run_dir=Path(config.output),
             processes=processes,
             corpus=corpus,
-            engine=build_engine(build_task(config, corpus, processes.device), config, processes, 10**6),
+            engine=build_engine(PretrainTask.build(config, corpus), config, processes, 10**6),
             evaluator=Evaluator(corpus, config, processes),
             tracker=NullTracker(),
             gate=Gate(processes),
@@ -268,7 +268,7 @@ def measure_registry(base: Path, server: Server) -> dict[str, Any]:
     torch.manual_seed(0)
     weights = base / "model.safetensors"
     model = LangPose.build(config, 384, None)
-    save_weights(weights, model, config, {})
+    write_weights(weights, model.state_dict(), weights_header(model.header(), config, {}))
     client = connect(server.uri, create=False)
     run_id = client.create_run("0").info.run_id
     began = time.perf_counter()

@@ -23,9 +23,10 @@ from benchmarks.harness import make_shards
 from langpose_dist.config import build_config, load_config
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.loader import TrainingStream, load_batches
+from langpose_dist.tasks.pretrain import PretrainTask
+from langpose_dist.tasks.task import total_loss
 from langpose_dist.train.distributed.processes import join_processes, leave_processes
 from langpose_dist.train.engine import build_engine
-from langpose_dist.train.run import build_task
 
 CASES = [(0, "none"), (1, "none"), (2, "none"), (3, "none"), (2, "optimizer"), (3, "parameters")]
 RANKS = 2
@@ -37,7 +38,7 @@ def one_rank(config_file: Path) -> None:
     config = load_config(config_file)
     processes = join_processes(config.train)
     corpus = Corpus.open(config)
-    engine = build_engine(build_task(config, corpus, processes.device), config, processes, 100)
+    engine = build_engine(PretrainTask.build(config, corpus), config, processes, 100)
     stream = TrainingStream(
         len(corpus.training_set),
         seed=0,
@@ -51,7 +52,9 @@ def one_rank(config_file: Path) -> None:
     seconds = []
     for _ in range(STEPS):
         started = time.perf_counter()
-        engine.backward(engine(next(batches).to(processes.device))["loss"].mean())
+        engine.backward(
+            total_loss(engine(next(batches).to(processes.device)), engine.module.weights, {}).mean()
+        )
         engine.step()
         if processes.device.type == "cuda":
             torch.cuda.synchronize()

@@ -1,4 +1,4 @@
-"""``langpose report``: what a run found, as text, tables and pictures."""
+"""``langpose report``: results as text, tables and pictures."""
 
 import argparse
 import json
@@ -20,8 +20,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add the command."""
     parser = subparsers.add_parser(
         "report",
-        help="report what a sweep found",
-        description="Text, tables and pictures of what was found.",
+        help="report the results of a sweep",
+        description="Text, tables and pictures of the results.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=_EXAMPLES,
     )
@@ -29,11 +29,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     sweep = commands.add_parser(
         "sweep",
         help="ranking, differences with intervals, importance, curves and cost of a sweep",
-        description="Reads a sweep's folder, finished or not, and writes sweep.md, trials.csv, report.json "
-        "and pictures.",
+        description="Reads a sweep's folder, finished or not, and writes sweep.md, sweep.html, trials.csv, "
+        "report.json and pictures.",
     )
     sweep.add_argument("run_dir", metavar="RUN", type=Path, help="output folder of the sweep")
-    sweep.add_argument("--out", metavar="DIR", type=Path, help="where to write; default: RUN/report")
+    sweep.add_argument("--out", metavar="DIR", type=Path, help="folder to write to; default: RUN/report")
     sweep.add_argument("--json", action="store_true", help="print the whole report as JSON")
     sweep.set_defaults(handler=_sweep)
 

@@ -24,7 +24,7 @@ class Metric:
     title: str
     """For tables and axes, without the unit."""
     unit: str
-    """Such as ``mm``; empty for shares, ranks and losses."""
+    """Such as ``mm``; empty for shares, ranks and sums of different losses."""
     higher_is_better: bool
     protocol: str = ""
     """How it is measured; empty where its name says all."""
@@ -34,36 +34,45 @@ class Metric:
     """How the values of single windows become one."""
     protocol_name: str | None = None
     """Key of the protocol in reports, where several metrics share one; default: the name."""
+    is_key: bool = False
+    """Shown in every report of a sweep, beside the objective."""
 
     @property
     def axis(self) -> str:
-        """Title with unit."""
-        return f"{self.title} {self.unit}".rstrip()
+        """Title, with the unit in parentheses."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
 
 
 _RANKS = "share of windows with the own label among the k most similar of all; ties count against"
 
 
-def _pose(name: str, title: str, unit: str, protocol: str) -> Metric:
-    return Metric(name, title, unit, higher_is_better=False, protocol=protocol)
+def _pose(name: str, title: str, unit: str, protocol: str, *, is_key: bool = False) -> Metric:
+    return Metric(name, title, unit, higher_is_better=False, protocol=protocol, is_key=is_key)
 
 
-def _retrieval(name: str, title: str, *, higher_is_better: bool, reduction: Reduction = "mean") -> Metric:
-    return Metric(name, title, "", higher_is_better, _RANKS, "retrieval", reduction, protocol_name="r_at_k")
+def _retrieval(
+    name: str, title: str, *, higher_is_better: bool, reduction: Reduction = "mean", is_key: bool = False
+) -> Metric:
+    return Metric(
+        *(name, title, "", higher_is_better, _RANKS, "retrieval", reduction),
+        protocol_name="r_at_k",
+        is_key=is_key,
+    )
 
 
-def _loss(name: str, title: str) -> Metric:
-    return Metric(name, title, "", higher_is_better=False, kind="loss")
+def _loss(name: str, title: str, unit: str = "") -> Metric:
+    return Metric(name, title, unit, higher_is_better=False, kind="loss")
 
 
 _ROWS = (
-    _loss("loss_3d", "position loss"),
-    _loss("loss_v", "velocity loss"),
+    _loss("loss_3d", "position loss", "m"),
+    _loss("loss_v", "velocity loss", "m per frame"),
     _loss("loss_con", "contrastive loss"),
-    _loss("loss", "loss"),
+    _loss("loss", "total loss"),
     _pose(
         *("mpjpe_mm", "MPJPE", "mm"),
         "mean per-joint position error over all valid frames, pelvis at 0, camera axes",
+        is_key=True,
     ),
     _pose(
         *("p_mpjpe_mm", "P-MPJPE", "mm"),
@@ -71,7 +80,7 @@ _ROWS = (
     ),
     _pose("n_mpjpe_mm", "N-MPJPE", "mm", "the same after the best scale of each frame"),
     _pose("mpjve_mm_s", "MPJVE", "mm/s", "mean per-joint velocity error"),
-    _retrieval("r_at_1", "R@1", higher_is_better=True),
+    _retrieval("r_at_1", "R@1", higher_is_better=True, is_key=True),
     _retrieval("r_at_3", "R@3", higher_is_better=True),
     _retrieval("median_rank", "median rank", higher_is_better=False, reduction="median"),
     Metric("most_frequent_r_at_1", "R@1 of the most frequent label", "", True, kind="reference"),

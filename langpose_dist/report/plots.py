@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from langpose_dist.metrics.table import METRICS
 from langpose_dist.skeleton import H36M17
 
 MetricLines = Sequence[Mapping[str, float | int]]
@@ -28,13 +29,9 @@ _DPI = 110
 _COLOURS = {"right": "#c8373d", "left": "#2166ac", "trunk": "#4d4d4d"}
 _TRAIN_COLOUR = "#4d4d4d"
 _VALIDATION_COLOURS = ("#c8373d", "#2166ac", "#e08214", "#35978f")
-_TERM_TITLES = {
-    "loss": "total loss",
-    "loss_3d": "position loss (m)",
-    "loss_v": "velocity loss (m per frame)",
-    "loss_con": "contrastive loss",
-}
 _LOG_SCALE_RATIO = 30.0
+_VIEWS = {"front": (0, "x (m)"), "side, z away from the camera": (2, "z (m)")}
+"""View -> axis drawn to the right, and its label."""
 _TRUE: dict[str, Any] = {"linewidth": 5.0, "alpha": 0.3, "solid_capstyle": "round"}
 _PREDICTED: dict[str, Any] = {"linewidth": 1.4, "alpha": 1.0, "solid_capstyle": "round"}
 _RING: dict[str, Any] = {
@@ -92,31 +89,16 @@ def build_skeletons(
     true, predicted = _to_numpy(true_poses), _to_numpy(predicted_poses)
     concealed = np.zeros(true.shape[:2], dtype=bool) if hidden is None else hidden.cpu().numpy()
     moments = np.unique(np.linspace(0, len(true) - 1, frames).round().astype(int))
-    errors = 1000 * np.linalg.norm(predicted - true, axis=-1).mean(axis=-1)
-    views = {"front": (0, "x (m)"), "side, z away from the camera": (2, "z (m)")}
-    num_rows = len(views) + (keypoints_2d is not None)
+    num_rows = len(_VIEWS) + (keypoints_2d is not None)
     figure = new_figure(1.8 * len(moments) + 0.8, 2.8 * num_rows + 0.9)
     grid = figure.subplots(num_rows, len(moments), sharex="row", sharey="row", squeeze=False)
-    for column, moment in enumerate(moments):
-        grid[0, column].set_title(f"frame {moment}\n{errors[moment]:.0f} mm", fontsize=9)
-        for axes, (horizontal, label) in zip(grid[-2:, column], views.values(), strict=True):
-            for pose, style in ((true[moment], _TRUE), (predicted[moment], _PREDICTED)):
-                _draw_bones(axes, pose[:, [horizontal, 1]], style)
-            ringed = predicted[moment][concealed[moment]][:, [horizontal, 1]]
-            axes.plot(*ringed.T, linestyle="none", **_RING)
-            axes.set_xlabel(label, fontsize=8)
-        if keypoints_2d is not None:
-            keypoints = _to_numpy(keypoints_2d)[moment]
-            _draw_input(grid[0, column], keypoints, (keypoints[:, 2] > 0) & ~concealed[moment])
-    shown = np.concatenate((true[moments], predicted[moments])).reshape(-1, 3)
-    for axes, (horizontal, _) in zip(grid[-2:, 0], views.values(), strict=True):
-        _set_limits(axes, shown[:, [horizontal, 1]])
+    errors = 1000 * np.linalg.norm(predicted - true, axis=-1).mean(axis=-1)
+    for axes, moment in zip(grid[0], moments, strict=True):
+        axes.set_title(f"frame {moment}\n{errors[moment]:.0f} mm", fontsize=9)
+    for row, view in zip(grid[-2:], _VIEWS, strict=True):
+        _draw_view(row, view, true[moments], predicted[moments], concealed[moments])
     if keypoints_2d is not None:
-        visible = _to_numpy(keypoints_2d)[moments].reshape(-1, 3)
-        _set_limits(grid[0, 0], visible[visible[:, 2] > 0][:, :2])
-    names = ["2D input", *views] if keypoints_2d is not None else list(views)
-    for row, name in zip(grid, names, strict=True):
-        row[0].set_ylabel(f"{name}\ny down" + (" (m)" if name in views else ""), fontsize=8)
+        _draw_input(grid[0], _to_numpy(keypoints_2d)[moments], concealed[moments])
     figure.suptitle(title, fontsize=11)
     handles = [Line2D([], [], color=colour, label=name) for name, colour in _COLOURS.items()]
     handles += [
@@ -147,7 +129,7 @@ def build_curves(lines: MetricLines) -> Figure:
     grid = figure.subplots(num_rows, num_columns, squeeze=False).flatten()
     for axes, term in zip(grid, terms, strict=False):
         _draw_term(axes, lines, term)
-        axes.set_title(_TERM_TITLES.get(term, term), fontsize=10)
+        axes.set_title(_term_title(term), fontsize=10)
     for axes in grid[len(terms) :]:
         axes.set_axis_off()
     if not terms:
@@ -196,7 +178,7 @@ def build_comparison(
                 steps[best], values[best], "*", markersize=11, color=_VALIDATION_COLOURS[0], label=label
             )
             axes.legend(fontsize=8, frameon=False)
-    grid[0].set_ylabel(_TERM_TITLES.get(term, term), fontsize=9)
+    grid[0].set_ylabel(_term_title(term), fontsize=9)
     return figure
 
 
@@ -210,12 +192,32 @@ def _draw_bones(
             axes.plot(*joints[[parent, child]].T, color=colour, **style)
 
 
-def _draw_input(axes: Axes, keypoints: np.ndarray, visible: np.ndarray) -> None:
-    if not visible.any():
-        axes.text(0.5, 0.5, "all hidden", ha="center", va="center", transform=axes.transAxes, fontsize=9)
-    _draw_bones(axes, keypoints[:, :2], _PREDICTED, visible)
-    axes.plot(*keypoints[visible, :2].T, linestyle="none", marker=".", markersize=4, color="black")
-    axes.set_xlabel("x (half image widths)", fontsize=8)
+def _draw_view(
+    row: np.ndarray, view: str, true: np.ndarray, predicted: np.ndarray, concealed: np.ndarray
+) -> None:
+    """Draw true and predicted poses from one side, a panel of the row per moment."""
+    horizontal, label = _VIEWS[view]
+    for axes, *poses, hidden in zip(row, true, predicted, concealed, strict=True):
+        for pose, style in zip(poses, (_TRUE, _PREDICTED), strict=True):
+            _draw_bones(axes, pose[:, [horizontal, 1]], style)
+        axes.plot(*poses[1][hidden][:, [horizontal, 1]].T, linestyle="none", **_RING)
+        axes.set_xlabel(label, fontsize=8)
+    row[0].set_ylabel(f"{view}\ny down (m)", fontsize=8)
+    _set_limits(row[0], np.concatenate((true, predicted)).reshape(-1, 3)[:, [horizontal, 1]])
+
+
+def _draw_input(row: np.ndarray, keypoints: np.ndarray, concealed: np.ndarray) -> None:
+    """Draw the visible keypoints, a panel of the row per moment."""
+    for axes, points, hidden in zip(row, keypoints, concealed, strict=True):
+        visible = (points[:, 2] > 0) & ~hidden
+        if not visible.any():
+            axes.text(0.5, 0.5, "all hidden", ha="center", va="center", transform=axes.transAxes, fontsize=9)
+        _draw_bones(axes, points[:, :2], _PREDICTED, visible)
+        axes.plot(*points[visible, :2].T, linestyle="none", marker=".", markersize=4, color="black")
+        axes.set_xlabel("x (half image widths)", fontsize=8)
+    row[0].set_ylabel("2D input\ny down", fontsize=8)
+    found = keypoints.reshape(-1, 3)
+    _set_limits(row[0], found[found[:, 2] > 0][:, :2])
 
 
 def _set_limits(axes: Axes, points: np.ndarray) -> None:
@@ -240,15 +242,14 @@ def _draw_term(axes: Axes, lines: MetricLines, term: str, only: str | None = Non
     if len(values):
         axes.plot(steps, values, color=_TRAIN_COLOUR, linewidth=0.8, alpha=0.35)
         axes.plot(steps, _smooth(values), color=_TRAIN_COLOUR, linewidth=1.6, label="train")
-    highest, lowest = _extremes(values)
+    drawn = [*values]
     for number, (name, steps, values) in enumerate(_validations(lines, term)):
         if only is not None and name != only:
             continue
         colour = _VALIDATION_COLOURS[0 if only else number % len(_VALIDATION_COLOURS)]
         axes.plot(steps, values, color=colour, linewidth=1.6, marker="o", markersize=3.5, label=name)
-        highest, lowest = max(highest, values.max()), min(lowest, values.min())
-    if lowest > 0 and highest > _LOG_SCALE_RATIO * lowest:
-        axes.set_yscale("log")
+        drawn += [*values]
+    fit_scale(axes, drawn)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=8, frameon=False)
     else:
@@ -256,19 +257,17 @@ def _draw_term(axes: Axes, lines: MetricLines, term: str, only: str | None = Non
         axes.set_yticks([])
     axes.set_xlabel("step", fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.tick_params(labelsize=8)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _extremes(values: np.ndarray) -> tuple[float, float]:
-    return (values.max(), values.min()) if len(values) else (-math.inf, math.inf)
+    tidy(axes)
 
 
 def _loss_terms(lines: MetricLines) -> list[str]:
     names = {name.rpartition("/")[2] for line in lines for name in line if name.count("/")}
     terms = {name for name in names if name.startswith("loss")}
-    return [term for term in _TERM_TITLES if term in terms] + sorted(terms - _TERM_TITLES.keys())
+    return [term for term in METRICS if term in terms] + sorted(terms - METRICS.keys())
+
+
+def _term_title(term: str) -> str:
+    return METRICS[term].axis if term in METRICS else term
 
 
 def _validations(lines: MetricLines, term: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -298,6 +297,19 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 
 def _to_numpy(tensor: Tensor) -> np.ndarray:
     return tensor.detach().to("cpu", torch.float32).numpy()
+
+
+def tidy(axes: Axes) -> None:
+    """Give a panel the look of all others: small ticks, a faint grid, two spines."""
+    axes.tick_params(labelsize=8)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def fit_scale(axes: Axes, values: Sequence[float]) -> None:
+    """Use a logarithmic vertical axis where positive values span a factor of more than 30."""
+    if values and min(values) > 0 and max(values) > _LOG_SCALE_RATIO * min(values):
+        axes.set_yscale("log")
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -1,7 +1,7 @@
 """Sweeps: read their folder, rank their configurations, write their report.
 
-The parts: ``sweep_records`` reads and checks, ``sweep_numbers`` ranks and compares, ``sweep_importance``
-weighs the parameters, ``sweep_report`` gathers, ``sweep_text`` and ``sweep_plots`` show.
+``records`` reads and checks, ``numbers`` ranks and compares, ``importance`` weighs the parameters, ``report``
+gathers it all, ``plots`` and ``render`` (with ``templates/``) show it.
 """
 
 import json
@@ -21,8 +21,8 @@ from langpose_dist.report.sweep.numbers import (
 )
 from langpose_dist.report.sweep.plots import draw_pictures
 from langpose_dist.report.sweep.records import SweepFolder, SweepRecord, TrialRecord, read_sweep
+from langpose_dist.report.sweep.render import to_csv, to_html, to_markdown, to_text
 from langpose_dist.report.sweep.report import Report, build_report
-from langpose_dist.report.sweep.text import to_csv, to_markdown, to_text
 
 __all__ = [
     "Comparison",
@@ -45,17 +45,17 @@ __all__ = [
 
 
 def write_report(run_dir: Path, out: Path | None = None) -> Report:
-    """Write the report of a sweep, finished or not: text, table, JSON and pictures.
+    """Write the report of a sweep, finished or not: texts, table, JSON and pictures.
 
     Args:
         run_dir: The sweep's folder.
-        out: Where to; default: ``report`` in it. What an earlier report left there is replaced.
+        out: Folder to write to; default: ``report`` in the sweep's. An earlier report there is replaced.
 
     Returns:
         The report, with the files that were written.
 
     Raises:
-        UserError: If ``run_dir`` is no sweep's folder, or ``out`` no folder.
+        UserError: If ``run_dir`` is not a sweep's folder, or ``out`` not a folder.
     """
     report = build_report(read_sweep(run_dir))
     folder = run_dir / "report" if out is None else out
@@ -63,11 +63,15 @@ def write_report(run_dir: Path, out: Path | None = None) -> Report:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise UserError(f"{folder} is no folder; name another with --out") from None
-    texts = [folder / name for name in ("sweep.md", "trials.csv", "report.json")]
     pictures = draw_pictures(report, folder)
-    report = replace(report, files=(*texts, *pictures))
-    markdown = to_markdown(report, [path.name for path in pictures])
-    contents = (markdown, to_csv(report), json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n")
-    for path, text in zip(texts, contents, strict=True):
-        path.write_text(text, encoding="utf-8")
+    names = ("sweep.md", "sweep.html", "trials.csv", "report.json")
+    report = replace(report, files=(*(folder / name for name in names), *pictures))
+    contents = {
+        "sweep.md": to_markdown(report, pictures),
+        "sweep.html": to_html(report, pictures),
+        "trials.csv": to_csv(report),
+        "report.json": json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n",
+    }
+    for name, text in contents.items():
+        (folder / name).write_text(text, encoding="utf-8")
     return report

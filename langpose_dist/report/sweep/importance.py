@@ -12,6 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from langpose_dist.report.sweep.numbers import common_step
 from langpose_dist.report.sweep.records import Dimension, SweepRecord, TrialRecord, is_number
 
 MIN_CONFIGURATIONS = 8
@@ -24,7 +28,7 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class Share:
-    """How much of the variance of the values a parameter explains by itself."""
+    """Share of the variance of the values that a parameter explains by itself."""
 
     key: str
     share: float
@@ -34,19 +38,19 @@ class Share:
 
     @property
     def is_shown(self) -> bool:
-        """Whether the share is above what chance gives, once in 20 times for each parameter."""
+        """True if the share is above what chance gives, once in 20 times for each parameter."""
         return self.share > self.by_chance
 
 
 @dataclass(frozen=True, kw_only=True)
 class Importance:
-    """Of all parameters for one metric."""
+    """Importance of all parameters for one metric."""
 
     metric: str
     shares: tuple[Share, ...]
     """Largest first; empty if they were not computed."""
     step: int
-    """At which the values were compared."""
+    """Step at which the values were compared."""
     num_configurations: int
     left_out: Mapping[str, str]
     """Parameter -> why it has no share."""
@@ -54,143 +58,125 @@ class Importance:
     """Why nothing was computed; empty if it was."""
 
 
-def find_importance(sweep: SweepRecord, trials: Sequence[TrialRecord], metric: str) -> Importance:
-    """Compare the search's configurations at the highest step that all of them reached.
+@dataclass(frozen=True)
+class Points:
+    """The search's configurations at the highest step that all of them reached."""
 
-    Trials that failed, that have not been evaluated yet, and the baseline are left out. Seeds of one
-    configuration are averaged.
+    step: int
+    params: list[Mapping[str, Any]]
+    values: list[float]
+    """Values of the metric, averaged over the seeds of a configuration."""
+
+
+def comparable_points(trials: Sequence[TrialRecord], metric: str) -> Points:
+    """Collect the search's configurations at the highest step that all of them reached.
+
+    Trials that failed, that have not been evaluated yet, and the baseline are left out.
+
+    Args:
+        trials: Trials of all stages.
+        metric: Such as ``masked/mpjpe_mm``.
+    """
+    searched = (trial for trial in trials if trial.stage == "search" and not trial.is_baseline)
+    found = [trial for trial in searched if not trial.is_lost and trial.steps_with([metric])]
+    step = common_step(found, [metric])
+    groups: dict[str, list[TrialRecord]] = {}
+    for trial in found if step else ():
+        groups.setdefault(repr(sorted(trial.params.items())), []).append(trial)
+    return Points(
+        step,
+        [group[-1].params for group in groups.values()],
+        [statistics.fmean(trial.values_at(step)[metric] for trial in group) for group in groups.values()],
+    )
+
+
+def find_importance(sweep: SweepRecord, trials: Sequence[TrialRecord], metric: str) -> Importance:
+    """Work out the importance of each parameter, from ``comparable_points``.
 
     Args:
         sweep: Gives the space.
-        trials: Of all stages.
-        metric: Of the objective.
+        trials: Trials of all stages.
+        metric: An objective.
     """
-    found = [
-        trial
-        for trial in trials
-        if trial.stage == "search"
-        and not trial.is_baseline
-        and not trial.is_lost
-        and trial.steps_with([metric])
-    ]
-    common = [set(trial.steps_with([metric])) for trial in found]
-    step = max(set.intersection(*common), default=0) if common else 0
-    values: dict[str, list[float]] = {}
-    params: dict[str, Mapping[str, Any]] = {}
-    for trial in found if step else ():
-        key = repr(sorted(trial.params.items()))
-        params[key] = trial.params
-        values.setdefault(key, []).append(trial.values_at(step)[metric])
-    points, targets = list(params.values()), [statistics.fmean(values[key]) for key in params]
-    dimensions, left_out = _usable(sweep.dimensions, points)
-    reason = _why_not(sweep, len(points), bool(dimensions), targets)
-    shares: tuple[Share, ...] = ()
-    if not reason:
-        encoded = [[_encode(dimension, point[dimension.key]) for dimension in dimensions] for point in points]
-        keys = [dimension.key for dimension in dimensions]
-        shares = _shares(keys, [_distribution(dimension) for dimension in dimensions], encoded, targets)
+    points = comparable_points(trials, metric)
+    left_out = {dimension.key: _why_left_out(dimension, points.params) for dimension in sweep.dimensions}
+    dimensions = [dimension for dimension in sweep.dimensions if not left_out[dimension.key]]
+    reason = _why_not(points, bool(dimensions))
     return Importance(
         metric=metric,
-        shares=shares,
-        step=step,
-        num_configurations=len(points),
-        left_out=left_out,
+        shares=() if reason else _shares(dimensions, points),
+        step=points.step,
+        num_configurations=len(points.params),
+        left_out={key: cause for key, cause in left_out.items() if cause},
         reason=reason,
     )
 
 
-def _usable(
-    dimensions: Sequence[Dimension], points: Sequence[Mapping[str, Any]]
-) -> tuple[list[Dimension], dict[str, str]]:
-    usable, left_out = [], {}
-    for dimension in dimensions:
-        if not all(dimension.key in point for point in points):
-            left_out[dimension.key] = "not in use in every configuration"
-        elif not all(_is_inside(dimension, point[dimension.key]) for point in points):
-            left_out[dimension.key] = "has values outside of the space"
-        elif len({repr(point[dimension.key]) for point in points}) < 2:
-            left_out[dimension.key] = "has only one value"
-        else:
-            usable.append(dimension)
-    return usable, left_out
+def _why_left_out(dimension: Dimension, params: Sequence[Mapping[str, Any]]) -> str:
+    if not all(dimension.key in point for point in params):
+        return "not in use in every configuration"
+    if not all(dimension.is_in(point) for point in params):
+        return "has values outside of the space"
+    has_one = len({repr(point[dimension.key]) for point in params}) < 2
+    return "has only one value" if has_one else ""
 
 
-def _why_not(sweep: SweepRecord, num_points: int, has_dimensions: bool, targets: Sequence[float]) -> str:
-    if sweep.scheduler.name == "pbt":
-        return "population-based training changes parameters while a trial trains"
-    if num_points < MIN_CONFIGURATIONS:
-        return f"fewer than {MIN_CONFIGURATIONS} configurations that can be compared ({num_points})"
+def _why_not(points: Points, has_dimensions: bool) -> str:
+    if len(points.params) < MIN_CONFIGURATIONS:
+        return f"fewer than {MIN_CONFIGURATIONS} configurations that can be compared ({len(points.params)})"
     if not has_dimensions:
         return "no parameter is in use in every configuration"
-    return "all configurations have the same value" if len(set(targets)) < 2 else ""
+    return "all configurations have the same value" if len(set(points.values)) < 2 else ""
 
 
-def _is_inside(dimension: Dimension, value: Any) -> bool:
-    if not dimension.is_range:
-        return value in dimension.values
-    return is_number(value) and dimension.low <= value <= dimension.high
+def _shares(dimensions: Sequence[Dimension], points: Points) -> tuple[Share, ...]:
+    distributions = {dimension.key: _distribution(dimension) for dimension in dimensions}
+    encoded = [
+        {dimension.key: _encode(dimension, point[dimension.key]) for dimension in dimensions}
+        for point in points.params
+    ]
+
+    def fit(values: Sequence[float]) -> dict[str, float]:
+        study = _new_study()
+        study.add_trials(
+            optuna.trial.create_trial(params=params, distributions=distributions, value=value)
+            for params, value in zip(encoded, values, strict=True)
+        )
+        evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=_NUM_TREES, seed=_SEED)
+        return {key: float(share) for key, share in evaluator.evaluate(study).items()}
+
+    shares = fit(points.values)
+    generator, shuffled = random.Random(_SEED), list(points.values)
+    by_chance = dict.fromkeys(distributions, 0.0)
+    for _ in range(_NUM_SHUFFLES):
+        generator.shuffle(shuffled)
+        by_chance = {key: max(by_chance[key], share) for key, share in fit(shuffled).items()}
+    found = [Share(key, shares[key], by_chance[key]) for key in distributions]
+    return tuple(sorted(found, key=lambda share: -share.share))
+
+
+def _new_study() -> optuna.Study:
+    """An empty study, without the line that Optuna logs for each."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        return optuna.create_study()
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 def _encode(dimension: Dimension, value: Any) -> Any:
-    """Values as they were drawn: evenly on the scale of the dimension, listed ones by their place."""
+    """Value on the scale it was drawn on, which fANOVA does not do itself; listed ones by their index."""
     if not dimension.is_range:
         return dimension.values.index(value)
     return math.log(value) if dimension.is_log else value
 
 
-def _distribution(dimension: Dimension) -> Any:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
+def _distribution(dimension: Dimension) -> BaseDistribution:
     if dimension.is_range:
-        low, high = (_encode(dimension, end) for end in (dimension.low, dimension.high))
-        if dimension.kind == "integer":
-            return IntDistribution(int(low), int(high))
-        return FloatDistribution(low, high)
-    places = range(len(dimension.values))
-    if all(is_number(value) for value in dimension.values) and sorted(dimension.values) == [
-        *dimension.values
-    ]:
-        return IntDistribution(0, places[-1])
-    return CategoricalDistribution(places)
-
-
-def _shares(
-    keys: Sequence[str],
-    distributions: Sequence[Any],
-    encoded: Sequence[Sequence[Any]],
-    targets: Sequence[float],
-) -> tuple[Share, ...]:
-    shares = _fit(keys, distributions, encoded, targets)
-    generator, shuffled = random.Random(_SEED), list(targets)
-    by_chance = dict.fromkeys(keys, 0.0)
-    for _ in range(_NUM_SHUFFLES):
-        generator.shuffle(shuffled)
-        for key, share in _fit(keys, distributions, encoded, shuffled).items():
-            by_chance[key] = max(by_chance[key], share)
-    found = [Share(key, shares[key], by_chance[key]) for key in keys]
-    return tuple(sorted(found, key=lambda share: -share.share))
-
-
-def _fit(
-    keys: Sequence[str],
-    distributions: Sequence[Any],
-    encoded: Sequence[Sequence[Any]],
-    targets: Sequence[float],
-) -> dict[str, float]:
-    import optuna
-
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of every study
-    try:
-        study = optuna.create_study()
-    finally:
-        optuna.logging.set_verbosity(before)
-    named = dict(zip(keys, distributions, strict=True))
-    study.add_trials(
-        optuna.trial.create_trial(
-            params=dict(zip(keys, point, strict=True)), distributions=named, value=target
-        )
-        for point, target in zip(encoded, targets, strict=True)
-    )
-    evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=_NUM_TREES, seed=_SEED)
-    return {key: float(share) for key, share in evaluator.evaluate(study).items()}
+        low, high = (_encode(dimension, end) for end in dimension.values)
+        is_integer = dimension.kind == "integer"
+        return IntDistribution(int(low), int(high)) if is_integer else FloatDistribution(low, high)
+    indices = range(len(dimension.values))
+    is_ordered = all(map(is_number, dimension.values)) and sorted(dimension.values) == [*dimension.values]
+    return IntDistribution(0, indices[-1]) if is_ordered else CategoricalDistribution(indices)

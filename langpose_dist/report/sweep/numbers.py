@@ -1,9 +1,10 @@
-"""What a sweep's trials say: which configuration is best, by how much, and what it cost.
+"""Statistics of a sweep: which configuration is best, by how much, and what it cost.
 
 Values are only compared at the same step. A difference has an interval only where both sides were trained
 with the same seeds, at least two; it is never called an improvement while its interval holds 0.
 """
 
+import itertools
 import json
 import math
 import statistics
@@ -14,16 +15,16 @@ from typing import Any, Literal
 
 from scipy.special import stdtrit
 
-from langpose_dist.metrics.table import higher_is_better
+from langpose_dist.metrics.table import METRICS, higher_is_better
 from langpose_dist.report.sweep.records import SweepRecord, TrialRecord
 
 LEVEL = 0.95
-"""Of every interval."""
-KEY_METRICS = ("masked/mpjpe_mm", "clean/mpjpe_mm", "masked/r_at_1", "clean/r_at_1")
-"""Shown beside the objective where they were measured."""
+"""Confidence level of every interval."""
 OUTCOMES: tuple[str, ...] = ("finished", "stopped", "failed", "unfinished")
-"""What became of a trial; one that diverged failed, one that runs, waits or was interrupted is unfinished."""
+"""Ends of a trial; one that diverged failed, one that runs, waits or was interrupted is unfinished."""
 
+_KEY_CONDITIONS = ("masked", "clean")
+"""Conditions under which the key metrics are shown beside the objective."""
 _BY_SEVERITY = ("diverged", "failed", "running", "pending", "interrupted", "stopped", "finished")
 
 
@@ -32,50 +33,50 @@ class Configuration:
     """Trials that share their parameters and differ in their seed."""
 
     rank: int
-    """From 1."""
+    """Counted from 1."""
     params: Mapping[str, Any]
     """Empty for the baseline."""
     is_baseline: bool
     stage: str
     """``search`` or ``confirm``: the stage whose values count."""
     trials: tuple[TrialRecord, ...]
-    """Those of that stage, in the order of their seeds."""
+    """Trials of that stage, in the order of their seeds."""
     searched: tuple[TrialRecord, ...]
-    """Those of the search, where the values that count are of the confirm stage."""
+    """Trials of the search, where the values that count are of the confirm stage."""
     status: str
-    """Of all trials, or how many have which."""
+    """Status of all trials, or how many have which."""
     reason: str
-    """Why it ended early, if it did."""
+    """Cause of an early end."""
     step: int
-    """The last that every trial has reached; of a failed one, where it failed."""
+    """Last step that every trial has reached; of a failed configuration, where it failed."""
     is_complete: bool
-    """Whether it reached the last step of the sweep and none of its trials diverged."""
+    """True if it reached the last step of the sweep and none of its trials diverged."""
     is_lost: bool
-    """Whether it failed or diverged."""
+    """True if it failed or diverged."""
     values: Mapping[str, Mapping[int, float]]
-    """Metric -> seed -> value at ``step``, of metrics that every trial has there; of a failed one nothing."""
+    """Metric -> seed -> value at ``step``, of metrics that every trial has there; empty if it failed."""
     num_missing: int
-    """Of a complete one: seeds without a value, be it that they failed or that there is no record of them."""
+    """Seeds without a value (failed, or without a record) of a complete configuration."""
     front: int | None
-    """Pareto front among the complete ones, from 1; with one objective ``None``."""
+    """Pareto front among the complete configurations, from 1; with one objective ``None``."""
 
     @property
     def is_on_front(self) -> bool:
-        """Whether no complete configuration is at least as good in both objectives and better in one."""
+        """True if no complete configuration is at least as good in both objectives and better in one."""
         return self.front == 1
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Seeds with a value."""
+        """Seeds that have a value."""
         return tuple(next(iter(self.values.values()), {}))
 
     @property
     def device_seconds(self) -> float:
-        """Of all its trials."""
+        """Sum over all its trials."""
         return sum(trial.device_seconds for trial in (*self.trials, *self.searched))
 
     def mean(self, metric: str) -> float | None:
-        """Over its seeds; ``None`` where it was not measured."""
+        """Mean over its seeds; ``None`` where it was not measured."""
         values = self.values.get(metric)
         return statistics.fmean(values.values()) if values else None
 
@@ -87,7 +88,7 @@ class Configuration:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """How much a metric of one configuration differs from that of another, as one minus other."""
+    """Difference of a metric between two configurations, as one minus other."""
 
     metric: str
     value: float
@@ -107,7 +108,7 @@ class Difference:
 
     @property
     def verdict(self) -> Literal["better", "worse", "not shown", "no interval"]:
-        """What the interval says of the one."""
+        """Conclusion about the one that the interval allows."""
         if self.low is None or self.high is None:
             return "no interval"
         if self.low <= 0 <= self.high:
@@ -117,15 +118,15 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The best configuration of the space against what it is measured by."""
+    """The best configuration of the space against its reference."""
 
     best: Configuration
     reference: Configuration
     kind: Literal["baseline", "median"]
     differences: tuple[Difference, ...]
-    """Of each objective, then of the other key metrics."""
+    """One per objective, then one per other key metric."""
     notes: tuple[str, ...]
-    """What to bear in mind."""
+    """Caveats."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,17 +134,17 @@ class Cost:
     """Device hours: seconds times devices."""
 
     devices: str
-    """What they are."""
+    """Names of the devices."""
     hours: Mapping[str, float]
     """Outcome -> device hours, of all stages."""
     num_trials: Mapping[str, int]
     """Outcome -> trials."""
     full_length_hours: float | None
-    """If every trial had taken as long as the median finished one; ``None`` without a finished one."""
+    """Cost if every trial had taken as long as the median finished one; ``None`` without a finished one."""
 
     @property
     def total_hours(self) -> float:
-        """Of all trials."""
+        """Sum over all outcomes."""
         return sum(self.hours.values())
 
     @property
@@ -176,41 +177,39 @@ def rank_configurations(
         trials: In any order.
         stage: Only this one's trials; default: all.
     """
-    groups: dict[tuple[bool, str, str], list[TrialRecord]] = {}
+    groups: dict[tuple[bool, str], list[TrialRecord]] = {}
     for trial in sorted(trials, key=lambda trial: (trial.seed, trial.number)):
         if stage is None or trial.stage == stage:
-            # Values at the end do not tell members of a population apart: each had its own before.
-            member = trial.trial_id if sweep.scheduler.name == "pbt" else ""
-            key = trial.is_baseline, json.dumps(trial.params, sort_keys=True), member
+            key = trial.is_baseline, json.dumps(trial.params, sort_keys=True)
             groups.setdefault(key, []).append(trial)
     found = [_configuration(sweep, group) for group in groups.values()]
     found.sort(key=lambda one: min(trial.number for trial in (*one.trials, *one.searched)))
-    buckets: dict[tuple[Any, ...], list[Configuration]] = {}
-    for one in found:
-        key = (
-            one.is_lost,
-            one.stage != "confirm",
-            not one.is_complete,
-            one.num_missing,
-            -one.step if one.values else 1,
-        )
-        buckets.setdefault(key, []).append(one)
+    found.sort(key=_progress)
     ranked = [
-        (one, front)
-        for key in sorted(buckets)
-        for front, fronts in enumerate(_fronts(buckets[key], sweep.objective), start=1)
-        for one in fronts
+        (one, number)
+        for _, equals in itertools.groupby(found, key=_progress)
+        for number, front in enumerate(_fronts(list(equals), sweep.objective), start=1)
+        for one in front
     ]
     return [
-        replace(one, rank=rank, front=front if _has_front(sweep, one, ranked[0][0]) else None)
-        for rank, (one, front) in enumerate(ranked, start=1)
+        replace(one, rank=rank, front=number if _has_front(sweep, one, ranked[0][0]) else None)
+        for rank, (one, number) in enumerate(ranked, start=1)
     ]
 
 
 def key_metrics(sweep: SweepRecord, configurations: Sequence[Configuration]) -> list[str]:
-    """The objective and the other metrics worth a column: those that any configuration has."""
-    measured = {metric for one in configurations for metric in one.values}
-    return [*sweep.objective, *(name for name in KEY_METRICS if name in measured - set(sweep.objective))]
+    """The objective and the key metrics that any configuration has."""
+    measured = {metric for one in configurations for metric in one.values} - set(sweep.objective)
+    keys = (
+        f"{condition}/{row.name}" for row in METRICS.values() if row.is_key for condition in _KEY_CONDITIONS
+    )
+    return [*sweep.objective, *(name for name in keys if name in measured)]
+
+
+def common_step(trials: Sequence[TrialRecord], metrics: Sequence[str]) -> int:
+    """Highest step at which every trial has all of the metrics; 0 if there is none."""
+    common = [set(trial.steps_with(metrics)) for trial in trials]
+    return max(set.intersection(*common), default=0) if common else 0
 
 
 def find_difference(one: Configuration, other: Configuration, metric: str) -> Difference | None:
@@ -250,13 +249,13 @@ def t_quantile(df: int) -> float:
 
 
 def compare_best(sweep: SweepRecord, configurations: Sequence[Configuration]) -> Comparison | None:
-    """The difference that the best configuration of the space makes.
+    """Compare the best configuration of the space with the baseline.
 
-    Against the baseline; without one that reached the last step against the configuration of median rank,
-    which says what the choice was worth.
+    Without a baseline that reached the last step, the configuration of median rank takes its place, and the
+    difference says what the choice was worth.
 
     Args:
-        sweep: What was swept.
+        sweep: Gives the objective.
         configurations: From ``rank_configurations``.
 
     Returns:
@@ -265,7 +264,7 @@ def compare_best(sweep: SweepRecord, configurations: Sequence[Configuration]) ->
     complete = [one for one in configurations if one.is_complete]
     if not complete:
         return None
-    # What counts is decided in one stage.
+    # Values of different stages are not compared.
     complete = [one for one in complete if one.stage == complete[0].stage]
     of_space = [one for one in complete if not one.is_baseline]
     baseline = next((one for one in complete if one.is_baseline), None)
@@ -285,7 +284,7 @@ def compare_best(sweep: SweepRecord, configurations: Sequence[Configuration]) ->
 
 
 def sum_cost(trials: Sequence[TrialRecord]) -> Cost:
-    """Device hours by outcome."""
+    """Sum up device hours by outcome."""
     hours, counts = dict.fromkeys(OUTCOMES, 0.0), dict.fromkeys(OUTCOMES, 0)
     for trial in trials:
         hours[outcome(trial)] += trial.device_seconds / 3600
@@ -312,37 +311,32 @@ def outcome(trial: TrialRecord) -> str:
 
 
 def _configuration(sweep: SweepRecord, group: Sequence[TrialRecord]) -> Configuration:
+    """Configuration of trials with the same parameters, without its rank."""
     confirmed = [trial for trial in group if trial.stage == "confirm"]
     trials = confirmed or group
-    searched = [trial for trial in group if trial.stage != "confirm"] if confirmed else []
     alive = [trial for trial in trials if not trial.is_lost]
-    whole = [trial for trial in alive if _has_ended(trial, sweep)]
-    has_diverged = any(trial.status == "diverged" for trial in trials)
-    is_lost = has_diverged or not alive
-    measured = [trial for trial in alive if trial.steps_with(sweep.objective)]
-    step = 0
+    whole = [trial for trial in alive if sweep.num_steps in trial.steps_with(sweep.objective)]
+    is_lost = not alive or any(trial.status == "diverged" for trial in trials)
+    is_complete = bool(whole) and not is_lost
     if is_lost:
-        counted: Sequence[TrialRecord] = ()
-        step = max(trial.step for trial in trials)
-    elif whole:
+        counted, step = [], max(trial.step for trial in trials)
+    elif is_complete:
         counted, step = whole, sweep.num_steps
     else:
-        counted = measured
-        common = [set(trial.steps_with(sweep.objective)) for trial in measured]
-        step = max(set.intersection(*common), default=0) if common else 0
+        counted = [trial for trial in alive if trial.steps_with(sweep.objective)]
+        step = common_step(counted, sweep.objective)
     worst = min((trial.status for trial in trials), key=_BY_SEVERITY.index)
-    is_complete = bool(whole) and not is_lost
     seeds = {trial.seed for trial in trials}
-    # A search in front of a confirm stage has a seed of its own, which is none of these.
+    # A search in front of a confirm stage has a seed of its own, which is not among those planned.
     planned = seeds | set(sweep.seeds) if seeds <= set(sweep.seeds) else seeds
-    num_absent = len(planned) - len(seeds) if is_complete else 0
+    num_absent = len(planned - seeds) if is_complete else 0
     return Configuration(
         rank=0,
         params=trials[0].params,
         is_baseline=trials[0].is_baseline,
         stage=trials[0].stage,
         trials=tuple(trials),
-        searched=tuple(searched),
+        searched=tuple(trial for trial in group if confirmed and trial.stage != "confirm"),
         status=_say_status(trials, num_absent),
         reason=next((trial.reason for trial in trials if trial.status == worst and trial.reason), ""),
         step=step,
@@ -354,20 +348,19 @@ def _configuration(sweep: SweepRecord, group: Sequence[TrialRecord]) -> Configur
     )
 
 
-def _has_ended(trial: TrialRecord, sweep: SweepRecord) -> bool:
-    return sweep.num_steps in trial.steps_with(sweep.objective)
+def _progress(one: Configuration) -> tuple[Any, ...]:
+    """Sort key of the ranking before any value counts; only configurations with equal keys are compared."""
+    step = -one.step if one.values else 1
+    return one.is_lost, one.stage != "confirm", not one.is_complete, one.num_missing, step
 
 
 def _values(trials: Sequence[TrialRecord], step: int) -> dict[str, dict[int, float]]:
     """Metric -> seed -> value; a point may be drawn twice, and trials of the same seed are averaged."""
     found = [(trial.seed, values) for trial in trials if (values := trial.values_at(step))]
-    seeds = sorted({seed for seed, _ in found})
-    names = dict.fromkeys(name for _, values in found for name in values)
+    by_seed = {seed: [values for other, values in found if other == seed] for seed in sorted(dict(found))}
     return {
-        name: {
-            seed: statistics.fmean(values[name] for other, values in found if other == seed) for seed in seeds
-        }
-        for name in names
+        name: {seed: statistics.fmean(values[name] for values in drawn) for seed, drawn in by_seed.items()}
+        for name in (found[0][1] if found else ())
         if all(name in values for _, values in found)
     }
 
@@ -382,22 +375,19 @@ def _say_status(trials: Sequence[TrialRecord], num_absent: int) -> str:
 
 def _fronts(configurations: Sequence[Configuration], objective: Sequence[str]) -> list[list[Configuration]]:
     """Pareto fronts, best first, each by the first objective; of one objective a single list in its order."""
-    losses = {id(one): _losses(one, objective) for one in configurations}
-    left = sorted(configurations, key=lambda one: losses[id(one)])
+    left = sorted(((_losses(one, objective), one) for one in configurations), key=lambda pair: pair[0])
     if len(objective) == 1:
-        return [left]
+        return [[one for _, one in left]]
     fronts = []
     while left:
-        front = [
-            one for one in left if not any(_dominates(losses[id(other)], losses[id(one)]) for other in left)
-        ]
-        fronts.append(front)
-        left = [one for one in left if all(one is not other for other in front)]
+        is_front = [not any(_dominates(other, losses) for other, _ in left) for losses, _ in left]
+        fronts.append([one for (_, one), is_best in zip(left, is_front, strict=True) if is_best])
+        left = [pair for pair, is_best in zip(left, is_front, strict=True) if not is_best]
     return fronts
 
 
 def _losses(one: Configuration, objective: Sequence[str]) -> tuple[float, ...]:
-    """Means with less being better; what was not measured comes last."""
+    """Means with lower being better; what was not measured comes last."""
     means = [(name, one.mean(name)) for name in objective]
     return tuple(
         math.inf if mean is None else -mean if higher_is_better(name) else mean for name, mean in means
@@ -409,7 +399,7 @@ def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 
 def _has_front(sweep: SweepRecord, one: Configuration, first: Configuration) -> bool:
-    # What was only searched is not compared with what was confirmed.
+    # The search's values are not compared with those of the confirm stage.
     is_like = (one.stage, one.num_missing) == (first.stage, first.num_missing)
     return len(sweep.objective) > 1 and one.is_complete and is_like
 

@@ -1,10 +1,9 @@
-"""What a sweep's folder holds, read and checked: plain JSON, without Ray and without running anything."""
+"""The folder of a sweep, read and checked: plain JSON, without Ray and without running anything."""
 
-import contextlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeGuard, TypeVar
 
@@ -40,8 +39,11 @@ class Evaluation(_Record):
     step: _Count
     metrics: dict[str, float]
     """Such as ``masked/mpjpe_mm``, without the split."""
-    params: dict[str, JsonValue] = {}
-    """Values at that time, where a scheduler changes them."""
+
+    @property
+    def finite(self) -> dict[str, float]:
+        """Metrics that are finite."""
+        return {name: value for name, value in self.metrics.items() if math.isfinite(value)}
 
 
 class TrialRecord(_Record):
@@ -60,7 +62,7 @@ class TrialRecord(_Record):
     rung: _Count | None = None
     failures: _Count = 0
     seconds: _Seconds = 0.0
-    """For which it held its devices."""
+    """Time for which it held its devices."""
     num_devices: Annotated[int, Field(ge=1)] = 1
     device: str = "CPU"
     evaluations: tuple[Evaluation, ...] = ()
@@ -74,7 +76,7 @@ class TrialRecord(_Record):
 
     @property
     def is_lost(self) -> bool:
-        """Whether nothing can come of it any more."""
+        """True if it failed or diverged."""
         return self.status in ("failed", "diverged")
 
     @property
@@ -84,17 +86,12 @@ class TrialRecord(_Record):
 
     def values_at(self, step: int) -> dict[str, float]:
         """Finite metrics of the evaluation at a step; empty without one."""
-        for evaluation in self.evaluations:
-            if evaluation.step == step:
-                return {name: value for name, value in evaluation.metrics.items() if math.isfinite(value)}
-        return {}
+        return next((evaluation.finite for evaluation in self.evaluations if evaluation.step == step), {})
 
     def steps_with(self, metrics: Sequence[str]) -> list[int]:
         """Steps at which every one of the metrics is finite."""
         return [
-            evaluation.step
-            for evaluation in self.evaluations
-            if all(math.isfinite(evaluation.metrics.get(name, math.nan)) for name in metrics)
+            evaluation.step for evaluation in self.evaluations if set(metrics) <= evaluation.finite.keys()
         ]
 
 
@@ -105,47 +102,44 @@ class Dimension:
     key: str
     kind: str
     """choice, grid, integer, log_uniform or uniform."""
-    values: tuple[Any, ...] = ()
-    """Of a choice or grid."""
-    low: float = 0.0
-    high: float = 0.0
-    """Ends of a range."""
-    when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    values: tuple[Any, ...]
+    """The listed values of a choice or grid; both ends of a range."""
+    when: Mapping[str, tuple[Any, ...]]
     """Key -> values with which this one is in use."""
 
     @property
     def is_range(self) -> bool:
-        """Whether values come from a range of numbers."""
+        """True if values come from a range of numbers."""
         return self.kind not in ("choice", "grid")
 
     @property
     def is_log(self) -> bool:
-        """Whether values are drawn evenly on a logarithmic scale."""
+        """True if values are drawn evenly on a logarithmic scale."""
         return self.kind == "log_uniform"
 
-    def is_active(self, params: Mapping[str, Any]) -> bool:
-        """Whether the key is in use beside these values."""
-        return all(params.get(key) in values for key, values in self.when.items())
+    def is_in(self, params: Mapping[str, Any]) -> bool:
+        """True if the parameters have the key, with a value of the list or inside the range."""
+        value = params.get(self.key)
+        if not self.is_range:
+            return self.key in params and value in self.values
+        return is_number(value) and self.values[0] <= value <= self.values[1]
 
-    def describe(self) -> str:
-        """As in the YAML file, in one line."""
-        span = ", ".join(map(_say_value, (self.low, self.high) if self.is_range else self.values))
-        conditions = [f"{key} is {' or '.join(map(_say_value, values))}" for key, values in self.when.items()]
-        return f"{self.kind} [{span}]{' when ' if conditions else ''}{' and '.join(conditions)}"
+    def is_active(self, params: Mapping[str, Any]) -> bool:
+        """True if the key is in use beside these values."""
+        return all(params.get(key) in values for key, values in self.when.items())
 
 
 class Scheduler(_Record):
-    """What stops trials early."""
+    """The rule that stops trials early."""
 
     name: str = "none"
     metric: str | None = None
     grace_evaluations: int | None = None
     reduction_factor: float | None = None
-    quantile: float | None = None
 
 
 class Resources(_Record):
-    """Of each trial: workers; of each worker: CPUs and GPUs."""
+    """Workers of each trial; CPUs and GPUs of each worker."""
 
     workers: int = 1
     cpus: float = 1.0
@@ -153,7 +147,7 @@ class Resources(_Record):
 
 
 class Origin(_Record):
-    """What the trials were trained on and with."""
+    """Data, configuration and code of the trials."""
 
     dataset: str | None = None
     fps: float | None = None
@@ -173,7 +167,7 @@ class Tracking(_Record):
 
 
 class Best(_Record):
-    """What the sweep's driver took as the best."""
+    """Choice of the sweep's driver."""
 
     trials: tuple[str, ...]
     params: dict[str, JsonValue] = {}
@@ -182,23 +176,23 @@ class Best(_Record):
 
 
 class SweepRecord(_Record):
-    """``sweep.json``: what a sweep is and how it stands."""
+    """``sweep.json``: the settings of a sweep and its state."""
 
     status: Literal["running", "finished", "interrupted", "failed"]
     reason: str = ""
     started: str = ""
     seconds: _Seconds = 0.0
-    """Wall seconds of its driver, over all attempts."""
+    """Wall-clock time of its driver, over all attempts."""
     attempts: _Count = 1
     objective: Annotated[tuple[str, ...], Field(min_length=1, max_length=2)]
     split: str = "unknown"
     searcher: str = "unknown"
     seed: int = 0
-    """Of the searcher's own draws."""
+    """Seed of the searcher's own draws."""
     scheduler: Scheduler = Scheduler()
     rungs: tuple[_Count, ...] = ()
     num_steps: Annotated[int, Field(ge=1)]
-    """Of a whole trial."""
+    """Steps of a whole trial."""
     evaluate_every: int | None = None
     planned: _Count = 0
     """Trials of the search, with the baseline."""
@@ -229,14 +223,14 @@ class SweepRecord(_Record):
 
 @dataclass(frozen=True)
 class SweepFolder:
-    """All that the report needs of a sweep's folder."""
+    """Content of a sweep's folder."""
 
     path: Path
     sweep: SweepRecord
     trials: tuple[TrialRecord, ...]
     """By their numbers, those of the search first."""
     warnings: tuple[str, ...]
-    """What was left out, and why."""
+    """Trials that were left out, with the reason."""
 
 
 def read_sweep(run_dir: Path) -> SweepFolder:
@@ -252,7 +246,7 @@ def read_sweep(run_dir: Path) -> SweepFolder:
     """
     sweep = _read_sweep_file(run_dir)
     trials, warnings = [], []
-    for path in _trial_folders(run_dir):
+    for path in sorted(path for path in run_dir.glob("trials/*") if path.is_dir()):
         try:
             trials.append(_read_trial(path))
         except UserError as error:
@@ -260,21 +254,6 @@ def read_sweep(run_dir: Path) -> SweepFolder:
     trials.sort(key=lambda trial: (trial.stage != "search", trial.number, trial.trial_id))
     sweep = sweep.model_copy(update={"baseline_params": _read_baseline(run_dir, sweep)})
     return SweepFolder(run_dir, sweep, tuple(trials), tuple(warnings))
-
-
-def read_protocol(run_dir: Path, trial_id: str) -> dict[str, str]:
-    """What the metrics of a trial mean, as its ``evaluation.json`` says; empty if it says nothing.
-
-    Args:
-        run_dir: The sweep's folder.
-        trial_id: Of a trial that ``read_sweep`` found.
-    """
-    try:
-        content = json.loads(_read_bytes(run_dir / "trials" / trial_id / "evaluation.json"))
-    except (UserError, ValueError, RecursionError):
-        return {}
-    protocol = content.get("protocol") if isinstance(content, dict) else None
-    return {str(name): str(text) for name, text in (protocol if isinstance(protocol, dict) else {}).items()}
 
 
 def _read_sweep_file(run_dir: Path) -> SweepRecord:
@@ -293,11 +272,6 @@ def _read_sweep_file(run_dir: Path) -> SweepRecord:
             )
         raise UserError(f"{run_dir} has no {SWEEP_FILE}; name the output folder of a sweep")
     return _parse(path, SweepRecord)
-
-
-def _trial_folders(run_dir: Path) -> Iterator[Path]:
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        yield from sorted(path for path in (run_dir / "trials").iterdir() if path.is_dir())
 
 
 def _read_trial(folder: Path) -> TrialRecord:
@@ -375,16 +349,16 @@ def _to_dimension(key: str, entry: Mapping[str, Any]) -> Dimension:
         for other, values in conditions.items()
     }
     if kind in ("choice", "grid"):
-        return Dimension(key, kind, values=tuple(arguments), when=when)
+        return Dimension(key, kind, tuple(arguments), when)
     if len(arguments) != 2 or not all(is_number(end) for end in arguments) or arguments[0] > arguments[1]:
         raise ValueError(f"{key}: {kind} must be two numbers in rising order")
     if kind == "log_uniform" and arguments[0] <= 0:
         raise ValueError(f"{key}: log_uniform must be above 0")
-    return Dimension(key, kind, low=float(arguments[0]), high=float(arguments[1]), when=when)
+    return Dimension(key, kind, (float(arguments[0]), float(arguments[1])), when)
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether a value of a file is a finite number, and not a truth value."""
+    """True for a finite number, and not for a truth value."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:
@@ -393,5 +367,29 @@ def is_number(value: object) -> TypeGuard[float]:
         return False
 
 
-def _say_value(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def say_value(value: Any) -> str:
+    """A parameter's value, rounded for a person."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return f"[{', '.join(map(say_value, value))}]"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def say_count(number: int, noun: str) -> str:
+    """Number and noun, such as ``1 trial`` and ``2 trials``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def short_names(keys: Iterable[str]) -> dict[str, str]:
+    """Keys by their last words, as many as tell them apart."""
+    keys = list(keys)
+    found = {}
+    for key in keys:
+        words = key.split(".")
+        endings = [".".join(words[start:]) for start in reversed(range(len(words)))]
+        found[key] = next(
+            (ending for ending in endings if sum(f".{other}".endswith(f".{ending}") for other in keys) == 1),
+            key,
+        )
+    return found

@@ -1,12 +1,12 @@
-"""All that is told of a sweep, as one object; reading it costs seconds, training it took days."""
+"""The report of a sweep as data."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from langpose_dist.host.redaction import redact, redact_values
+from langpose_dist.metrics.table import metric_of
 from langpose_dist.report.sweep.importance import Importance, find_importance
 from langpose_dist.report.sweep.numbers import (
     Comparison,
@@ -19,14 +19,14 @@ from langpose_dist.report.sweep.numbers import (
     rank_configurations,
     sum_cost,
 )
-from langpose_dist.report.sweep.records import SweepFolder, SweepRecord, TrialRecord, read_protocol
+from langpose_dist.report.sweep.records import SweepFolder, SweepRecord, TrialRecord
 
 FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a sweep found."""
+    """Results of a sweep."""
 
     folder: SweepFolder
     configurations: tuple[Configuration, ...]
@@ -36,67 +36,61 @@ class Report:
     comparison: Comparison | None
     """The best against the baseline."""
     importance: tuple[Importance, ...]
-    """Of each objective."""
+    """One per objective."""
     cost: Cost
-    protocol: Mapping[str, str]
-    """Metric -> what it means, as the best trial that says so has it."""
     files: tuple[Path, ...] = ()
-    """What was written."""
+    """Files that were written."""
 
     @property
     def sweep(self) -> SweepRecord:
-        """What was swept."""
+        """Settings and state of the sweep."""
         return self.folder.sweep
 
     @property
     def trials(self) -> tuple[TrialRecord, ...]:
-        """All of them."""
+        """Trials of all stages."""
         return self.folder.trials
 
     @property
     def metrics(self) -> list[str]:
-        """The objective and the other metrics worth a column."""
+        """The objective and the key metrics, which have a column each."""
         return key_metrics(self.sweep, self.configurations)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers for JSON, without credentials."""
-        sweep = json.loads(self.sweep.model_dump_json())
+        sweep = self.sweep.model_dump(mode="json")
         sweep["environment"] = redact_values(sweep["environment"])
+        found = self.comparison
         content = {
             "format": FORMAT,
             "run": str(self.folder.path),
             "sweep": sweep,
-            "warnings": list(self.folder.warnings),
-            "protocol": dict(self.protocol),
+            "warnings": self.folder.warnings,
+            "protocol": {name: metric_of(name).protocol for name in self.metrics},
             "configurations": [self._describe(one) for one in self.configurations],
-            "comparison": self._describe_comparison(),
+            "comparison": found
+            and {
+                "kind": found.kind,
+                "best": found.best.rank,
+                "reference": found.reference.rank,
+                "differences": _dump(found.differences, "df", "verdict"),
+                "notes": found.notes,
+            },
             "importance": [
-                asdict(one)
-                | {"shares": [asdict(share) | {"is_shown": share.is_shown} for share in one.shares]}
-                for one in self.importance
+                asdict(one) | {"shares": _dump(one.shares, "is_shown")} for one in self.importance
             ],
-            "cost": asdict(self.cost)
-            | {"total_hours": self.cost.total_hours, "ended_early_share": self.cost.ended_early_share},
-            "trials": [json.loads(trial.model_dump_json()) for trial in self.trials],
-            "files": [str(path) for path in self.files],
+            "cost": _dump([self.cost], "total_hours", "ended_early_share")[0],
+            "trials": [trial.model_dump(mode="json") for trial in self.trials],
+            "files": list(map(str, self.files)),
         }
         return _redacted(content)
 
     def _describe(self, one: Configuration) -> dict[str, Any]:
-        return {
-            "rank": one.rank,
+        plain = "rank is_baseline stage status reason step is_complete front is_on_front device_seconds"
+        return {name: getattr(one, name) for name in plain.split()} | {
             "params": dict(self.sweep.baseline_params if one.is_baseline else one.params),
-            "is_baseline": one.is_baseline,
-            "stage": one.stage,
             "trials": [trial.trial_id for trial in one.trials],
             "searched": [trial.trial_id for trial in one.searched],
-            "status": one.status,
-            "reason": one.reason,
-            "step": one.step,
-            "is_complete": one.is_complete,
-            "front": one.front,
-            "is_on_front": one.is_on_front,
-            "device_seconds": one.device_seconds,
             "values": {
                 metric: {
                     "mean": one.mean(metric),
@@ -105,23 +99,12 @@ class Report:
                 }
                 for metric, values in one.values.items()
             },
-            "difference_to_best": list(map(_describe_difference, self.differences.get(one.rank, ()))),
-        }
-
-    def _describe_comparison(self) -> dict[str, Any] | None:
-        if self.comparison is None:
-            return None
-        return {
-            "kind": self.comparison.kind,
-            "best": self.comparison.best.rank,
-            "reference": self.comparison.reference.rank,
-            "differences": list(map(_describe_difference, self.comparison.differences)),
-            "notes": list(self.comparison.notes),
+            "difference_to_best": _dump(self.differences.get(one.rank, ()), "df", "verdict"),
         }
 
 
 def build_report(folder: SweepFolder) -> Report:
-    """Work out everything that the report says; nothing is written."""
+    """Work out all results; nothing is written."""
     sweep, trials = folder.sweep, folder.trials
     ranked = rank_configurations(sweep, trials)
     differences = {}
@@ -135,20 +118,12 @@ def build_report(folder: SweepFolder) -> Report:
         comparison=compare_best(sweep, ranked),
         importance=tuple(find_importance(sweep, trials, metric) for metric in sweep.objective),
         cost=sum_cost(trials),
-        protocol=_find_protocol(folder, ranked),
     )
 
 
-def _find_protocol(folder: SweepFolder, ranked: list[Configuration]) -> dict[str, str]:
-    for one in ranked:
-        for trial in one.trials:
-            if protocol := read_protocol(folder.path, trial.trial_id):
-                return protocol
-    return {}
-
-
-def _describe_difference(difference: Difference) -> dict[str, Any]:
-    return asdict(difference) | {"df": difference.df, "verdict": difference.verdict}
+def _dump(items: Iterable[Any], *properties: str) -> list[dict[str, Any]]:
+    """Fields of dataclasses, with some of their properties."""
+    return [asdict(item) | {name: getattr(item, name) for name in properties} for item in items]
 
 
 def _redacted(content: Any) -> Any:

@@ -16,7 +16,6 @@ SPACE = {
     "train.global_batch_size": {"grid": [16, 32]},
 }
 NUM_STEPS = 3000
-PROTOCOL = {"mpjpe_mm": "mean per-joint position error", "condition": "2D input: masked has masks"}
 
 
 def sweep_content(**changes: Any) -> dict[str, Any]:
@@ -37,7 +36,6 @@ def sweep_content(**changes: Any) -> dict[str, Any]:
             "metric": None,
             "grace_evaluations": 1,
             "reduction_factor": 3,
-            "quantile": 0.25,
         },
         "rungs": [],
         "num_steps": NUM_STEPS,
@@ -154,7 +152,6 @@ def make_asha(folder: Path, num_trials: int = 16, *, seed: int = 0, **changes: A
     scheduler = {"name": "asha", "metric": None, "grace_evaluations": 1, "reduction_factor": 3}
     content: dict[str, Any] = {"scheduler": scheduler, "rungs": rungs, "planned": num_trials + 1, **changes}
     folder = write_sweep(folder, trials, **content)
-    write_json(folder / "trials" / "t000" / "evaluation.json", {"protocol": PROTOCOL})
     base = {
         "loss": {"lambda_con": 0.5, "contrastive": "modified", "gamma": 2.0},
         "optimizer": {"warmup_steps": 50},

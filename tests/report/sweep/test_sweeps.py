@@ -1,8 +1,10 @@
+import base64
 import csv
 import io
 import json
 import math
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,8 @@ from langpose_dist.report.sweep import (
 )
 from langpose_dist.report.sweep.importance import find_importance
 from langpose_dist.report.sweep.numbers import Configuration, t_quantile
-from langpose_dist.report.sweep.text import say_number, say_value, short_names, to_csv, to_markdown
+from langpose_dist.report.sweep.records import say_value, short_names
+from langpose_dist.report.sweep.render import say_number, to_csv, to_html, to_markdown
 from tests.report.sweep.folders import (
     MPJPE,
     NUM_STEPS,
@@ -146,16 +149,6 @@ def test_a_seed_without_a_record_is_missing(tmp_path: Path, stage: str) -> None:
     assert (first.params, first.num_missing, first.status) == (whole, 0, "finished")
     assert (second.params, second.num_missing) == (lucky, 1)
     assert second.status == "1 finished, 1 without a record"
-
-
-def test_members_of_a_population_are_not_averaged(tmp_path: Path) -> None:
-    trials = [
-        trial_content(0, {LAMBDA: 0.3}, values={NUM_STEPS: 40.0}),
-        trial_content(1, {LAMBDA: 0.3}, values={NUM_STEPS: 80.0}),
-        trial_content(2, {LAMBDA: 0.9}, values={NUM_STEPS: 50.0}),
-    ]
-    found = ranked(write_sweep(tmp_path / "sweep", trials, scheduler={"name": "pbt"}))
-    assert [one.mean(MPJPE) for one in found] == [40.0, 50.0, 80.0]
 
 
 def test_a_search_in_front_of_the_seeds_lacks_none_of_them(tmp_path: Path) -> None:
@@ -485,7 +478,6 @@ def test_importance_compares_at_the_highest_common_step(tmp_path: Path) -> None:
         (7, None, {}, "fewer than 8 configurations that can be compared (7)"),
         (0, None, {}, "fewer than 8 configurations that can be compared (0)"),
         (9, 80.0, {}, "all configurations have the same value"),
-        (9, None, {"scheduler": {"name": "pbt"}}, "population-based training changes parameters"),
         (9, None, {"space": {}}, "no parameter is in use in every configuration"),
     ],
 )
@@ -614,20 +606,20 @@ def test_the_report_writes_its_files(tmp_path: Path) -> None:
     report = write_report(folder)
     assert {path.name for path in report.files} == {
         "sweep.md",
+        "sweep.html",
         "trials.csv",
         "report.json",
-        "parallel.png",
+        "slice.png",
         "curves.png",
-        "front.png",
         "importance.png",
-        "cost.png",
     }
     assert {path.parent for path in report.files} == {folder / "report"}
     assert all(path.stat().st_size for path in report.files)
     markdown = (folder / "report" / "sweep.md").read_text(encoding="utf-8")
     for text in (
         "# Sweep sweep",
-        "objective: masked/mpjpe_mm (less is better): mean per-joint position error",
+        "objective: masked/mpjpe_mm (lower is better): mean per-joint position error",
+        "swept: loss.gamma: {uniform: [0, 4], when: {loss.contrastive: modified}}",
         "2D source: synthetic",
         "commit: 0123456789ab; configuration c0ffee",
         "rungs at steps 250, 750, 2250",
@@ -649,6 +641,7 @@ def test_a_picture_of_an_earlier_report_goes(tmp_path: Path) -> None:
     write_report(folder)
     assert {path.name for path in (folder / "report").iterdir()} == {
         "sweep.md",
+        "sweep.html",
         "trials.csv",
         "report.json",
         "own.txt",
@@ -692,19 +685,40 @@ def test_text_of_others_cannot_forge_lines_links_or_cells(tmp_path: Path) -> Non
         tracking={"run_id": "r", "tracking_uri": "postgresql://user:hunter2@host/db"},
         environment={"devices": evil, "api_key": "hunter2"},
     )
-    write_json(folder / "trials" / "t001" / "evaluation.json", {"protocol": {"mpjpe_mm": evil, "x": 3}})
     report = write_report(folder)
     texts = {"text": to_text(report), "csv": to_csv(report), "json": json.dumps(report.to_dict())}
     texts["markdown"] = markdown = to_markdown(report)
+    texts["html"] = html = to_html(report)
     for text in texts.values():
         assert "hunter2" not in text
         assert "\x1b" not in text
-    assert "\u202e" not in texts["text"] + texts["csv"] + markdown
+    assert "\u202e" not in texts["text"] + texts["csv"] + markdown + html
     assert not [line for line in markdown.splitlines() if line.startswith("# x")]
     assert "](http" not in markdown.replace("\\](", "")
     assert "<b>" not in markdown.replace("\\<b>", "")
+    assert "<b>" not in html
+    assert "&lt;b&gt;" in html
     widths = {line.replace("\\|", "").count("|") for line in markdown.splitlines() if line.startswith("| ")}
     assert len(widths) == 1
+
+
+def test_the_page_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
+    folder = make_asha(tmp_path / "sweep")
+    write_report(folder)
+    page = (folder / "report" / "sweep.html").read_text(encoding="utf-8")
+    sources = re.findall(r'(?:src|href)="([^"]*)"', page)
+    pictures = [base64.b64decode(source.removeprefix("data:image/png;base64,")) for source in sources]
+    names = ("slice.png", "curves.png", "importance.png")
+    assert pictures == [(folder / "report" / name).read_bytes() for name in names]
+    assert "default-src 'none'" in page
+    assert "<script" not in page
+    assert "<td>baseline</td>" in page
+
+
+def test_an_objective_that_the_table_lacks_is_an_error(tmp_path: Path) -> None:
+    trials = [trial_content(0, {LAMBDA: 0.1}, values={NUM_STEPS: {"masked/pck_150": 80.0}})]
+    with pytest.raises(UserError, match="unknown metric 'masked/pck_150'"):
+        report_of(write_sweep(tmp_path / "sweep", trials, objective=["masked/pck_150"]))
 
 
 def test_a_running_sweep_says_so(tmp_path: Path) -> None:
@@ -725,21 +739,6 @@ def test_long_tables_are_cut_on_a_terminal_only(tmp_path: Path) -> None:
     report = report_of(write_sweep(tmp_path / "sweep", trials, space={}))
     assert "and 10 more, in sweep.md and trials.csv" in to_text(report)
     assert sum(line.startswith("| ") for line in to_markdown(report).splitlines()) == 42
-
-
-def test_population_based_training_is_reported_with_its_last_parameters(tmp_path: Path) -> None:
-    evaluations = [
-        {"step": 1500, "metrics": {MPJPE: 90.0}, "params": {LAMBDA: 0.2}},
-        {"step": NUM_STEPS, "metrics": {MPJPE: 80.0}, "params": {LAMBDA: 0.3}},
-    ]
-    trials = [trial_content(n, {LAMBDA: 0.3 + n}, evaluations=evaluations, step=NUM_STEPS) for n in range(3)]
-    text = to_text(
-        build_report(
-            read_sweep(write_sweep(tmp_path / "sweep", trials, scheduler={"name": "pbt", "quantile": 0.25}))
-        )
-    )
-    assert "scheduler: pbt, quantile 0.25" in text
-    assert "population-based training changed parameters: those shown are the last" in text
 
 
 def test_names_are_as_short_as_they_can_be() -> None:
