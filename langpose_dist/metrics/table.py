@@ -65,10 +65,10 @@ def _loss(name: str, title: str, unit: str = "") -> Metric:
 
 
 _ROWS = (
+    _loss("loss", "total loss"),
     _loss("loss_3d", "position loss", "m"),
     _loss("loss_v", "velocity loss", "m per frame"),
     _loss("loss_con", "contrastive loss"),
-    _loss("loss", "total loss"),
     _pose(
         *("mpjpe_mm", "MPJPE", "mm"),
         "mean per-joint position error over all valid frames, pelvis at 0, camera axes",
