@@ -12,7 +12,7 @@ from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.remote import is_url
 from langpose_dist.host.redaction import redact
 from langpose_dist.train.engine import count_steps, micro_batch_size
-from tuning.cluster import check_places, node_resources, start_ray
+from tuning.cluster import check_slots, node_resources, start_ray
 from tuning.schedulers import rungs
 from tuning.searchers import search_plans
 from tuning.settings import Sweep
@@ -38,7 +38,7 @@ class Plan:
 
     @property
     def num_trials(self) -> int:
-        """Of the search."""
+        """Trials of the search."""
         return len(self.first) + self.num_suggested
 
 
@@ -74,7 +74,7 @@ def prepare(sweep: Sweep) -> Plan:
     sweep = sweep.with_values(values)
     first = search_plans(sweep)
     for plan in first:
-        trial = trial_config(sweep, plan, "none")
+        trial = trial_config(sweep, plan)
         micro_batch_size(trial, sweep.settings.resources.workers)
         count_steps(trial, len(corpus.training_set))
     num_suggested = sweep.settings.num_trials if sweep.settings.searcher == "optuna" else 0
@@ -82,19 +82,19 @@ def prepare(sweep: Sweep) -> Plan:
 
 
 def describe_plan(plan: Plan, address: str | None) -> dict[str, Any]:
-    """What a sweep would start: plain values, with lines for people under ``lines``.
+    """Describe what a sweep would start: plain values, with lines for people under ``lines``.
 
     Raises:
         UserError: If the cluster cannot be reached or does not hold a trial.
     """
     start_ray(address)
     try:
-        places = check_places(node_resources(), plan.sweep.settings.resources)
+        slots = check_slots(node_resources(), plan.sweep.settings.resources)
     finally:
         ray.shutdown()
     sweep, config = plan.sweep, plan.sweep.config
     settings, wanted = sweep.settings, sweep.settings.resources
-    concurrent = min(places, settings.max_concurrent or places)
+    concurrent = min(slots, settings.max_concurrent or slots)
     trials = [
         {
             "number": trial.number,
@@ -107,7 +107,7 @@ def describe_plan(plan: Plan, address: str | None) -> dict[str, Any]:
     each = f"{wanted.workers} x ({wanted.cpus:g} CPUs, {wanted.gpus:g} GPUs)"
     lines = [
         f"{plan.num_trials} trials of {config.train.max_steps} steps, {each} each, {concurrent} at a time "
-        f"(there is room for {places})",
+        f"(there is room for {slots})",
         f"searcher {settings.searcher}, scheduler {settings.scheduler.name}, objective "
         f"{', '.join(settings.objective)} on {config.data.validation_split}"
         + (f", compared at steps {', '.join(map(str, rungs(sweep)))}" if rungs(sweep) else ""),
@@ -142,7 +142,7 @@ def describe_plan(plan: Plan, address: str | None) -> dict[str, Any]:
         "num_steps": config.train.max_steps,
         "rungs": rungs(sweep),
         "resources": wanted.model_dump(),
-        "places": places,
+        "slots": slots,
         "max_concurrent": concurrent,
         "trials": trials,
         "num_suggested": plan.num_suggested,

@@ -1,4 +1,4 @@
-"""The ``sweep`` section of a configuration: what is searched and how, checked before it starts."""
+"""The ``sweep`` section of a configuration, checked before anything starts."""
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,48 +14,40 @@ from langpose_dist.config import (
     Positive,
     RunConfig,
     Section,
+    UserError,
     build_config,
     check,
     describe_keys,
     read_content,
     with_values,
 )
+from langpose_dist.metrics.table import METRICS, metric_of
 from tuning.space import DEFAULT_SPACE, Space
-from tuning.space_check import (
-    MAX_TRIALS,
-    PBT_KEYS,
-    STEP_KEYS,
-    check_points,
-    checked_space,
-    possible_values,
-)
+from tuning.space_check import MAX_TRIALS, STEP_KEYS, check_points, checked_space, possible_values
 
-POSE_METRICS = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm_s")
-RETRIEVAL_METRICS = ("r_at_1", "r_at_3", "median_rank")
-_SAMPLED_POINTS = 256
-"""Points of a space with suggestions that are tried out before it starts."""
-_MIN_POPULATION = 4
+SWEEP_FILE = "sweep.yaml"
+"""In the sweep's folder: its resolved configuration."""
+_NUM_SAMPLED_POINTS = 256
+"""Points of a space with suggestions that are checked before it starts."""
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class SchedulerConfig(Section):
-    """Which trials go on."""
+    """Early stopping of trials."""
 
-    name: Literal["asha", "none", "median", "pbt"] = "asha"
-    """asha: successive halving. median: stop what is worse than the median. pbt: take over and change."""
+    name: Literal["asha", "none", "median"] = "asha"
+    """asha: successive halving. median: stop what is worse than the median."""
     metric: str | None = None
-    """What it compares; default: the objective. Of two objectives it must be named."""
+    """Metric that it compares; default: the objective. Of two objectives it must be named."""
     grace_evaluations: Count = 1
-    """Evaluations before asha's first rung or median's earliest stop; between pbt's changes."""
+    """Evaluations before asha's first rung or median's earliest stop."""
     reduction_factor: Annotated[int, Field(ge=2)] = 3
-    """asha: one in so many goes on from each rung, and rungs lie so many times apart."""
-    quantile: Annotated[float, Field(gt=0, le=0.5)] = 0.25
-    """pbt: share of the population that takes over from the best share of equal size."""
+    """asha: one in so many continues from each rung, and rungs lie so many times apart."""
 
 
 class ResourcesConfig(Section):
-    """What a trial holds while it runs."""
+    """Resources of a trial while it runs."""
 
     workers: Count = 1
     """Ranks of each trial; they share out train.global_batch_size."""
@@ -136,25 +128,7 @@ class SweepConfig(Section):
                 f"scheduler.name={self.scheduler.name} compares by one metric: set scheduler.metric to one "
                 f"of objective={list(self.objective)}, or scheduler.name=none"
             )
-        if self.scheduler.name == "pbt":
-            self._check_population()
         return self
-
-    def _check_population(self) -> None:
-        wanted = (
-            ("searcher", "random", self.searcher == "random", "it changes values itself"),
-            ("resources.workers", "1", self.resources.workers == 1, "a trial takes over in its own process"),
-            ("baseline", "false", not self.baseline, "all trials take over from each other"),
-            ("seeds", "[]", not self.seeds, "a schedule of values is no configuration to train again"),
-        )
-        for key, value, holds, reason in wanted:
-            if not holds:
-                raise ValueError(f"scheduler.name=pbt needs {key}={value}: {reason}")
-        if self.num_trials < _MIN_POPULATION:
-            raise ValueError(
-                f"num_trials={self.num_trials} must be at least {_MIN_POPULATION} with scheduler.name=pbt: "
-                "it is the population"
-            )
 
 
 class _SweepRun(RunConfig):
@@ -218,13 +192,13 @@ def build_sweep(content: Mapping[str, Any]) -> Sweep:
         config = build_config(run)
     space = checked_space(settings.space, config)
     _check_objective(settings, config, space)
-    _check_rhythm(settings, config)
+    _check_evaluation_interval(settings, config)
     _check_searcher(settings, config, space)
     _check_seeds_and_devices(settings, config)
-    if settings.has_fixed_points and settings.scheduler.name != "pbt":
+    if settings.has_fixed_points:
         points = space.points(settings.searcher, settings.num_trials, settings.seed)
     else:
-        points = space.points("random", _SAMPLED_POINTS, settings.seed)
+        points = space.points("random", _NUM_SAMPLED_POINTS, settings.seed)
     check_points([*([{}] if settings.baseline else []), *points], run, settings.resources.workers)
     return Sweep(run, config, settings.model_copy(update={"space": space.to_dict()}), space)
 
@@ -237,7 +211,7 @@ def describe_sweep_keys() -> list[tuple[str, str, str]]:
 def _check_objective(settings: SweepConfig, config: RunConfig, space: Space) -> None:
     for metric in settings.objective:
         _check_metric(metric, config)
-    if not any(metric.rpartition("/")[2] in RETRIEVAL_METRICS for metric in settings.objective):
+    if not any(metric_of(metric).kind == "retrieval" for metric in settings.objective):
         return
     said = f"sweep.objective={list(settings.objective)} cannot be compared between all configurations:"
     seen = {
@@ -259,17 +233,21 @@ def _check_objective(settings: SweepConfig, config: RunConfig, space: Space) -> 
 
 
 def _check_metric(metric: str, config: RunConfig) -> None:
-    condition, separator, name = metric.partition("/")
-    if any(part in ("loss", "total", "train") or part.startswith("loss_") for part in metric.split("/")):
+    condition, _, name = metric.rpartition("/")
+    is_loss = name in METRICS and METRICS[name].kind == "loss"
+    if is_loss or name == "total" or condition == "train":
         raise ConfigError(
             f"sweep.objective={metric} cannot rank trials: weights and temperature change the scale of a "
             "loss; take a metric of the validation, such as masked/mpjpe_mm"
         )
-    known = (*POSE_METRICS, *RETRIEVAL_METRICS)
-    if not separator or name not in known:
+    try:
+        row = metric_of(name)
+    except UserError as error:
+        raise ConfigError(f"sweep.objective={metric}: {error}") from None
+    if row.kind == "reference" or not condition or "/" in condition:
         raise ConfigError(
             f"sweep.objective={metric} must be CONDITION/METRIC, such as masked/mpjpe_mm, with a metric of "
-            f"{', '.join(known)}"
+            "poses or retrieval"
         )
     if condition not in config.evaluation.conditions:
         raise ConfigError(
@@ -278,8 +256,8 @@ def _check_metric(metric: str, config: RunConfig) -> None:
         )
 
 
-def _check_rhythm(settings: SweepConfig, config: RunConfig) -> None:
-    """Whether a scheduler sees its trials in between."""
+def _check_evaluation_interval(settings: SweepConfig, config: RunConfig) -> None:
+    """Refuse a scheduler that would see no trial before its end."""
     scheduler, train = settings.scheduler, config.train
     if scheduler.name == "none" or (train.evaluate_every is None and settings.evaluations is not None):
         return
@@ -312,8 +290,6 @@ def _check_searcher(settings: SweepConfig, config: RunConfig, space: Space) -> N
                 f"sweep.space: {key} changes the steps of an epoch, and trials are compared at equal steps: "
                 "set train.max_steps"
             )
-        if settings.scheduler.name == "pbt":
-            _check_mutable(key, kind, dimension.when, dimension.arguments)
     if settings.searcher == "random" and all(item.kind == "grid" for item in space.dimensions):
         raise ConfigError("sweep.space has grids alone, nothing to draw: set sweep.searcher=grid")
     draws = settings.num_trials if settings.searcher == "random" else 1
@@ -323,18 +299,6 @@ def _check_searcher(settings: SweepConfig, config: RunConfig, space: Space) -> N
             f"sweep.space: {crossed} combinations of grids, {draws} draws each, are more than {MAX_TRIALS} "
             "trials; name fewer values"
         )
-
-
-def _check_mutable(key: str, kind: str, when: Mapping[str, Any], values: Sequence[Any]) -> None:
-    said = f"sweep.space: {key}: sweep.scheduler.name=pbt"
-    if key not in PBT_KEYS:
-        raise ConfigError(f"{said} cannot change it in the middle of a run; it can be {', '.join(PBT_KEYS)}")
-    if kind == "grid" or when:
-        raise ConfigError(
-            f"{said} takes no {'grid' if kind == 'grid' else 'conditions'}; use a range or choice"
-        )
-    if key == "loss.lambda_con" and 0 in values:
-        raise ConfigError(f"{said} cannot switch a part of the model off and on again; keep it above 0")
 
 
 def _check_seeds_and_devices(settings: SweepConfig, config: RunConfig) -> None:

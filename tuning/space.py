@@ -230,6 +230,15 @@ class Space:
                 point[dimension.key] = dimension.suggest(trial)
         return point
 
+    def encode(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        """What Optuna knows of a point that it suggested."""
+        found: dict[str, Any] = {}
+        for key, value in point.items():
+            dimension = self._by_key[key]
+            is_numbered = dimension.kind in DISCRETE
+            found[key] = dimension.arguments.index(value) if is_numbered else value
+        return found
+
     def num_combinations(self, searcher: str) -> int:
         """Of the values that ``points`` crosses, conditions aside."""
         crossed = DISCRETE if searcher == "grid" else ("grid",)

@@ -13,12 +13,6 @@ from tuning.space import DISCRETE, Dimension, Space
 
 STEP_KEYS = ("train.global_batch_size", "window.stride", "data.train_split")
 """What the number of steps in an epoch depends on."""
-PBT_KEYS = (
-    *("loss.lambda_con", "loss.lambda_3d", "loss.lambda_v", "loss.temperature", "loss.gamma", "loss.beta"),
-    *("loss.target_temperature", "optimizer.learning_rate", "optimizer.weight_decay", "optimizer.clip_norm"),
-)
-"""Numbers of one step's loss or update. Weights, moments and the order of the data fit any other value of
-them; the other keys shape the model or the stream, or say how the whole run is laid out."""
 MAX_TRIALS = 10_000
 
 _REFUSED = (

@@ -1,76 +1,75 @@
-"""One trial: a whole training with one configuration and seed, told to Ray Tune evaluation by evaluation."""
+"""One trial: a whole training with one configuration and seed, reported evaluation by evaluation.
+
+The trial's folder is all that it resumes from. Whoever starts it again is told of every evaluation again, in
+order, and answers as before.
+"""
 
 import json
 import math
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from ray import tune
+import torch.distributed as dist
 
-from langpose_dist.config import RunConfig, UserError, build_config, load_config, with_values
-from langpose_dist.host.atomic import replace_text
+from langpose_dist.config import RunConfig, build_config, with_values
 from langpose_dist.runs.metrics import read_metrics
 from langpose_dist.runs.status import read_status
 from langpose_dist.runs.tracker import Tracker
 from langpose_dist.tracking.factory import build_tracker
-from langpose_dist.train.checkpoint import STATE, WEIGHTS, find_checkpoint
+from langpose_dist.train.checkpoint import find_checkpoint
 from langpose_dist.train.distributed.guard import DivergedError
 from langpose_dist.train.distributed.stop import EarlyStop
-from langpose_dist.train.run import go_on_from, train
-from tuning.settings import Sweep, load_sweep
+from langpose_dist.train.run import train
+from tuning.settings import Sweep
 
 STEP = "step"
 """Name of the time that trials are compared at: optimizer updates, which no restart sets back."""
 ENDED = "ended"
 """Of the last report of a trial: ``finished`` or ``diverged``; missing in those before."""
-SWEEP_FILE = "sweep.yaml"
-STATE_FOLDER = "ray"
-"""In the sweep's folder: Ray's own state, and the memory of the schedulers."""
-_ORIGIN = "origin.txt"
-"""In a trial's folder: its plan's origin, once it has taken over."""
 
-Report = Callable[[Mapping[str, Any], Path | None], None]
-"""Tells Tune metrics, with the folder of a checkpoint; raises ``SystemExit`` where the trial is stopped."""
+Report = Callable[[Mapping[str, Any]], None]
+"""Reports metrics to the sweep; raises ``EarlyStop`` where the sweep stops the trial."""
 
 
 @dataclass(frozen=True)
 class TrialPlan:
-    """What a trial trains; plain values, as they pass through Ray."""
+    """Configuration and seed of a trial; plain values, as they pass through Ray."""
 
     number: int
+    """Counted over all stages of the sweep."""
     seed: int
     params: Mapping[str, Any] = field(default_factory=dict)
     """Key of the configuration -> value; empty for the baseline."""
     is_baseline: bool = False
     stage: str = "search"
-    origin: str = ""
-    """In population-based training: whose weights it has taken over, and of which step."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Of a Tune trial's configuration."""
+        """Read a Tune trial's configuration."""
         return cls(**config["plan"])
 
-    def to_config(self, output: str) -> dict[str, Any]:
-        """As a Tune trial's configuration."""
-        return {"plan": asdict(self), "output": output}
+    def to_config(self, output: Path) -> dict[str, Any]:
+        """Configuration of a Tune trial."""
+        return {"plan": asdict(self), "output": str(output)}
+
+    @property
+    def trial_id(self) -> str:
+        """Name of its folder, the same at every attempt."""
+        return f"{self.number:03d}"
 
 
 def trial_folder(output: Path, trial_id: str) -> Path:
-    """The run's folder of a trial."""
+    """Run folder of a trial."""
     return output / "trials" / trial_id
 
 
-def trial_config(sweep: Sweep, plan: TrialPlan, trial_id: str) -> RunConfig:
-    """The configuration that a trial trains with.
+def trial_config(sweep: Sweep, plan: TrialPlan) -> RunConfig:
+    """Configuration that a trial trains with.
 
     Raises:
         ConfigError: If the values do not go together.
@@ -79,7 +78,7 @@ def trial_config(sweep: Sweep, plan: TrialPlan, trial_id: str) -> RunConfig:
     run_name = base.tracking.run_name or Path(base.output).resolve().name
     values: dict[str, Any] = {
         **plan.params,
-        "output": str(trial_folder(Path(base.output), trial_id)),
+        "output": str(trial_folder(Path(base.output), plan.trial_id)),
         "seed": plan.seed,
         "tracking.run_name": f"{run_name}-{plan.number:03d}-seed{plan.seed}",
         "tracking.register_as": None,
@@ -91,171 +90,115 @@ def trial_config(sweep: Sweep, plan: TrialPlan, trial_id: str) -> RunConfig:
     return build_config(with_values(sweep.content, values))
 
 
-def run_trial(config: Mapping[str, Any]) -> None:
-    """What Ray Tune starts, in a process of its own."""
-    output = Path(config["output"])
-    plan = TrialPlan.from_config(config)
-    trial_id = tune.get_context().get_trial_id()
-    assert trial_id is not None
-    sweep = load_sweep([output / SWEEP_FILE])
-    with logged(trial_folder(output, trial_id) / "trial.log"):
-        if sweep.settings.resources.workers > 1:
-            from tuning.workers import run_workers
-
-            run_workers(sweep, plan, trial_id)
-            return
-        checkpoint = tune.get_checkpoint()
-        report = partial(_report, is_whole=sweep.settings.scheduler.name == "pbt")
-        if checkpoint is None:
-            train_trial(sweep, plan, trial_id, report)
-        else:
-            with checkpoint.as_directory() as place:
-                train_trial(sweep, plan, trial_id, report, Path(place))
-
-
-def _report(metrics: Mapping[str, Any], folder: Path | None, *, is_whole: bool) -> None:
-    if folder is None:
-        tune.report(dict(metrics))
-        return
-    with handed_over(folder, is_whole=is_whole) as place:
-        tune.report(dict(metrics), checkpoint=tune.Checkpoint.from_directory(place))
-
-
-@contextmanager
-def handed_over(checkpoint: Path, *, is_whole: bool) -> Iterator[Path]:
-    """What Tune keeps of a checkpoint: all of it where another trial may take over, else its state alone.
-
-    The trial's own folder lies on the same storage and goes on from its own. And what Tune keeps must not be
-    so large that it has to be deleted: a killed driver may have deleted what its last state still names.
-    """
-    if is_whole:
-        yield checkpoint
-        return
-    with tempfile.TemporaryDirectory(prefix="langpose-") as place:
-        shutil.copy(checkpoint / STATE, place)
-        yield Path(place)
-
-
-def train_trial(
-    sweep: Sweep, plan: TrialPlan, trial_id: str, report: Report, checkpoint: Path | None = None
-) -> None:
-    """Train from wherever the trial stands to its end; every rank calls it.
-
-    The trial's folder is where it goes on from: it is as new as what Tune knows, or newer. Only in
-    population-based training, for values or an origin other than the folder's, it is Tune's checkpoint.
+def train_trial(sweep: Sweep, plan: TrialPlan, report: Report, ranks: AbstractContextManager[None]) -> None:
+    """Train from wherever the trial stands to its end, as rank 0.
 
     Args:
-        sweep: What the trial belongs to; its ``train.max_steps`` is set.
-        plan: What it trains.
-        trial_id: Tune's name of it.
-        report: Tells Tune.
-        checkpoint: The last that Tune has of this trial, or of the one that it is to take over from.
+        sweep: Its ``train.max_steps`` is set.
+        plan: What to train.
+        report: Given every evaluation of the trial, those of earlier attempts first.
+        ranks: Has the other ranks train along while it is entered.
 
     Raises:
-        SystemExit: If the trial was stopped.
+        EarlyStop: If the sweep stopped the trial.
     """
-    config = trial_config(sweep, plan, trial_id)
+    config = trial_config(sweep, plan)
     run_dir = Path(config.output)
-    split = config.data.validation_split
-    known = 0
-    if checkpoint is not None:
-        known = _step_of(checkpoint)
-        if (checkpoint / WEIGHTS).exists() and _is_elsewhere(run_dir, config, plan.origin):
-            go_on_from(checkpoint, config)
-            replace_text(run_dir / _ORIGIN, plan.origin)
+    _report_earlier(config, report)
+    try:
+        last = _finished(run_dir)
+        if last is None:
+            with ranks:
+                result = train(
+                    config,
+                    _tracker(config, plan),
+                    resume="if started",
+                    on_evaluation=_evaluation_callback(config, report),
+                )
+            assert result is not None
+            last = result.evaluation
+        report({STEP: config.train.max_steps, ENDED: "finished", **_metrics_of_report(last)})
+    except DivergedError as error:
+        # A restart would diverge again, so to Tune it is no failure.
+        print(f"error: {error}", file=sys.stderr)
+        step = max((step for step, _ in _evaluations(config)), default=0)
+        nothing = dict.fromkeys(sweep.settings.objective, math.nan)
+        report({STEP: step, ENDED: "diverged", "reason": str(error), **nothing})
+
+
+def train_beside(sweep: Sweep, plan: TrialPlan) -> None:
+    """Train as one of the other ranks, until rank 0 ends.
+
+    Raises:
+        Exception: From ``train``, of this rank alone.
+    """
+    config = trial_config(sweep, plan)
+    try:
+        callback = _evaluation_callback(config, report=None)
+        train(config, _tracker(config, plan), resume="if started", on_evaluation=callback)
+    except (EarlyStop, DivergedError) as end:  # rank 0 ends in the same way
+        print(end, file=sys.stderr)
+
+
+def _evaluation_callback(
+    config: RunConfig, report: Report | None
+) -> Callable[[int, Mapping[str, float], Path], None]:
+    """Have rank 0 report an evaluation, and every rank end where it is told to."""
 
     def on_evaluation(step: int, metrics: Mapping[str, float], folder: Path) -> None:
-        _tell(report, {STEP: step, **short_names(metrics, split)}, folder)
+        reason: list[str | None] = [None]
+        if report is not None:
+            try:
+                report({STEP: step, **_short_names(metrics, config)})
+            except EarlyStop as stop:
+                reason = [str(stop)]
+        if dist.get_world_size() > 1:
+            dist.broadcast_object_list(reason, src=0)
+        if reason[0] is not None:
+            raise EarlyStop(reason[0])
 
-    try:
-        _tell_again(run_dir, config, known, report)
-        try:
-            evaluation = _finished(run_dir)
-            if evaluation is None:
-                result = train(
-                    config, _tracker(config, plan, trial_id), resume="if started", on_evaluation=on_evaluation
-                )
-                evaluation = {} if result is None else result.evaluation
-            last = {STEP: config.train.max_steps, ENDED: "finished", **_of_report(evaluation)}
-        except DivergedError as error:
-            # To be started again would not help, so it is no failure to Tune.
-            print(f"error: {error}", file=sys.stderr)
-            step = max([known, *(step for step, _ in evaluations(run_dir, split))])
-            last = {STEP: step, ENDED: "diverged", "reason": str(error)}
-            last |= dict.fromkeys(sweep.settings.objective, math.nan)
-        _tell(report, last, None)
-    except EarlyStop as stop:
-        print(stop, file=sys.stderr)
-        raise SystemExit(0) from None
+    return on_evaluation
+
+
+def _report_earlier(config: RunConfig, report: Report) -> None:
+    """Report the evaluations of earlier attempts.
+
+    The folder's checkpoint may be older than its last evaluation: what lies beyond is evaluated again. The
+    last evaluation of all is reported when the run's folder is complete.
+    """
+    found = find_checkpoint(Path(config.output) / "checkpoints", warn=lambda message: None)
+    if found is None:
+        return
+    _, state = found
+    assert config.train.max_steps is not None
+    for step, metrics in _evaluations(config):
+        if step <= state.step and step < config.train.max_steps:
+            report({STEP: step, **metrics})
+
+
+def _evaluations(config: RunConfig) -> list[tuple[int, dict[str, float]]]:
+    """Step and metrics of every evaluation in a trial's folder."""
+    lines = read_metrics(Path(config.output) / "metrics.jsonl")
+    found = [(int(line["step"]), _short_names(line, config)) for line in lines]
+    return [(step, metrics) for step, metrics in found if metrics]
+
+
+def _short_names(metrics: Mapping[str, float], config: RunConfig) -> dict[str, float]:
+    """``validation/masked/mpjpe_mm`` -> ``masked/mpjpe_mm``; all but the model's own values is left out."""
+    split = f"{config.data.validation_split}/"
+    conditions = tuple(f"{split}{condition}/" for condition in config.evaluation.conditions)
+    return {name.removeprefix(split): value for name, value in metrics.items() if name.startswith(conditions)}
 
 
 def _finished(run_dir: Path) -> dict[str, Any] | None:
-    """The last evaluation of a trial that came to its end before Tune heard of it."""
+    """Last evaluation of a trial that finished in an earlier attempt."""
     path = run_dir / "evaluation.json"
     if read_status(run_dir) != "finished" or not path.exists():
         return None
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def short_names(metrics: Mapping[str, float], split: str) -> dict[str, float]:
-    """``validation/masked/mpjpe_mm`` -> ``masked/mpjpe_mm``; what is not of the model is left out."""
-    conditions = tuple(f"{split}/{condition}/" for condition in ("clean", "noisy", "masked"))
-    return {
-        name.removeprefix(f"{split}/"): value
-        for name, value in metrics.items()
-        if name.startswith(conditions)
-    }
-
-
-def evaluations(run_dir: Path, split: str) -> list[tuple[int, dict[str, float]]]:
-    """Step and metrics of every evaluation that a trial's folder holds."""
-    lines = [
-        (int(line["step"]), short_names(line, split)) for line in read_metrics(run_dir / "metrics.jsonl")
-    ]
-    return [(step, metrics) for step, metrics in lines if metrics]
-
-
-def _tell(report: Report, metrics: Mapping[str, Any], folder: Path | None) -> None:
-    try:
-        report(metrics, folder)
-    except SystemExit:
-        raise EarlyStop(f"stopped after step {metrics[STEP]}") from None
-
-
-def _tell_again(run_dir: Path, config: RunConfig, known: int, report: Report) -> None:
-    """Tell the evaluations that Tune may have lost with its driver.
-
-    The folder's checkpoint may be older than its last evaluation: what lies beyond comes again by itself.
-    The last evaluation of all is told when the run's folder is complete.
-    """
-    found = find_checkpoint(run_dir / "checkpoints", warn=lambda message: None)
-    if found is None:
-        return
-    folder, state = found
-    assert config.train.max_steps is not None
-    for step, metrics in evaluations(run_dir, config.data.validation_split):
-        if known < step <= state.step and step < config.train.max_steps:
-            _tell(report, {STEP: step, **metrics}, folder if step == state.step else None)
-
-
-def _is_elsewhere(run_dir: Path, config: RunConfig, origin: str) -> bool:
-    """Whether the folder does not hold a run of this configuration and origin that can be gone on with."""
-    try:
-        # A trial may take over the weights of another and come to the very values that it had.
-        before = (run_dir / _ORIGIN).read_text(encoding="utf-8") if (run_dir / _ORIGIN).exists() else ""
-        is_another = before != origin or load_config(run_dir / "config.yaml").hash() != config.hash()
-        return is_another or find_checkpoint(run_dir / "checkpoints", warn=lambda message: None) is None
-    except UserError:
-        return True
-
-
-def _step_of(folder: Path) -> int:
-    """The step of Tune's copy of a checkpoint."""
-    content = json.loads((folder / STATE).read_text(encoding="utf-8"))
-    return int(content["step"])
-
-
-def _of_report(evaluation: Mapping[str, Any]) -> dict[str, float]:
+def _metrics_of_report(evaluation: Mapping[str, Any]) -> dict[str, float]:
     return {
         f"{condition}/{name}": value
         for condition, values in evaluation.get("conditions", {}).items()
@@ -263,9 +206,9 @@ def _of_report(evaluation: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def _tracker(config: RunConfig, plan: TrialPlan, trial_id: str) -> Tracker:
+def _tracker(config: RunConfig, plan: TrialPlan) -> Tracker:
     tags = {
-        "sweep.trial_id": trial_id,
+        "sweep.trial_id": plan.trial_id,
         "sweep.number": str(plan.number),
         "sweep.seed": str(plan.seed),
         "sweep.stage": plan.stage,

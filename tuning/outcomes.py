@@ -1,0 +1,111 @@
+"""Where changes of a trial's record go: a line for a person, and the last word on its run in MLflow."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from langpose_dist.config import RunConfig
+from langpose_dist.host.console import say
+from langpose_dist.report.sweep import read_sweep
+from langpose_dist.runs.tracker import Status, Tracker
+from tuning.plan import Plan
+from tuning.stages import DONE
+from tuning.trial import trial_folder
+
+_SETTLING_TIMEOUT_S = 60.0
+"""How long the end of a sweep waits for its tracking store."""
+_STATUS: Mapping[str, Status] = {
+    "finished": "FINISHED",
+    "stopped": "FINISHED",
+    "failed": "FAILED",
+    "diverged": "FAILED",
+    "interrupted": "KILLED",
+}
+
+
+class TrialOutcomes:
+    """Tells MLflow how trials ended, while it is entered; without tracking it does nothing.
+
+    Args:
+        config: Of the sweep.
+        tracker: Of the sweep's own run, under which the trials belong.
+        is_resumed: Whether the last attempt may have ended before it was told.
+    """
+
+    def __init__(self, config: RunConfig, tracker: Tracker, *, is_resumed: bool) -> None:
+        self._output = Path(config.output)
+        self._parent = tracker.record.get("run_uid")
+        self._is_resumed = is_resumed
+        self._settler = None
+        if config.tracking.enabled:
+            from langpose_dist.tracking.trials import Settler
+
+            self._settler = Settler(config.tracking.uri)
+
+    def __enter__(self) -> Self:
+        if self._is_resumed:
+            before = read_sweep(self._output)
+            for warning in before.warnings:
+                say(f"warning: {warning}")
+            for trial in before.trials:
+                if trial.status in DONE:
+                    self.submit(trial.model_dump())
+        return self
+
+    def submit(self, record: Mapping[str, Any]) -> None:
+        """Pass on the record of a trial that has ended for now."""
+        if self._settler is None:
+            return
+        self._settler.submit(
+            trial_folder(self._output, record["trial_id"]),
+            status=_STATUS[record["status"]],
+            reason=record["reason"],
+            tags={
+                "sweep.status": record["status"],
+                "sweep.stop_reason": record["reason"] or "came to its end",
+                "sweep.rung": str(record["rung"]) if record["rung"] is not None else "none",
+                "sweep.step": str(record["step"]),
+                "sweep.failures": str(record["failures"]),
+            },
+            parent=self._parent,
+        )
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        left = self._settler.close(_SETTLING_TIMEOUT_S) if self._settler is not None else []
+        if left:
+            say(
+                f"MLflow does not have all of {len(left)} trials yet; nothing is lost, send it with: "
+                f"langpose registry replay {self._output}"
+            )
+
+
+class Narrator:
+    """Prints one line for each thing that happens to a trial."""
+
+    def __init__(self, plan: Plan, tell: Callable[[str], Any]) -> None:
+        self._plan = plan
+        self._tell = tell
+        self._status: dict[str, str] = {}
+        self._metric = plan.sweep.settings.objective[0]
+
+    def __call__(self, record: Mapping[str, Any]) -> None:
+        """Print what a record says now."""
+        self._status[record["trial_id"]] = record["status"]
+        ended = sum(status in (*DONE, "failed") for status in self._status.values())
+        words = [f"{record['stage']} trial {record['number']} (seed {record['seed']})"]
+        if record["evaluations"]:
+            last = record["evaluations"][-1]
+            value = last["metrics"].get(self._metric)
+            words.append(f"step {last['step']}/{self._plan.sweep.config.train.max_steps}")
+            words += [f"{self._metric} {value:.4g}"] if value is not None else []
+        words.append(record["status"])
+        if record["reason"]:
+            words.append(record["reason"])
+        planned = max(self._plan.num_trials, len(self._status))
+        self._tell(f"[{ended}/{planned} ended] {', '.join(words)}")
