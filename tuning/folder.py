@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,13 @@ from filelock import FileLock, Timeout
 
 from langpose_dist.config import RUN_LOCK, UserError
 from langpose_dist.host.atomic import replace_text
+from langpose_dist.report.sweep import TrialRecord
 from langpose_dist.report.sweep.records import FORMAT
 from langpose_dist.report.sweep.records import SWEEP_FILE as RECORD_FILE
 from langpose_dist.train.evaluate import SOURCE_2D
 from tuning.plan import Plan
 from tuning.schedulers import rungs
 from tuning.settings import SWEEP_FILE, Sweep, load_sweep
-from tuning.trial import TrialPlan
 
 STATE_FOLDER = "ray"
 """In the sweep's folder: Ray Tune's own files, which are never read, and the scheduler's memory."""
@@ -129,13 +128,9 @@ class SweepRecord:
         }
 
     @property
-    def confirm_plans(self) -> list[TrialPlan]:
+    def confirm(self) -> list[TrialRecord]:
         """Trials of the confirm stage, once it has begun."""
-        return [TrialPlan(**plan) for plan in self.content["confirm"]]
-
-    @confirm_plans.setter
-    def confirm_plans(self, plans: list[TrialPlan]) -> None:
-        self.write(confirm=[asdict(plan) for plan in plans])
+        return [TrialRecord.model_validate_json(json.dumps(trial)) for trial in self.content["confirm"]]
 
     def write(self, **changes: Any) -> None:
         """Change some values, and write all of them."""

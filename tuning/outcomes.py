@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from langpose_dist.config import RunConfig
 from langpose_dist.host.console import say
-from langpose_dist.report.sweep import read_sweep
+from langpose_dist.report.sweep import TrialRecord, read_sweep
 from langpose_dist.runs.tracker import Status, Tracker
 from tuning.plan import Plan
 from tuning.stages import DONE
@@ -50,23 +50,23 @@ class TrialOutcomes:
                 say(f"warning: {warning}")
             for trial in before.trials:
                 if trial.status in DONE:
-                    self.submit(trial.model_dump())
+                    self.submit(trial)
         return self
 
-    def submit(self, record: Mapping[str, Any]) -> None:
-        """Pass on the record of a trial that has ended for now."""
+    def submit(self, trial: TrialRecord) -> None:
+        """Pass on a trial that has ended for now."""
         if self._settler is None:
             return
         self._settler.submit(
-            trial_folder(self._output, record["trial_id"]),
-            status=_STATUS[record["status"]],
-            reason=record["reason"],
+            trial_folder(self._output, trial.trial_id),
+            status=_STATUS[trial.status],
+            reason=trial.reason,
             tags={
-                "sweep.status": record["status"],
-                "sweep.stop_reason": record["reason"] or "came to its end",
-                "sweep.rung": str(record["rung"]) if record["rung"] is not None else "none",
-                "sweep.step": str(record["step"]),
-                "sweep.failures": str(record["failures"]),
+                "sweep.status": trial.status,
+                "sweep.stop_reason": trial.reason or "came to its end",
+                "sweep.rung": str(trial.rung) if trial.rung is not None else "none",
+                "sweep.step": str(trial.step),
+                "sweep.failures": str(trial.failures),
             },
             parent=self._parent,
         )
@@ -94,18 +94,15 @@ class Narrator:
         self._status: dict[str, str] = {}
         self._metric = plan.sweep.settings.objective[0]
 
-    def __call__(self, record: Mapping[str, Any]) -> None:
-        """Print what a record says now."""
-        self._status[record["trial_id"]] = record["status"]
+    def __call__(self, trial: TrialRecord) -> None:
+        """Print how a trial stands now."""
+        self._status[trial.trial_id] = trial.status
         ended = sum(status in (*DONE, "failed") for status in self._status.values())
-        words = [f"{record['stage']} trial {record['number']} (seed {record['seed']})"]
-        if record["evaluations"]:
-            last = record["evaluations"][-1]
-            value = last["metrics"].get(self._metric)
-            words.append(f"step {last['step']}/{self._plan.sweep.config.train.max_steps}")
+        words = [f"{trial.stage} trial {trial.number} (seed {trial.seed})"]
+        if trial.evaluations:
+            value = trial.evaluations[-1].metrics.get(self._metric)
+            words.append(f"step {trial.step}/{self._plan.sweep.config.train.max_steps}")
             words += [f"{self._metric} {value:.4g}"] if value is not None else []
-        words.append(record["status"])
-        if record["reason"]:
-            words.append(record["reason"])
+        words += [trial.status, trial.reason] if trial.reason else [trial.status]
         planned = max(self._plan.num_trials, len(self._status))
         self._tell(f"[{ended}/{planned} ended] {', '.join(words)}")

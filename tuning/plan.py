@@ -11,12 +11,13 @@ from langpose_dist.config import UserError
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.remote import is_url
 from langpose_dist.host.redaction import redact
+from langpose_dist.report.sweep import TrialRecord
 from langpose_dist.train.engine import count_steps, micro_batch_size
 from tuning.cluster import check_slots, node_resources, start_ray
 from tuning.schedulers import rungs
-from tuning.searchers import search_plans
+from tuning.searchers import fixed_trials
 from tuning.settings import Sweep
-from tuning.trial import TrialPlan, trial_config
+from tuning.trial import trial_config
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Plan:
     sweep: Sweep
     """Absolute paths, and ``train.max_steps`` set."""
     corpus: Corpus
-    first: Sequence[TrialPlan]
+    first: Sequence[TrialRecord]
     """Trials of the search that are known beforehand."""
     num_suggested: int
     """Trials that the searcher adds to them."""
@@ -72,11 +73,11 @@ def prepare(sweep: Sweep) -> Plan:
         uri = resolve_uri(config.tracking.uri)
         values |= {"tracking.uri": uri} if redact(uri) == uri else {}
     sweep = sweep.with_values(values)
-    first = search_plans(sweep)
-    for plan in first:
-        trial = trial_config(sweep, plan)
-        micro_batch_size(trial, sweep.settings.resources.workers)
-        count_steps(trial, len(corpus.training_set))
+    first = fixed_trials(sweep)
+    for trial in first:
+        resolved = trial_config(sweep, trial)
+        micro_batch_size(resolved, sweep.settings.resources.workers)
+        count_steps(resolved, len(corpus.training_set))
     num_suggested = sweep.settings.num_trials if sweep.settings.searcher == "optuna" else 0
     return Plan(sweep, corpus, first, num_suggested)
 

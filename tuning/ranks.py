@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from langpose_dist.train.distributed.stop import EarlyStop
 from tuning.settings import SWEEP_FILE, ResourcesConfig, load_sweep
-from tuning.trial import STEP, TrialPlan, logged, train_beside, train_trial, trial_folder
+from tuning.trial import STEP, from_tune, logged, train_beside, train_trial, trial_folder
 
 _POLL_S = 1.0
 _GRACE_S = 10.0
@@ -36,15 +36,15 @@ def trial_resources(wanted: ResourcesConfig) -> tune.PlacementGroupFactory:
 
 def run_trial(config: Mapping[str, Any]) -> None:
     """Train a trial; Ray Tune calls it in a process of its own."""
-    output, plan = Path(config["output"]), TrialPlan.from_config(config)
+    output, trial = Path(config["output"]), from_tune(config)
     sweep = load_sweep([output / SWEEP_FILE])
     resources = sweep.settings.resources
     ranks: AbstractContextManager[None] = nullcontext()
     if resources.workers > 1:
         ranks = _other_ranks(config, resources)
-    with logged(trial_folder(output, plan.trial_id) / "trial.log"):
+    with logged(trial_folder(output, trial.trial_id) / "trial.log"):
         try:
-            train_trial(sweep, plan, _report, ranks)
+            train_trial(sweep, trial, _report, ranks)
         except EarlyStop as stop:
             print(stop, file=sys.stderr)
             raise SystemExit(0) from None
@@ -68,10 +68,10 @@ class Rank:
     def train(self, config: Mapping[str, Any], variables: Mapping[str, str]) -> None:
         """Train until rank 0 ends."""
         os.environ.update(variables)
-        output, plan = Path(config["output"]), TrialPlan.from_config(config)
-        with logged(trial_folder(output, plan.trial_id) / f"rank-{variables['RANK']}.log"):
+        output, trial = Path(config["output"]), from_tune(config)
+        with logged(trial_folder(output, trial.trial_id) / f"rank-{variables['RANK']}.log"):
             try:
-                train_beside(load_sweep([output / SWEEP_FILE]), plan)
+                train_beside(load_sweep([output / SWEEP_FILE]), trial)
             except Exception as error:
                 print(f"error: {error}", file=sys.stderr)
                 raise

@@ -33,7 +33,7 @@ from tuning.recorder import Recorder
 from tuning.settings import SWEEP_FILE, Sweep
 from tuning.stages import StageRunner
 from tuning.stopping import Stopping, SweepInterrupted
-from tuning.trial import TrialPlan, trial_folder
+from tuning.trial import new_trial, trial_folder
 
 _FREE = (
     "sweep.max_concurrent",
@@ -118,7 +118,7 @@ class SweepAttempt:
                     self.plan.sweep, max_concurrent=max_concurrent, stopping=stopping, recorder=recorder
                 )
                 stages.search(self.plan.first, num_suggested=self.plan.num_suggested)
-                stages.confirm(self._confirm_plans())
+                stages.confirm(self._finalists())
             best = self._choose()
             self._report(best, self._register(best))
         return self.record.content
@@ -151,25 +151,24 @@ class SweepAttempt:
         replace_text(self.output / SWEEP_FILE, _to_yaml(parent))
         self.record.write(max_concurrent=max_concurrent, tracking=tracking)
 
-    def _confirm_plans(self) -> list[TrialPlan]:
-        """Finalists and baseline, with fresh seeds; once begun, the stage keeps to them."""
+    def _finalists(self) -> list[TrialRecord]:
+        """Trials of finalists and baseline with fresh seeds; once begun, the confirm stage keeps to them."""
         settings = self.plan.sweep.settings
-        if self.record.confirm_plans or not settings.has_confirm_stage:
-            return self.record.confirm_plans
+        if self.record.confirm or not settings.has_confirm_stage:
+            return self.record.confirm
         searched = self._ranked("search")
         chosen = [found.params for found in searched if found.is_complete and not found.is_baseline]
         if not chosen:  # nothing to confirm, and nothing to choose either
             return []
         points: list[Mapping[str, Any] | None] = [None] if settings.baseline else []
         points += chosen[: settings.finalists]
-        numbered = enumerate(
-            ((point, seed) for point in points for seed in settings.seeds), self.plan.num_trials
-        )
-        self.record.confirm_plans = [
-            TrialPlan(number, seed, dict(point or {}), is_baseline=point is None, stage="confirm")
-            for number, (point, seed) in numbered
+        seeded = ((point, seed) for point in points for seed in settings.seeds)
+        trials = [
+            new_trial(number, seed, point, settings.resources, stage="confirm")
+            for number, (point, seed) in enumerate(seeded, self.plan.num_trials)
         ]
-        return self.record.confirm_plans
+        self.record.write(confirm=[trial.model_dump(mode="json") for trial in trials])
+        return trials
 
     def _choose(self) -> Configuration:
         ranked = [found for found in self._ranked() if found.is_complete]

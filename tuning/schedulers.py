@@ -3,6 +3,7 @@
 A resumed sweep gives Tune a fresh scheduler. It is shown all that the one before it saw, in order.
 """
 
+import contextlib
 import json
 import math
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from ray.tune.schedulers import (
 from langpose_dist.host.atomic import replace_text
 from langpose_dist.metrics.table import higher_is_better
 from tuning.settings import Sweep
-from tuning.trial import STEP, TrialPlan
+from tuning.trial import STEP, from_tune
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,11 @@ class RememberingScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Decide whether the trial continues."""
-        plan = TrialPlan.from_config(trial.config)
+        record = from_tune(trial.config)
         value = result.get(self._metric, math.nan)
-        if plan.is_baseline or not math.isfinite(value):
+        if record.is_baseline or not math.isfinite(value):
             return TrialScheduler.CONTINUE
-        key = plan.trial_id, int(result[STEP])
+        key = record.trial_id, int(result[STEP])
         if key not in self._decisions:
             self._decisions[key] = self._ask(*key, value)
             line = {"trial_id": key[0], STEP: key[1], "value": value, "decision": self._decisions[key]}
@@ -80,14 +81,10 @@ class RememberingScheduler(FIFOScheduler):
 
 def read_decisions(path: Path) -> list[dict[str, Any]]:
     """Results and decisions of a scheduler, oldest first; a line cut off by a crash is left out."""
-    if not path.exists():
-        return []
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
+    lines: list[dict[str, Any]] = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError):
             lines.append(json.loads(line))
-        except ValueError:
-            continue
     return lines
 
 

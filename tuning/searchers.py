@@ -14,10 +14,10 @@ from ray.tune.search import Searcher
 from langpose_dist.metrics.table import higher_is_better
 from langpose_dist.report.sweep import TrialRecord
 from tuning.settings import Sweep
-from tuning.trial import TrialPlan
+from tuning.trial import new_trial, to_tune
 
 
-def search_plans(sweep: Sweep) -> list[TrialPlan]:
+def fixed_trials(sweep: Sweep) -> list[TrialRecord]:
     """Trials of the search stage that are known before it starts, in order.
 
     With Optuna that is the baseline alone.
@@ -26,11 +26,8 @@ def search_plans(sweep: Sweep) -> list[TrialPlan]:
     points: list[Mapping[str, Any] | None] = [None] if settings.baseline else []
     if settings.searcher != "optuna":
         points += sweep.space.points(settings.searcher, settings.num_trials, settings.seed)
-    seeds = search_seeds(sweep)
-    return [
-        TrialPlan(number=number, seed=seed, params=point or {}, is_baseline=point is None)
-        for number, (point, seed) in enumerate((point, seed) for point in points for seed in seeds)
-    ]
+    seeded = ((point, seed) for point in points for seed in search_seeds(sweep))
+    return [new_trial(number, seed, point, settings.resources) for number, (point, seed) in enumerate(seeded)]
 
 
 def search_seeds(sweep: Sweep) -> Sequence[int]:
@@ -74,10 +71,11 @@ class Suggestions:
         elif trial.status == "diverged":
             self.tell(trial.number, None)
 
-    def next(self) -> TrialPlan:
+    def next(self) -> TrialRecord:
         """Suggest the next trial."""
         number = self._numbers.pop(0)
-        return TrialPlan(number, self._sweep.config.seed, self._ask(number))
+        sweep = self._sweep
+        return new_trial(number, sweep.config.seed, self._ask(number), sweep.settings.resources)
 
     def tell(self, number: int, result: Mapping[str, Any] | None) -> None:
         """Have Optuna know the last values of a trial; ``None`` if it failed."""
@@ -103,14 +101,14 @@ class PlannedSearcher(Searcher):
     """Gives Ray Tune the trials of a stage, one after another.
 
     Args:
-        plans: Trials that are known.
+        trials: Those that are known.
         suggestions: Those that come after them.
         output: The sweep's folder.
     """
 
-    def __init__(self, plans: Sequence[TrialPlan], suggestions: Suggestions, output: Path) -> None:
+    def __init__(self, trials: Sequence[TrialRecord], suggestions: Suggestions, output: Path) -> None:
         super().__init__()
-        self._plans = list(plans)
+        self._trials = list(trials)
         self._suggestions = suggestions
         self._output = output
         self._numbers: dict[str, int] = {}
@@ -119,13 +117,13 @@ class PlannedSearcher(Searcher):
     @property
     def num_left(self) -> int:
         """Trials still to start."""
-        return len(self._plans) + self._suggestions.num_left
+        return len(self._trials) + self._suggestions.num_left
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """Configuration of the next trial."""
-        plan = self._plans.pop(0) if self._plans else self._suggestions.next()
-        self._numbers[trial_id] = plan.number
-        return plan.to_config(self._output)
+        trial = self._trials.pop(0) if self._trials else self._suggestions.next()
+        self._numbers[trial_id] = trial.number
+        return to_tune(trial, self._output)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

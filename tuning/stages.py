@@ -8,9 +8,8 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ray import tune
 from ray.tune.experiment import Trial
@@ -26,7 +25,7 @@ from tuning.schedulers import build_scheduler
 from tuning.searchers import PlannedSearcher, Suggestions
 from tuning.settings import Sweep
 from tuning.stopping import Stopping, SweepInterrupted
-from tuning.trial import TrialPlan, trial_folder
+from tuning.trial import from_tune
 
 DONE = ("finished", "stopped", "diverged")
 """States of a trial that no attempt trains again."""
@@ -66,7 +65,7 @@ class StageRunner:
         self._slots = SlotWatch(sweep.settings.resources)
         self._looked_at = 0.0
 
-    def search(self, plans: Sequence[TrialPlan], *, num_suggested: int) -> None:
+    def search(self, trials: Sequence[TrialRecord], *, num_suggested: int) -> None:
         """Run the search stage: fixed trials, then those that Optuna suggests.
 
         Raises:
@@ -75,21 +74,21 @@ class StageRunner:
         """
         memory = self._output / STATE_FOLDER / "search-scheduler.jsonl"
         memory.parent.mkdir(exist_ok=True)
-        numbers = range(len(plans), len(plans) + num_suggested)
-        self._run("search", plans, numbers, build_scheduler(self._sweep, memory))
+        numbers = range(len(trials), len(trials) + num_suggested)
+        self._run("search", trials, numbers, build_scheduler(self._sweep, memory))
 
-    def confirm(self, plans: Sequence[TrialPlan]) -> None:
+    def confirm(self, trials: Sequence[TrialRecord]) -> None:
         """Run the confirm stage: fixed trials, none of which is stopped early.
 
         Raises:
             SweepInterrupted, SweepStuck: As in ``search``.
         """
-        self._run("confirm", plans, (), FIFOScheduler())
+        self._run("confirm", trials, (), FIFOScheduler())
 
     def _run(
-        self, stage: str, plans: Sequence[TrialPlan], suggested: Sequence[int], scheduler: TrialScheduler
+        self, stage: str, trials: Sequence[TrialRecord], suggested: Sequence[int], scheduler: TrialScheduler
     ) -> None:
-        searcher = self._left_to_do(plans, suggested)
+        searcher = self._left_to_do(trials, suggested)
         total = searcher.num_left
         if total == 0:
             return
@@ -124,24 +123,21 @@ class StageRunner:
         if num_unfinished or is_asked or len(ended.trials) < total:
             raise SweepInterrupted(self._stopping.reason or "a signal")
 
-    def _left_to_do(self, plans: Sequence[TrialPlan], suggested: Sequence[int]) -> PlannedSearcher:
+    def _left_to_do(self, trials: Sequence[TrialRecord], suggested: Sequence[int]) -> PlannedSearcher:
         """Trials of a stage that have not ended; one whose record is damaged is left out."""
         records = {trial.number: trial for trial in read_sweep(self._output).trials}
-        left = [plan for plan in plans if not self._is_over(plan.number, records)]
         known = [records[number] for number in suggested if number in records]
-        left += [_plan_of(record) for record in known if record.status not in DONE]
-        fresh = [
-            number for number in suggested if number not in records and not self._is_over(number, records)
+        begun = {path.parent.name for path in self._output.glob(f"trials/*/{TRIAL_FILE}")}
+        left = [
+            trial
+            for trial in [*(records.get(trial.number, trial) for trial in trials), *known]
+            if trial.status not in DONE and (trial.number in records or trial.trial_id not in begun)
         ]
+        fresh = [number for number in suggested if f"{number:03d}" not in begun]
         suggestions = Suggestions(self._sweep, fresh)
-        for record in known:
-            suggestions.remember(record)
+        for trial in known:
+            suggestions.remember(trial)
         return PlannedSearcher(left, suggestions, self._output)
-
-    def _is_over(self, number: int, records: Mapping[int, TrialRecord]) -> bool:
-        if number in records:
-            return records[number].status in DONE
-        return (trial_folder(self._output, TrialPlan(number, 0).trial_id) / TRIAL_FILE).exists()
 
     def _look(self) -> None:
         now = time.monotonic()
@@ -154,10 +150,5 @@ class StageRunner:
             self._stopping.ask("no node has a free slot for a trial")
 
 
-def _plan_of(record: TrialRecord) -> TrialPlan:
-    return TrialPlan(record.number, record.seed, record.params, record.is_baseline, record.stage)
-
-
 def _name(trial: Trial) -> str:
-    plan: dict[str, Any] = trial.config
-    return TrialPlan.from_config(plan).trial_id
+    return from_tune(trial.config).trial_id

@@ -4,19 +4,18 @@ The trial's folder is all that it resumes from. Whoever starts it again is told 
 order, and answers as before.
 """
 
-import json
 import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch.distributed as dist
 
 from langpose_dist.config import RunConfig, build_config, with_values
+from langpose_dist.report.sweep import TrialRecord
 from langpose_dist.runs.metrics import read_metrics
 from langpose_dist.runs.status import read_status
 from langpose_dist.runs.tracker import Tracker
@@ -25,7 +24,7 @@ from langpose_dist.train.checkpoint import find_checkpoint
 from langpose_dist.train.distributed.guard import DivergedError
 from langpose_dist.train.distributed.stop import EarlyStop
 from langpose_dist.train.run import train
-from tuning.settings import Sweep
+from tuning.settings import ResourcesConfig, Sweep
 
 STEP = "step"
 """Name of the time that trials are compared at: optimizer updates, which no restart sets back."""
@@ -36,31 +35,45 @@ Report = Callable[[Mapping[str, Any]], None]
 """Reports metrics to the sweep; raises ``EarlyStop`` where the sweep stops the trial."""
 
 
-@dataclass(frozen=True)
-class TrialPlan:
-    """Configuration and seed of a trial; plain values, as they pass through Ray."""
+def new_trial(
+    number: int,
+    seed: int,
+    params: Mapping[str, Any] | None,
+    resources: ResourcesConfig,
+    stage: str = "search",
+) -> TrialRecord:
+    """Record of a trial that has not begun.
 
-    number: int
-    """Counted over all stages of the sweep."""
-    seed: int
-    params: Mapping[str, Any] = field(default_factory=dict)
-    """Key of the configuration -> value; empty for the baseline."""
-    is_baseline: bool = False
-    stage: str = "search"
+    Args:
+        number: Counted over all stages of the sweep; its name is the same at every attempt.
+        seed: Seed of the training.
+        params: Key of the configuration -> value; ``None`` for the baseline.
+        resources: Of a trial.
+        stage: ``search`` or ``confirm``.
+    """
+    return TrialRecord.model_validate(
+        {
+            "trial_id": f"{number:03d}",
+            "number": number,
+            "stage": stage,
+            "is_baseline": params is None,
+            "params": dict(params or {}),
+            "seed": seed,
+            "status": "pending",
+            "num_devices": resources.workers,
+            "device": "GPU" if resources.gpus else "CPU",
+        }
+    )
 
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Read a Tune trial's configuration."""
-        return cls(**config["plan"])
 
-    def to_config(self, output: Path) -> dict[str, Any]:
-        """Configuration of a Tune trial."""
-        return {"plan": asdict(self), "output": str(output)}
+def to_tune(trial: TrialRecord, output: Path) -> dict[str, Any]:
+    """Configuration of a Tune trial."""
+    return {"trial": trial.model_dump_json(), "output": str(output)}
 
-    @property
-    def trial_id(self) -> str:
-        """Name of its folder, the same at every attempt."""
-        return f"{self.number:03d}"
+
+def from_tune(config: Mapping[str, Any]) -> TrialRecord:
+    """Trial of a Tune trial's configuration, as it was when the attempt began."""
+    return TrialRecord.model_validate_json(config["trial"])
 
 
 def trial_folder(output: Path, trial_id: str) -> Path:
@@ -68,7 +81,7 @@ def trial_folder(output: Path, trial_id: str) -> Path:
     return output / "trials" / trial_id
 
 
-def trial_config(sweep: Sweep, plan: TrialPlan) -> RunConfig:
+def trial_config(sweep: Sweep, trial: TrialRecord) -> RunConfig:
     """Configuration that a trial trains with.
 
     Raises:
@@ -77,65 +90,64 @@ def trial_config(sweep: Sweep, plan: TrialPlan) -> RunConfig:
     base, resources = sweep.config, sweep.settings.resources
     run_name = base.tracking.run_name or Path(base.output).resolve().name
     values: dict[str, Any] = {
-        **plan.params,
-        "output": str(trial_folder(Path(base.output), plan.trial_id)),
-        "seed": plan.seed,
-        "tracking.run_name": f"{run_name}-{plan.number:03d}-seed{plan.seed}",
+        **trial.params,
+        "output": str(trial_folder(Path(base.output), trial.trial_id)),
+        "seed": trial.seed,
+        "tracking.run_name": f"{run_name}-{trial.number:03d}-seed{trial.seed}",
         "tracking.register_as": None,
         "train.keep_checkpoints": 1,
     }
     if resources.gpus == 0:
         threads = base.train.num_threads or max(1, int(resources.cpus))
         values |= {"train.device": "cpu", "train.num_threads": threads}
-    return build_config(with_values(sweep.content, values))
+    return build_config(with_values(base.model_dump(mode="json"), values))
 
 
-def train_trial(sweep: Sweep, plan: TrialPlan, report: Report, ranks: AbstractContextManager[None]) -> None:
+def train_trial(
+    sweep: Sweep, trial: TrialRecord, report: Report, ranks: AbstractContextManager[None]
+) -> None:
     """Train from wherever the trial stands to its end, as rank 0.
 
     Args:
         sweep: Its ``train.max_steps`` is set.
-        plan: What to train.
+        trial: The trial.
         report: Given every evaluation of the trial, those of earlier attempts first.
         ranks: Has the other ranks train along while it is entered.
 
     Raises:
         EarlyStop: If the sweep stopped the trial.
     """
-    config = trial_config(sweep, plan)
+    config = trial_config(sweep, trial)
     run_dir = Path(config.output)
     _report_earlier(config, report)
     try:
-        last = _finished(run_dir)
-        if last is None:
+        if read_status(run_dir) != "finished" or _last_step(config) != config.train.max_steps:
             with ranks:
-                result = train(
+                train(
                     config,
-                    _tracker(config, plan),
+                    _tracker(config, trial),
                     resume="if started",
                     on_evaluation=_evaluation_callback(config, report),
                 )
-            assert result is not None
-            last = result.evaluation
-        report({STEP: config.train.max_steps, ENDED: "finished", **_metrics_of_report(last)})
+        step, metrics = _evaluations(config)[-1]
+        report({STEP: step, ENDED: "finished", **metrics})
     except DivergedError as error:
         # A restart would diverge again, so to Tune it is no failure.
         print(f"error: {error}", file=sys.stderr)
-        step = max((step for step, _ in _evaluations(config)), default=0)
         nothing = dict.fromkeys(sweep.settings.objective, math.nan)
-        report({STEP: step, ENDED: "diverged", "reason": str(error), **nothing})
+        report({STEP: _last_step(config), ENDED: "diverged", "reason": str(error), **nothing})
 
 
-def train_beside(sweep: Sweep, plan: TrialPlan) -> None:
+def train_beside(sweep: Sweep, trial: TrialRecord) -> None:
     """Train as one of the other ranks, until rank 0 ends.
 
     Raises:
         Exception: From ``train``, of this rank alone.
     """
-    config = trial_config(sweep, plan)
+    config = trial_config(sweep, trial)
     try:
         callback = _evaluation_callback(config, report=None)
-        train(config, _tracker(config, plan), resume="if started", on_evaluation=callback)
+        train(config, _tracker(config, trial), resume="if started", on_evaluation=callback)
     except (EarlyStop, DivergedError) as end:  # rank 0 ends in the same way
         print(end, file=sys.stderr)
 
@@ -183,6 +195,10 @@ def _evaluations(config: RunConfig) -> list[tuple[int, dict[str, float]]]:
     return [(step, metrics) for step, metrics in found if metrics]
 
 
+def _last_step(config: RunConfig) -> int:
+    return max((step for step, _ in _evaluations(config)), default=0)
+
+
 def _short_names(metrics: Mapping[str, float], config: RunConfig) -> dict[str, float]:
     """``validation/masked/mpjpe_mm`` -> ``masked/mpjpe_mm``; all but the model's own values is left out."""
     split = f"{config.data.validation_split}/"
@@ -190,29 +206,13 @@ def _short_names(metrics: Mapping[str, float], config: RunConfig) -> dict[str, f
     return {name.removeprefix(split): value for name, value in metrics.items() if name.startswith(conditions)}
 
 
-def _finished(run_dir: Path) -> dict[str, Any] | None:
-    """Last evaluation of a trial that finished in an earlier attempt."""
-    path = run_dir / "evaluation.json"
-    if read_status(run_dir) != "finished" or not path.exists():
-        return None
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _metrics_of_report(evaluation: Mapping[str, Any]) -> dict[str, float]:
-    return {
-        f"{condition}/{name}": value
-        for condition, values in evaluation.get("conditions", {}).items()
-        for name, value in values.items()
-    }
-
-
-def _tracker(config: RunConfig, plan: TrialPlan) -> Tracker:
+def _tracker(config: RunConfig, trial: TrialRecord) -> Tracker:
     tags = {
-        "sweep.trial_id": plan.trial_id,
-        "sweep.number": str(plan.number),
-        "sweep.seed": str(plan.seed),
-        "sweep.stage": plan.stage,
-        "sweep.is_baseline": str(plan.is_baseline).lower(),
+        "sweep.trial_id": trial.trial_id,
+        "sweep.number": str(trial.number),
+        "sweep.seed": str(trial.seed),
+        "sweep.stage": trial.stage,
+        "sweep.is_baseline": str(trial.is_baseline).lower(),
         "sweep.status": "running",
     }
     return build_tracker(config, tags=tags)
