@@ -27,7 +27,6 @@ from langpose_dist.runs.tracker import Status, Tracker
 from langpose_dist.tasks.pretrain import LabelTable, PretrainTask
 from langpose_dist.train.checkpoint import (
     TrainState,
-    adopt_checkpoint,
     checkpoint_folders,
     find_checkpoint,
     read_optimizer,
@@ -426,24 +425,6 @@ def _refuse_changes(config: RunConfig, run_dir: Path) -> None:
             raise UserError(
                 f"--resume: {key} was {before[key]!r} and is now {value!r}; start a new run for that"
             )
-
-
-def go_on_from(checkpoint: Path, config: RunConfig) -> None:
-    """Let a run's folder go on from a checkpoint of another run, or with another configuration.
-
-    Args:
-        checkpoint: Folder of a published checkpoint, or a copy of one under any name.
-        config: From now on; its output is the folder.
-
-    Raises:
-        UserError: If the checkpoint is damaged or the folder cannot be written.
-    """
-    run_dir = Path(config.output)
-    try:
-        adopt_checkpoint(checkpoint, run_dir / "checkpoints")
-    except (ValueError, OSError) as error:
-        raise UserError(f"{checkpoint}: {error}") from None
-    _write_config(config, run_dir)
 
 
 def _write_config(config: RunConfig, run_dir: Path) -> None:

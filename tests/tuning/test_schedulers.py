@@ -26,11 +26,12 @@ class Trial:
 
 
 def make(kind: str, path: Path) -> RememberingScheduler:
+    never: Any = math.inf
     options: dict[str, Any] = {"time_attr": "step", "metric": METRIC, "mode": "min", "grace_period": 10}
     inner = (
         AsyncHyperBandScheduler(**options, max_t=90, reduction_factor=3)
         if kind == "asha"
-        else MedianStoppingRule(**options, min_samples_required=2, min_time_slice=math.inf)
+        else MedianStoppingRule(**options, min_samples_required=2, min_time_slice=never)
     )
     return RememberingScheduler(inner, METRIC, path)
 
