@@ -1,36 +1,30 @@
 """The keys of a configuration that a sweep may vary."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from langpose_dist.config import CIRCUMSTANCE, ConfigError, RunConfig, suggest
+from langpose_dist.config import ConfigError, RunConfig, suggest
+from langpose_dist.config.affects import EVALUATION, INPUT, LENGTH, RUNTIME, marks
 
 STEP_KEYS = ("train.global_batch_size", "window.stride", "data.train_split")
-"""What the number of steps in an epoch depends on."""
-
-_REFUSED = (
-    (re.compile(r"seed"), "give several seeds in sweep.seeds"),
-    (
-        re.compile(r"train\.(max_steps|epochs|evaluate_every)"),
-        "trials are compared at equal steps, so it must be the same in all",
-    ),
-    (
-        re.compile(rf"{CIRCUMSTANCE.pattern}|evaluation\.(batch_size|num_pictures)"),
-        "it does not change what is learnt",
-    ),
-    (
-        # Evaluation draws its cameras, errors and masks from the same ranges as training.
-        re.compile(
-            r"evaluation\..*|data\.validation_split|camera\..*|(noise|masking)\.(?!enabled).*"
-            r"|window\.(num_frames|min_span_frames)"
-        ),
-        "it changes what is measured, so that trials could not be compared",
-    ),
-)
+"""Keys that the number of steps in an epoch depends on."""
+_EQUAL_STEPS = "trials are compared at equal steps, so it must be the same in all"
+_MEASURED = "it changes what is measured, so that trials could not be compared"
+_REFUSED_KEYS = {
+    "seed": "give several seeds in sweep.seeds",
+    "train.evaluate_every": _EQUAL_STEPS,
+    "window.num_frames": _MEASURED,
+}
+# Evaluation draws its cameras, errors and masks from the same ranges as training.
+_REFUSED = {
+    LENGTH: _EQUAL_STEPS,
+    RUNTIME: "it does not change what is learnt",
+    EVALUATION: _MEASURED,
+    INPUT: _MEASURED,
+}
 
 
 def check_key(key: str, entry: Any) -> None:
@@ -51,9 +45,9 @@ def check_key(key: str, entry: Any) -> None:
         raise ConfigError(f"sweep.space: {key!r} is a section; name its keys in full, such as {named!r}")
     if key not in fields:
         raise ConfigError(f"sweep.space: unknown key {key!r}{suggest(key, list(fields))}")
-    for pattern, reason in _REFUSED:
-        if pattern.fullmatch(key):
-            raise ConfigError(f"sweep.space: {key} cannot be varied: {reason}")
+    reason = _REFUSED_KEYS.get(key) or _REFUSED.get(dict(marks(RunConfig))[key])
+    if reason is not None:
+        raise ConfigError(f"sweep.space: {key} cannot be varied: {reason}")
 
 
 def schema_fields() -> dict[str, FieldInfo]:

@@ -13,7 +13,6 @@ from langpose_dist.config.files import (
     with_values,
 )
 from langpose_dist.config.schema import (
-    CIRCUMSTANCE,
     RUN_LOCK,
     CameraConfig,
     Count,
@@ -35,7 +34,6 @@ from langpose_dist.config.schema import (
 )
 
 __all__ = [
-    "CIRCUMSTANCE",
     "RUN_LOCK",
     "CameraConfig",
     "ConfigError",

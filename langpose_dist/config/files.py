@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, create_model
 
 from langpose_dist.config.errors import ConfigError
 from langpose_dist.config.schema import RunConfig
+from langpose_dist.config.tasks import section_of
 
 Schema = TypeVar("Schema", bound=BaseModel)
 _SCIENTIFIC = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
@@ -80,7 +81,12 @@ def build_config(content: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: With one line that says what is wrong and what would be right.
     """
-    return check(RunConfig, content)
+    section = section_of(content.get("task", "pretrain"))
+    if section is None:
+        return check(RunConfig, content)
+    name = content["task"]
+    schema = create_model("RunConfig", __base__=RunConfig, **{name: (section, section())})
+    return check(schema, content)
 
 
 def check(schema: type[Schema], content: Mapping[str, Any]) -> Schema:

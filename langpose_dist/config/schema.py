@@ -6,11 +6,22 @@ A default is written here and nowhere else; a YAML file holds only what differs 
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from langpose_dist.config.affects import (
+    DATA,
+    EVALUATION,
+    INPUT,
+    LENGTH,
+    MODEL,
+    OBJECTIVE,
+    RUNTIME,
+    keys_that_affect,
+)
 from langpose_dist.host.redaction import redact
 
 Positive = Annotated[float, Field(gt=0)]
@@ -19,12 +30,14 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Range = tuple[float, float]
+Condition = Literal["clean", "noisy", "masked"]
 
-CIRCUMSTANCE = re.compile(
+_RUNTIME_KEYS_1 = re.compile(
     r"output|(tracking|registry)\..*|data\.(path|cache_dir|num_workers|verify|licence)"
     r"|train\.(device|num_threads|keep_checkpoints|best_metric|offload|hang_timeout|start_timeout|stop_grace|\w+_every)"
 )
-"""Keys that say where and how often, not what is computed."""
+_NEW_KEYS_1 = frozenset({"task", "data.observation"})
+"""Keys that runs with a hash of the first kind did not have."""
 
 
 class Section(BaseModel):
@@ -50,11 +63,11 @@ class Section(BaseModel):
 class WindowConfig(Section):
     """How clips are cut into windows."""
 
-    num_frames: Count = 243
+    num_frames: Annotated[Count, MODEL] = 243
     """Frames per window (T)."""
-    stride: Count = 81
+    stride: Annotated[Count, DATA] = 81
     """Frames from one training window's start to the next."""
-    min_span_frames: Count = 8
+    min_span_frames: Annotated[Count, INPUT] = 8
     """A label span that a window cuts down to fewer frames is not used there."""
 
     @model_validator(mode="after")
@@ -71,40 +84,40 @@ class WindowConfig(Section):
 class DataConfig(Section):
     """Where windows come from, and in which order."""
 
-    path: str = "data/shards"
+    path: Annotated[str, RUNTIME] = "data/shards"
     """Folder or URL that holds manifest.json and its shards."""
-    train_split: str = "train"
+    train_split: Annotated[str, DATA] = "train"
     """Split to train on."""
-    validation_split: str = "validation"
+    validation_split: Annotated[str, EVALUATION] = "validation"
     """Split to evaluate on."""
-    order: Literal["exact", "streaming"] = "exact"
+    order: Annotated[Literal["exact", "streaming"], DATA] = "exact"
     """exact: every window once per epoch, resumable. streaming: for corpora larger than a node's disk."""
-    shuffle_buffer: Count = 1000
+    shuffle_buffer: Annotated[Count, DATA] = 1000
     """Windows held for shuffling when order is streaming."""
-    num_workers: Annotated[int, Field(ge=0)] = 2
+    num_workers: Annotated[int, Field(ge=0), RUNTIME] = 2
     """Loader processes per rank; 0 reads in the training process."""
-    cache_dir: str | None = None
+    cache_dir: Annotated[str | None, RUNTIME] = None
     """Where shards of a remote path are kept on this node; default: the user's cache folder."""
-    verify: bool = True
+    verify: Annotated[bool, RUNTIME] = True
     """Check every shard against its hash before training starts, once per node."""
-    licence: str | None = None
+    licence: Annotated[str | None, RUNTIME] = None
     """Licence of the training data, kept with registered models."""
-    flip_probability: Fraction = 0.5
+    flip_probability: Annotated[Fraction, DATA] = 0.5
     """Share of windows that are mirrored, with left and right exchanged in their labels."""
 
 
 class CameraConfig(Section):
     """Ranges of the virtual camera, drawn uniformly per window."""
 
-    projection: Literal["perspective", "orthographic"] = "perspective"
+    projection: Annotated[Literal["perspective", "orthographic"], INPUT] = "perspective"
     """How joints are projected."""
-    yaw: Range = (-180.0, 180.0)
+    yaw: Annotated[Range, INPUT] = (-180.0, 180.0)
     """Degrees around the vertical axis."""
-    elevation: Range = (-10.0, 30.0)
+    elevation: Annotated[Range, INPUT] = (-10.0, 30.0)
     """Degrees above the horizon."""
-    distance: Range = (3.0, 7.0)
+    distance: Annotated[Range, INPUT] = (3.0, 7.0)
     """Metres to the middle of the motion; moved back where the motion would leave the image."""
-    focal_length: Range = (1.5, 3.0)
+    focal_length: Annotated[Range, INPUT] = (1.5, 3.0)
     """In half image widths; Human3.6M cameras have 2.3."""
 
     @model_validator(mode="after")
@@ -118,40 +131,40 @@ class CameraConfig(Section):
 class NoiseConfig(Section):
     """Synthetic 2D detector error, in metres at the person's depth."""
 
-    enabled: bool = True
+    enabled: Annotated[bool, DATA] = True
     """Add it in training."""
-    num_keyframes: Annotated[int, Field(ge=2)] = 27
+    num_keyframes: Annotated[int, Field(ge=2), INPUT] = 27
     """Moments between which the slow error is interpolated."""
-    gaussian_std: NonNegative = 0.015
+    gaussian_std: Annotated[NonNegative, INPUT] = 0.015
     """Spread of the slow error; limbs' ends get up to twice as much."""
-    uniform_probability: Fraction = 0.05
+    uniform_probability: Annotated[Fraction, INPUT] = 0.05
     """Share of keyframe errors that are gross and uniform instead of Gaussian."""
-    uniform_range: NonNegative = 0.15
+    uniform_range: Annotated[NonNegative, INPUT] = 0.15
     """Half width of a gross error."""
-    jitter_std: NonNegative = 0.003
+    jitter_std: Annotated[NonNegative, INPUT] = 0.003
     """Spread of the error that is new in every frame."""
-    confidence_distance: Positive = 0.1
+    confidence_distance: Annotated[Positive, INPUT] = 0.1
     """Displacement at which the confidence has fallen to one half."""
-    confidence_std: NonNegative = 0.03
+    confidence_std: Annotated[NonNegative, INPUT] = 0.03
     """Spread of the confidence itself."""
 
 
 class MaskingConfig(Section):
     """Which joints are hidden from the model; one kind per window."""
 
-    enabled: bool = True
+    enabled: Annotated[bool, DATA] = True
     """Mask in training."""
-    random_probability: Fraction = 0.5
+    random_probability: Annotated[Fraction, INPUT] = 0.5
     """Share of windows with random masking."""
-    time_window_probability: Fraction = 0.25
+    time_window_probability: Annotated[Fraction, INPUT] = 0.25
     """Share of windows with one hidden stretch of time."""
-    body_part_probability: Fraction = 0.25
+    body_part_probability: Annotated[Fraction, INPUT] = 0.25
     """Share of windows with one hidden body part."""
-    joint_ratio: Fraction = 0.05
+    joint_ratio: Annotated[Fraction, INPUT] = 0.05
     """Random masking: share of joints hidden one by one."""
-    frame_ratio: Fraction = 0.15
+    frame_ratio: Annotated[Fraction, INPUT] = 0.15
     """Random masking: share of frames hidden whole."""
-    time_window_frames: tuple[Count, Count] = (30, 80)
+    time_window_frames: Annotated[tuple[Count, Count], INPUT] = (30, 80)
     """Time-window masking: its length in frames, drawn uniformly, both ends included."""
 
     @model_validator(mode="after")
@@ -166,31 +179,31 @@ class MaskingConfig(Section):
 class ModelConfig(Section):
     """DSTformer and the two pooling layers; the defaults are the paper's."""
 
-    dim: Count = 512
+    dim: Annotated[Count, MODEL] = 512
     """Width of the encoder."""
-    dim_representation: Count = 512
+    dim_representation: Annotated[Count, MODEL] = 512
     """Width of the motion representation in front of the pose head."""
-    depth: Count = 5
+    depth: Annotated[Count, MODEL] = 5
     """Pairs of dual-stream blocks."""
-    num_heads: Count = 8
+    num_heads: Annotated[Count, MODEL] = 8
     """Attention heads."""
-    mlp_ratio: Positive = 2.0
+    mlp_ratio: Annotated[Positive, MODEL] = 2.0
     """Hidden width of the MLPs over dim."""
-    dropout: Fraction = 0.0
+    dropout: Annotated[Fraction, MODEL] = 0.0
     """In the encoder's attention and MLPs."""
-    drop_path: Fraction = 0.0
+    drop_path: Annotated[Fraction, MODEL] = 0.0
     """Stochastic depth at the last block; rises linearly from 0."""
-    init_std: Positive = 0.02
+    init_std: Annotated[Positive, MODEL] = 0.02
     """Spread of the encoder's initial weights; MotionBERT's suits a width of 512, small widths want more."""
-    pool_dim: Count = 64
+    pool_dim: Annotated[Count, MODEL] = 64
     """Width per joint after the pose pooling's first layer."""
-    pool_dropout: Fraction = 0.1
+    pool_dropout: Annotated[Fraction, MODEL] = 0.1
     """In both pooling layers."""
-    embed_dim: Count = 512
+    embed_dim: Annotated[Count, MODEL] = 512
     """Width of motion and text features (D)."""
-    initial_weights: str | None = None
+    initial_weights: Annotated[str | None, OBJECTIVE] = None
     """MotionBERT checkpoint or exported safetensors that the encoder starts from."""
-    compile: bool = False
+    compile: Annotated[bool, RUNTIME] = False
     """Compile the model with torch.compile; needs a C++ compiler on CPU."""
 
     @model_validator(mode="after")
@@ -203,36 +216,36 @@ class ModelConfig(Section):
 class TextConfig(Section):
     """The text encoder."""
 
-    encoder: str = "offline"
+    encoder: Annotated[str, MODEL] = "offline"
     """Hugging Face model name, local folder, or offline: all-MiniLM-L6-v2 from the offline-text extra."""
-    max_tokens: Annotated[int, Field(ge=3)] = 20
+    max_tokens: Annotated[int, Field(ge=3), MODEL] = 20
     """Tokens per label (L), special tokens included."""
-    frozen: bool = True
+    frozen: Annotated[bool, MODEL] = True
     """Keep its weights; label embeddings are then computed once per vocabulary."""
 
 
 class LossConfig(Section):
     """Loss terms and their weights."""
 
-    contrastive: Literal["none", "infonce", "modified"] = "modified"
+    contrastive: Annotated[Literal["none", "infonce", "modified"], MODEL] = "modified"
     """none, cross-entropy with hard targets, or focal loss with KL divergence."""
-    lambda_con: NonNegative = 0.5
+    lambda_con: Annotated[NonNegative, OBJECTIVE] = 0.5
     """Weight of the contrastive term."""
-    lambda_3d: NonNegative = 1.0
+    lambda_3d: Annotated[NonNegative, OBJECTIVE] = 1.0
     """Weight of the position term."""
-    lambda_v: NonNegative = 20.0
+    lambda_v: Annotated[NonNegative, OBJECTIVE] = 20.0
     """Weight of the velocity term."""
-    temperature: Positive = 0.1
+    temperature: Annotated[Positive, OBJECTIVE] = 0.1
     """Divisor of cosine similarity."""
-    gamma: NonNegative = 2.0
+    gamma: Annotated[NonNegative, OBJECTIVE] = 2.0
     """Focal exponent of the modified form."""
-    beta: NonNegative = 1.0
+    beta: Annotated[NonNegative, OBJECTIVE] = 1.0
     """Weight of the KL divergence in the modified form."""
-    target_temperature: Positive = 0.1
+    target_temperature: Annotated[Positive, OBJECTIVE] = 0.1
     """Divisor of the label similarities that the KL divergence aims at."""
-    num_negatives: Count = 16
+    num_negatives: Annotated[Count, OBJECTIVE] = 16
     """Other labels that each window is compared with."""
-    negative_power: NonNegative = 1.0
+    negative_power: Annotated[NonNegative, OBJECTIVE] = 1.0
     """Negatives are drawn with probability proportional to label count to this power."""
 
     @property
@@ -250,19 +263,19 @@ class LossConfig(Section):
 class OptimizerConfig(Section):
     """AdamW and its schedule."""
 
-    learning_rate: Positive = 5e-4
+    learning_rate: Annotated[Positive, OBJECTIVE] = 5e-4
     """Peak learning rate."""
-    weight_decay: NonNegative = 0.01
+    weight_decay: Annotated[NonNegative, OBJECTIVE] = 0.01
     """Decoupled weight decay, on matrices only."""
-    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    betas: Annotated[tuple[Decay, Decay], OBJECTIVE] = (0.9, 0.999)
     """Decay of the moment estimates."""
-    clip_norm: NonNegative = 1.0
+    clip_norm: Annotated[NonNegative, OBJECTIVE] = 1.0
     """Largest gradient norm; 0 turns clipping off."""
-    schedule: Literal["cosine", "exponential", "constant"] = "cosine"
+    schedule: Annotated[Literal["cosine", "exponential", "constant"], OBJECTIVE] = "cosine"
     """Shape of the decay after warm-up."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 500
+    warmup_steps: Annotated[int, Field(ge=0), OBJECTIVE] = 500
     """Steps of linear warm-up."""
-    final_ratio: Fraction = 0.01
+    final_ratio: Annotated[Fraction, OBJECTIVE] = 0.01
     """Learning rate at the last step over the peak."""
 
     @model_validator(mode="after")
@@ -275,39 +288,39 @@ class OptimizerConfig(Section):
 class TrainConfig(Section):
     """Length, batch, precision and rhythm of a run."""
 
-    epochs: Positive = 300.0
+    epochs: Annotated[Positive, LENGTH] = 300.0
     """Passes over the training windows, where max_steps is not set."""
-    max_steps: Count | None = None
+    max_steps: Annotated[Count | None, LENGTH] = None
     """Optimizer updates; overrides epochs."""
-    global_batch_size: Count = 16
+    global_batch_size: Annotated[Count, OBJECTIVE] = 16
     """Windows per optimizer update, over all ranks and accumulation."""
-    micro_batch_size: Count | None = None
+    micro_batch_size: Annotated[Count | None, RUNTIME] = None
     """Windows per rank and forward pass; default: global_batch_size over ranks."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Annotated[Literal["auto", "float32", "bfloat16"], OBJECTIVE] = "auto"
     """Of activations; weights stay float32. auto: bfloat16 on a GPU that has it."""
-    zero_stage: Literal[0, 1, 2, 3] = 0
+    zero_stage: Annotated[Literal[0, 1, 2, 3], RUNTIME] = 0
     """DeepSpeed ZeRO stage: what ranks share out. 1: optimizer state, 2: gradients too, 3: weights too."""
-    offload: Literal["none", "optimizer", "parameters"] = "none"
+    offload: Annotated[Literal["none", "optimizer", "parameters"], RUNTIME] = "none"
     """Keep in the host's memory: the optimizer's state (stages 1 to 3), or the weights too (stage 3)."""
-    num_threads: Count | None = None
+    num_threads: Annotated[Count | None, RUNTIME] = None
     """CPU threads per rank; default: the machine's cores over its ranks."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Annotated[Literal["auto", "cpu", "cuda"], RUNTIME] = "auto"
     """Where to train; auto takes a GPU where there is one."""
-    log_every: Count = 10
+    log_every: Annotated[Count, RUNTIME] = 10
     """Steps between two lines of metrics."""
-    evaluate_every: Count | None = None
+    evaluate_every: Annotated[Count | None, RUNTIME] = None
     """Steps between two evaluations; default: only at the end."""
-    checkpoint_every: Count = 1000
+    checkpoint_every: Annotated[Count, RUNTIME] = 1000
     """Steps between two checkpoints; one is always written at the end."""
-    keep_checkpoints: Count = 3
+    keep_checkpoints: Annotated[Count, RUNTIME] = 3
     """Newest checkpoints that are kept; the best one is kept besides."""
-    best_metric: str | None = None
+    best_metric: Annotated[str | None, RUNTIME] = None
     """Metric that chooses the best checkpoint; default: mpjpe_mm of the last evaluation condition."""
-    start_timeout: Positive = 300.0
+    start_timeout: Annotated[Positive, RUNTIME] = 300.0
     """Seconds that ranks wait for each other at the start."""
-    hang_timeout: Positive = 600.0
+    hang_timeout: Annotated[Positive, RUNTIME] = 600.0
     """Seconds without progress of a rank after which the run is ended, naming the rank."""
-    stop_grace: Positive = 20.0
+    stop_grace: Annotated[Positive, RUNTIME] = 20.0
     """Seconds from a request to stop until a rank that cannot save leaves without saving."""
 
     @model_validator(mode="after")
@@ -321,13 +334,17 @@ class TrainConfig(Section):
 class EvaluationConfig(Section):
     """What an evaluation does."""
 
-    conditions: tuple[Literal["clean", "noisy", "masked"], ...] = ("clean", "noisy", "masked")
+    conditions: Annotated[tuple[Condition, ...], EVALUATION] = (
+        "clean",
+        "noisy",
+        "masked",
+    )
     """2D input: exact projection, with detector noise, with noise and masking as in training."""
-    batch_size: Count = 16
+    batch_size: Annotated[Count, RUNTIME] = 16
     """Windows per rank and forward pass."""
-    max_windows: Count | None = None
+    max_windows: Annotated[Count | None, EVALUATION] = None
     """Evaluate only the first windows of the split; default: all."""
-    num_pictures: Annotated[int, Field(ge=0)] = 4
+    num_pictures: Annotated[int, Field(ge=0), RUNTIME] = 4
     """Pictures of predicted against true skeletons."""
 
 
@@ -338,36 +355,36 @@ RUN_LOCK = ".lock"
 class TrackingConfig(Section):
     """MLflow."""
 
-    enabled: bool = True
+    enabled: Annotated[bool, RUNTIME] = True
     """Record the run."""
-    uri: str = "sqlite:///mlflow.db"
+    uri: Annotated[str, RUNTIME] = "sqlite:///mlflow.db"
     """Tracking URI; an SQLite file needs no server."""
-    experiment: str = "langpose-pretrain"
+    experiment: Annotated[str, RUNTIME] = "langpose-pretrain"
     """Experiment that the run belongs to."""
-    run_name: str | None = None
+    run_name: Annotated[str | None, RUNTIME] = None
     """Name of the run; default: the run folder's name."""
-    register_as: str | None = None
+    register_as: Annotated[str | None, RUNTIME] = None
     """Register the final model under this name."""
-    alias: str = "candidate"
+    alias: Annotated[str, RUNTIME] = "candidate"
     """Alias that is set on the registered version."""
-    required: bool = False
+    required: Annotated[bool, RUNTIME] = False
     """Refuse to start while the store does not answer; otherwise the run is sent when it does."""
-    parent_run_id: str | None = None
+    parent_run_id: Annotated[str | None, RUNTIME] = None
     """Run that this one belongs under, such as a sweep's: its id in MLflow, or its tag langpose.run_uid."""
 
 
 class RegistryConfig(Section):
     """The gate that a registered model passes to be promoted."""
 
-    metrics: tuple[str, ...] = ("masked/mpjpe_mm", "clean/mpjpe_mm")
+    metrics: Annotated[tuple[str, ...], RUNTIME] = ("masked/mpjpe_mm", "clean/mpjpe_mm")
     """CONDITION/METRIC in which it must be no worse than the model that it replaces."""
-    tolerance: NonNegative = 0.0
+    tolerance: Annotated[NonNegative, RUNTIME] = 0.0
     """Share of the replaced model's value by which it may be worse all the same."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         for metric in self.metrics:
-            if not re.fullmatch(r"(clean|noisy|masked)/\w+", metric):
+            if not re.fullmatch(r"\w+/\w+", metric):
                 raise ValueError(f"metrics: {metric!r} must be CONDITION/METRIC, such as masked/mpjpe_mm")
         if not self.metrics:
             raise ValueError("metrics must name at least one, such as masked/mpjpe_mm")
@@ -377,9 +394,11 @@ class RegistryConfig(Section):
 class RunConfig(Section):
     """Everything that defines a run."""
 
-    output: str = "runs/pretrain"
+    task: Annotated[str, MODEL] = "pretrain"
+    """What is trained: pretrain, or a task that an installed package adds."""
+    output: Annotated[str, RUNTIME] = "runs/pretrain"
     """Folder of the run: configuration, metrics, checkpoints, weights."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63), OBJECTIVE] = 0
     """Seed of weights, order, cameras, noise, masks and negatives."""
     data: DataConfig = DataConfig()
     window: WindowConfig = WindowConfig()
@@ -394,13 +413,6 @@ class RunConfig(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     tracking: TrackingConfig = TrackingConfig()
     registry: RegistryConfig = RegistryConfig()
-
-    @property
-    def best_metric(self) -> str | None:
-        """Full name of the metric that chooses the best checkpoint; ``None`` where nothing is evaluated."""
-        conditions = self.evaluation.conditions
-        name = self.train.best_metric or (f"{conditions[-1]}/mpjpe_mm" if conditions else None)
-        return name and f"{self.data.validation_split}/{name}"
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -441,9 +453,25 @@ class RunConfig(Section):
         return yaml.safe_dump(self.to_dict(), sort_keys=False)
 
     def hash(self) -> str:
-        """First 16 hex digits of the SHA-256 of all keys but those that say where and how often, not what."""
-        content = {key: value for key, value in self.to_flat().items() if not CIRCUMSTANCE.fullmatch(key)}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        """First 16 hex digits of the SHA-256 of all keys that change a result."""
+        left_out = keys_that_affect(type(self), RUNTIME)
+        return _digest({key: value for key, value in self.to_flat().items() if key not in left_out})
+
+    def has_hash(self, value: str) -> bool:
+        """Tell whether a recorded hash is this configuration's, of the present kind or of the first.
+
+        The first kind held some keys that change no result, such as ``train.zero_stage``.
+        """
+        first = {
+            key: item
+            for key, item in self.to_flat().items()
+            if key not in _NEW_KEYS_1 and not _RUNTIME_KEYS_1.fullmatch(key)
+        }
+        return value in (self.hash(), _digest(first))
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _public(value: Any) -> Any:

@@ -233,19 +233,6 @@ def test_a_compiled_model_does_not_go_with_stage_3() -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "name"),
-    [
-        ([], "validation/masked/mpjpe_mm"),
-        (["evaluation.conditions=[clean]"], "validation/clean/mpjpe_mm"),
-        (["train.best_metric=clean/p_mpjpe_mm", "data.validation_split=test"], "test/clean/p_mpjpe_mm"),
-        (["evaluation.conditions=[]"], None),
-    ],
-)
-def test_the_best_metric_has_its_full_name(overrides: list[str], name: str | None) -> None:
-    assert load_config(None, overrides).best_metric == name
-
-
-@pytest.mark.parametrize(
     ("chosen", "conditions"),
     [("mpjpe_mm", "[clean]"), ("noisy/mpjpe_mm", "[clean, masked]"), ("validation/clean/x", "[clean]")],
 )

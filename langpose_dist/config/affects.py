@@ -1,0 +1,57 @@
+"""What a configuration key changes, said beside the key; hash, resume, registry and sweeps ask it.
+
+Every key of the schema carries one of these marks::
+
+    stride: Annotated[Count, DATA] = 81
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+
+@dataclass(frozen=True)
+class Affects:
+    """Mark of a key."""
+
+    what: str
+
+
+MODEL = Affects("model")
+"""What the weights are: their shapes, and which of them learn. Weights fix it."""
+OBJECTIVE = Affects("objective")
+"""What a step computes from its windows, and how it updates the weights."""
+LENGTH = Affects("length")
+"""How long the run is; a resumed run may change it."""
+DATA = Affects("data")
+"""Which windows training sees, and in what order."""
+INPUT = Affects("input")
+"""What a window's 2D input and labels are, in training and in evaluation."""
+EVALUATION = Affects("evaluation")
+"""Which numbers an evaluation gives; a resumed run may change it."""
+RUNTIME = Affects("runtime")
+"""Where, how fast and how often; no result. A resumed run may change it, and the hash leaves it out."""
+
+
+def marks(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Affects]]:
+    """(dotted key, mark) of every value of a schema.
+
+    Raises:
+        TypeError: If a key has no mark, or more than one.
+    """
+    for name, field in schema.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from marks(field.annotation, f"{prefix}{name}.")
+            continue
+        found = [mark for mark in field.metadata if isinstance(mark, Affects)]
+        if len(found) != 1:
+            raise TypeError(
+                f"{prefix}{name} must carry one mark of langpose_dist.config.affects, not {found}"
+            )
+        yield prefix + name, found[0]
+
+
+def keys_that_affect(schema: type[BaseModel], *wanted: Affects) -> frozenset[str]:
+    """Dotted keys that carry one of the marks."""
+    return frozenset(key for key, mark in marks(schema) if mark in wanted)
