@@ -53,8 +53,7 @@ class Recorder(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial has got its devices, for the first time or again."""
-        record = from_tune(trial.config)
-        record = self._records.setdefault(record.trial_id, record)
+        record = self._record_of(trial)
         self._running_since[record.trial_id] = time.monotonic()
         self._write(record, status="running", reason="")
 
@@ -111,7 +110,8 @@ class Recorder(tune.Callback):
         return len(left)
 
     def _record_of(self, trial: Trial) -> TrialRecord:
-        return self._records[from_tune(trial.config).trial_id]
+        record = from_tune(trial.config)
+        return self._records.get(record.trial_id, record)
 
     def _reason(self, trial: Trial) -> str:
         """Reason of a failure in the training's own words, else in Ray's."""
