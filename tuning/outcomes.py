@@ -1,9 +1,9 @@
 """Where changes of a trial's record go: a line for a person, and the last word on its run in MLflow."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from langpose_dist.config import RunConfig
 from langpose_dist.host.console import say
@@ -24,64 +24,55 @@ _STATUS: Mapping[str, Status] = {
 }
 
 
-class TrialOutcomes:
-    """Tells MLflow how trials ended, while it is entered; without tracking it does nothing.
+@contextmanager
+def settling(
+    config: RunConfig, tracker: Tracker, *, is_resumed: bool
+) -> Iterator[Callable[[TrialRecord], None]]:
+    """Tell MLflow of trials that have ended for now; yields what to call with each.
 
     Args:
-        config: Of the sweep.
+        config: Of the sweep; without tracking nothing is told.
         tracker: Of the sweep's own run, under which the trials belong.
-        is_resumed: Whether the last attempt may have ended before it was told.
+        is_resumed: The last attempt may have ended before it had told all.
     """
+    output = Path(config.output)
+    before = read_sweep(output)
+    for warning in before.warnings if is_resumed else ():
+        say(f"warning: {warning}")
+    if not config.tracking.enabled:
+        yield lambda trial: None
+        return
+    from langpose_dist.tracking.trials import Settler
 
-    def __init__(self, config: RunConfig, tracker: Tracker, *, is_resumed: bool) -> None:
-        self._output = Path(config.output)
-        self._parent = tracker.record.get("run_uid")
-        self._is_resumed = is_resumed
-        self._settler = None
-        if config.tracking.enabled:
-            from langpose_dist.tracking.trials import Settler
+    settler = Settler(config.tracking.uri)
 
-            self._settler = Settler(config.tracking.uri)
-
-    def __enter__(self) -> Self:
-        if self._is_resumed:
-            before = read_sweep(self._output)
-            for warning in before.warnings:
-                say(f"warning: {warning}")
-            for trial in before.trials:
-                if trial.status in DONE:
-                    self.submit(trial)
-        return self
-
-    def submit(self, trial: TrialRecord) -> None:
-        """Pass on a trial that has ended for now."""
-        if self._settler is None:
-            return
-        self._settler.submit(
-            trial_folder(self._output, trial.trial_id),
+    def settle(trial: TrialRecord) -> None:
+        tags = {
+            "sweep.status": trial.status,
+            "sweep.stop_reason": trial.reason or "came to its end",
+            "sweep.rung": str(trial.rung) if trial.rung is not None else "none",
+            "sweep.step": str(trial.step),
+            "sweep.failures": str(trial.failures),
+        }
+        settler.submit(
+            trial_folder(output, trial.trial_id),
             status=_STATUS[trial.status],
             reason=trial.reason,
-            tags={
-                "sweep.status": trial.status,
-                "sweep.stop_reason": trial.reason or "came to its end",
-                "sweep.rung": str(trial.rung) if trial.rung is not None else "none",
-                "sweep.step": str(trial.step),
-                "sweep.failures": str(trial.failures),
-            },
-            parent=self._parent,
+            tags=tags,
+            parent=tracker.record.get("run_uid"),
         )
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        left = self._settler.close(_SETTLING_TIMEOUT_S) if self._settler is not None else []
+    for trial in before.trials:
+        if trial.status in DONE:
+            settle(trial)
+    try:
+        yield settle
+    finally:
+        left = settler.close(_SETTLING_TIMEOUT_S)
         if left:
             say(
                 f"MLflow does not have all of {len(left)} trials yet; nothing is lost, send it with: "
-                f"langpose registry replay {self._output}"
+                f"langpose registry replay {output}"
             )
 
 

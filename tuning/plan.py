@@ -42,6 +42,12 @@ class Plan:
         """Trials of the search."""
         return len(self.first) + self.num_suggested
 
+    @property
+    def num_confirm_trials(self) -> int:
+        """Trials of the confirm stage; 0 without one."""
+        settings = self.sweep.settings
+        return (settings.finalists + settings.baseline) * len(settings.seeds) * settings.has_confirm_stage
+
 
 def prepare(sweep: Sweep) -> Plan:
     """Resolve what a sweep leaves open, and check every trial that is known.
@@ -93,62 +99,49 @@ def describe_plan(plan: Plan, address: str | None) -> dict[str, Any]:
         slots = check_slots(node_resources(), plan.sweep.settings.resources)
     finally:
         ray.shutdown()
-    sweep, config = plan.sweep, plan.sweep.config
-    settings, wanted = sweep.settings, sweep.settings.resources
+    settings, max_steps = plan.sweep.settings, plan.sweep.config.train.max_steps
     concurrent = min(slots, settings.max_concurrent or slots)
-    trials = [
-        {
-            "number": trial.number,
-            "seed": trial.seed,
-            "params": dict(trial.params),
-            "is_baseline": trial.is_baseline,
-        }
-        for trial in plan.first
-    ]
-    each = f"{wanted.workers} x ({wanted.cpus:g} CPUs, {wanted.gpus:g} GPUs)"
-    lines = [
-        f"{plan.num_trials} trials of {config.train.max_steps} steps, {each} each, {concurrent} at a time "
-        f"(there is room for {slots})",
-        f"searcher {settings.searcher}, scheduler {settings.scheduler.name}, objective "
-        f"{', '.join(settings.objective)} on {config.data.validation_split}"
-        + (f", compared at steps {', '.join(map(str, rungs(sweep)))}" if rungs(sweep) else ""),
-        *(
-            f"  {trial.number:3d}  seed {trial.seed}  "
-            + (
-                "the configuration as it is"
-                if trial.is_baseline
-                else "  ".join(f"{key}={_short(value)}" for key, value in trial.params.items())
-            )
-            for trial in plan.first
-        ),
-    ]
-    if plan.num_suggested:
-        lines.append(f"  and {plan.num_suggested} that Optuna suggests in the course of the sweep, over:")
-        lines += [f"       {key}: {entry}" for key, entry in sweep.space.to_dict().items()]
-    num_confirm = 0
-    if settings.has_confirm_stage:
-        num_confirm = (settings.finalists + settings.baseline) * len(settings.seeds)
-        lines.append(
-            f"then the best {settings.finalists}"
-            + (" and the baseline" if settings.baseline else "")
-            + f" with seeds {', '.join(map(str, settings.seeds))}: {num_confirm} trials to the full length"
-        )
-    lines.append(
-        f"recorded in {plan.output}" + (f" and at {config.tracking.uri}" if config.tracking.enabled else "")
-    )
+    shown = {"number", "seed", "params", "is_baseline"}
     return {
         "output": str(plan.output),
         "num_trials": plan.num_trials,
-        "num_confirm_trials": num_confirm,
-        "num_steps": config.train.max_steps,
-        "rungs": rungs(sweep),
-        "resources": wanted.model_dump(),
+        "num_confirm_trials": plan.num_confirm_trials,
+        "num_steps": max_steps,
+        "rungs": rungs(plan.sweep),
+        "resources": settings.resources.model_dump(),
         "slots": slots,
         "max_concurrent": concurrent,
-        "trials": trials,
+        "trials": [trial.model_dump(include=shown) for trial in plan.first],
         "num_suggested": plan.num_suggested,
-        "lines": lines,
+        "lines": _to_lines(plan, f"{concurrent} at a time (there is room for {slots})"),
     }
+
+
+def _to_lines(plan: Plan, concurrency: str) -> list[str]:
+    config, settings = plan.sweep.config, plan.sweep.settings
+    wanted, steps = settings.resources, ", ".join(map(str, rungs(plan.sweep)))
+    each = f"{wanted.workers} x ({wanted.cpus:g} CPUs, {wanted.gpus:g} GPUs) each"
+    lines = [
+        f"{plan.num_trials} trials of {config.train.max_steps} steps, {each}, {concurrency}",
+        f"searcher {settings.searcher}, scheduler {settings.scheduler.name}, objective "
+        f"{', '.join(settings.objective)} on {config.data.validation_split}"
+        + (f", compared at steps {steps}" if steps else ""),
+    ]
+    for trial in plan.first:
+        values = "  ".join(f"{key}={_short(value)}" for key, value in trial.params.items())
+        shown = "the configuration as it is" if trial.is_baseline else values
+        lines.append(f"  {trial.number:3d}  seed {trial.seed}  {shown}")
+    if plan.num_suggested:
+        lines.append(f"  and {plan.num_suggested} that Optuna suggests in the course of the sweep, over:")
+        lines += [f"       {key}: {entry}" for key, entry in plan.sweep.space.to_dict().items()]
+    if plan.num_confirm_trials:
+        baseline = " and the baseline" if settings.baseline else ""
+        lines.append(
+            f"then the best {settings.finalists}{baseline} with seeds {', '.join(map(str, settings.seeds))}: "
+            f"{plan.num_confirm_trials} trials to the full length"
+        )
+    store = f" and at {config.tracking.uri}" if config.tracking.enabled else ""
+    return [*lines, f"recorded in {plan.output}{store}"]
 
 
 def _short(value: Any) -> str:

@@ -27,7 +27,7 @@ from langpose_dist.tracking.factory import build_tracker
 from langpose_dist.train.preflight import check_here, raise_problems
 from tuning.cluster import check_slots, node_resources, start_ray, watched_head
 from tuning.folder import SweepRecord, check_folder, held
-from tuning.outcomes import Narrator, TrialOutcomes
+from tuning.outcomes import Narrator, settling
 from tuning.plan import Plan
 from tuning.recorder import Recorder
 from tuning.settings import SWEEP_FILE, Sweep
@@ -112,8 +112,8 @@ class SweepAttempt:
         """Search, confirm, choose, register and report; returns the sweep's record."""
         with self._recorded():
             self._start(max_concurrent)
-            with TrialOutcomes(self.plan.sweep.config, self.tracker, is_resumed=self.is_resumed) as outcomes:
-                recorder = Recorder(self.plan.sweep, Narrator(self.plan, self.tell), outcomes.submit)
+            with settling(self.plan.sweep.config, self.tracker, is_resumed=self.is_resumed) as settle:
+                recorder = Recorder(self.plan.sweep, Narrator(self.plan, self.tell), settle)
                 stages = StageRunner(
                     self.plan.sweep, max_concurrent=max_concurrent, stopping=stopping, recorder=recorder
                 )

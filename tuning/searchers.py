@@ -26,14 +26,10 @@ def fixed_trials(sweep: Sweep) -> list[TrialRecord]:
     points: list[Mapping[str, Any] | None] = [None] if settings.baseline else []
     if settings.searcher != "optuna":
         points += sweep.space.points(settings.searcher, settings.num_trials, settings.seed)
-    seeded = ((point, seed) for point in points for seed in search_seeds(sweep))
-    return [new_trial(number, seed, point, settings.resources) for number, (point, seed) in enumerate(seeded)]
-
-
-def search_seeds(sweep: Sweep) -> Sequence[int]:
-    """Seeds of each configuration in the search stage."""
     own = (sweep.config.seed,)
-    return own if sweep.settings.has_confirm_stage else sweep.settings.seeds or own
+    seeds = own if settings.has_confirm_stage else settings.seeds or own
+    seeded = ((point, seed) for point in points for seed in seeds)
+    return [new_trial(number, seed, point, settings.resources) for number, (point, seed) in enumerate(seeded)]
 
 
 class Suggestions:
