@@ -113,7 +113,7 @@ def test_a_resumed_sweep_stays_what_it_is(config: Path, capsys: pytest.CaptureFi
     assert "leave it as it was" in line
 
 
-def test_a_sweep_goes_on_with_its_own_data_and_place_alone(
+def test_a_sweep_resumes_with_its_own_data_and_folder_alone(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = config.parent / "sweep"

@@ -197,7 +197,7 @@ def test_trials_that_memory_has_no_room_for_are_ended_and_told(tmp_path: Path, s
     check_whole(tmp_path, 2, attempts=2)
 
 
-def test_a_full_disk_ends_the_sweep_in_one_line_and_it_goes_on_with_room(
+def test_a_full_disk_ends_the_sweep_in_one_line_and_it_resumes_with_room(
     tmp_path: Path, small_disk: Path, shards: Path
 ) -> None:
     config = write_config(tmp_path, shards, num_trials=2)
@@ -248,7 +248,7 @@ def _by_signal(number: int) -> Callable[[SweepProcess], None]:
     ],
     ids=["SIGTERM", "SIGINT", "file"],
 )
-def test_a_sweep_that_is_asked_to_stop_does_so_and_goes_on_later(
+def test_a_sweep_that_is_asked_to_stop_does_so_and_resumes_later(
     tmp_path: Path, shards: Path, ask: Callable[[SweepProcess], None], reason: str
 ) -> None:
     config = write_config(tmp_path, shards)

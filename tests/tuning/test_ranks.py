@@ -86,7 +86,7 @@ def test_ranks_end_when_the_sweep_is_stopped_and_it_resumes(tmp_path: Path, shar
 
 
 @slow
-def test_ranks_end_with_a_killed_driver_and_the_sweep_goes_on(tmp_path: Path, shards: Path) -> None:
+def test_ranks_end_with_a_killed_driver_and_the_sweep_resumes(tmp_path: Path, shards: Path) -> None:
     config = write_config(tmp_path, shards, num_trials=2, resources=TWO)
     output = tmp_path / "sweep"
     with sweeping(tmp_path, "--config", str(config)) as sweep:

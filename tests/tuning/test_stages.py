@@ -67,7 +67,7 @@ def test_optuna_suggests_after_a_kill_what_it_would_have_suggested(tmp_path: Pat
     assert len({json.dumps(trial["params"]) for trial in whole}) == 14
 
 
-def test_a_confirm_stage_goes_on_where_it_was_interrupted(tmp_path: Path, shards: Path) -> None:
+def test_a_confirm_stage_resumes_where_it_was_interrupted(tmp_path: Path, shards: Path) -> None:
     config = write_config(tmp_path, shards, num_trials=2, seeds=[1, 2], finalists=1)
     output = tmp_path / "sweep"
     with sweeping(tmp_path, "--config", str(config)) as sweep:
