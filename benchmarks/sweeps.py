@@ -8,7 +8,7 @@ Three sweeps of configs/pretrain/small.yaml with the paper's weights as baseline
   $run output=DIR/asha sweep.num_trials=16 sweep.seeds=[1,2,3] sweep.finalists=1
   $run output=DIR/random sweep.num_trials=N sweep.seed=1 sweep.scheduler.name=none sweep.baseline=false
   python -m tuning.sweep --config DIR/random/best.yaml output=DIR/random-best sweep.searcher=grid
-      "sweep.space={loss.contrastive: {grid: [modified]}}" sweep.scheduler.name=none sweep.baseline=false
+      "sweep.space={loss.contrastive: {choice: [modified]}}" sweep.scheduler.name=none sweep.baseline=false
       sweep.seeds=[1,2,3]
   python -m benchmarks.sweeps DIR
 

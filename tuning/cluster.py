@@ -1,4 +1,4 @@
-"""The Ray cluster of a sweep: start or join it, and know how many trials it holds at a time."""
+"""The Ray cluster of a sweep: start or join it, count its slots for trials, notice its loss."""
 
 import contextlib
 import logging
@@ -7,14 +7,12 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import psutil
 import ray
-import ray._private.state as ray_state
-from ray.core.generated import gcs_pb2
-from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from langpose_dist.config import UserError
 from langpose_dist.datasets.ray_cluster import find_cluster, join_cluster
@@ -23,9 +21,12 @@ from tuning.settings import ResourcesConfig
 _OBJECT_STORE_BYTES = 200 * 2**20
 """Trials exchange files; only small messages pass through Ray."""
 _EPSILON = 1e-6
-
-_HEAD_SECONDS = 15.0
-"""That Ray's head may be silent until it is taken for lost; Ray itself waits for a minute."""
+_HEAD_TIMEOUT_S = 15.0
+"""Silence of Ray's head after which it counts as lost; Ray itself waits for a minute."""
+_NODE_TIMEOUT_S = 120.0
+"""How long a sweep waits for a node when those that are left have no slot."""
+_CLUSTER_TIMEOUT_S = 20.0
+"""The same where no node is left."""
 
 Resources = Mapping[str, float]
 
@@ -68,61 +69,48 @@ def start_ray(address: str | None) -> None:
     join_cluster(address, runtime_env=environment)
 
 
-def watch_head(on_loss: Callable[[str], Any]) -> Callable[[], None]:
-    """End this process when Ray's head is lost: nothing in it could go on, and Ray would wait.
+def _python_path() -> str:
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    before = os.environ.get("PYTHONPATH")
+    return root if not before else f"{root}{os.pathsep}{before}"
+
+
+@contextmanager
+def watched_head(on_loss: Callable[[str], Any]) -> Iterator[None]:
+    """End this process when Ray's head is lost: nothing in it could continue, and Ray would wait.
 
     Args:
-        on_loss: Called with a line for a person in front of the end.
-
-    Returns:
-        What ends the watch.
+        on_loss: Called with a line for a person before the end.
     """
     host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
-    closed = threading.Event()
+    is_over = threading.Event()
 
     def watch() -> None:
         heard = time.monotonic()
-        while not closed.wait(1.0):
+        while not is_over.wait(1.0):
             try:
                 socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
                 heard = time.monotonic()
             except OSError:
-                if time.monotonic() > heard + _HEAD_SECONDS and not closed.is_set():
-                    on_loss(f"Ray's head at {host}:{port} is gone; go on with --resume")
+                if time.monotonic() > heard + _HEAD_TIMEOUT_S and not is_over.is_set():
+                    on_loss(f"Ray's head at {host}:{port} is gone; resume with --resume")
                     end_children()
                     os._exit(1)
 
     threading.Thread(target=watch, name="head", daemon=True).start()
-    return closed.set
+    try:
+        yield
+    finally:
+        is_over.set()
 
 
 def end_children() -> None:
-    """End what this process has started, Ray's own processes and the trials below them."""
+    """End all that this process has started: Ray's own processes and the trials below them."""
     for process in psutil.Process().children(recursive=True):
         # Those of a tracking store have last words to send, and end by themselves.
         with contextlib.suppress(psutil.Error):
             if "langpose_dist.tracking.sender" not in process.cmdline():
                 process.kill()
-
-
-def free_places() -> int:
-    """Give back the places of workers whose trial is gone; returns how many.
-
-    Ray keeps a placement group for as long as the job lives, when the actor that made it was killed: after
-    the first trial with several workers that is stopped, the next would wait for ever.
-    """
-    count = 0
-    table: Any = gcs_pb2
-    table = table.PlacementGroupTableData
-    job = ray.get_runtime_context().get_job_id()
-    for content in ray_state.state._connect_and_get_accessor().get_placement_group_table():
-        group = table.FromString(content)
-        is_of_actor = group.creator_actor_id.strip(b"\xff") != b""
-        is_ours = group.creator_job_id.hex() == job and is_of_actor
-        if is_ours and group.creator_actor_dead and group.state != table.REMOVED:
-            remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
-            count += 1
-    return count
 
 
 def node_resources() -> list[Resources]:
@@ -134,26 +122,25 @@ def node_resources() -> list[Resources]:
     ]
 
 
-def count_places(nodes: Sequence[Resources], wanted: ResourcesConfig) -> int:
+def count_slots(nodes: Sequence[Resources], wanted: ResourcesConfig) -> int:
     """Trials that nodes hold at a time; workers of one trial may lie on several nodes.
 
     Args:
         nodes: From ``node_resources``.
-        wanted: Of one trial.
+        wanted: Resources of one trial.
     """
-    workers = sum(_workers_on(node, wanted) for node in nodes)
-    return workers // wanted.workers
+    return sum(_workers_on(node, wanted) for node in nodes) // wanted.workers
 
 
-def check_places(nodes: Sequence[Resources], wanted: ResourcesConfig) -> int:
-    """As ``count_places``.
+def check_slots(nodes: Sequence[Resources], wanted: ResourcesConfig) -> int:
+    """Count slots as ``count_slots`` does.
 
     Raises:
-        UserError: If not even one trial finds a place, since it would wait for ever.
+        UserError: If no node has a slot for a trial, since it would wait for ever.
     """
-    places = count_places(nodes, wanted)
-    if places:
-        return places
+    slots = count_slots(nodes, wanted)
+    if slots:
+        return slots
     each = f"{wanted.workers} x ({wanted.cpus:g} CPUs, {wanted.gpus:g} GPUs)"
     if not nodes:
         raise UserError("no node of the Ray cluster is left; start it again")
@@ -176,7 +163,28 @@ def _workers_on(node: Resources, wanted: ResourcesConfig) -> int:
     return min(counts)
 
 
-def _python_path() -> str:
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    before = os.environ.get("PYTHONPATH")
-    return root if not before else f"{root}{os.pathsep}{before}"
+class SlotWatch:
+    """Notices when the nodes that are left have had no slot for a trial for too long.
+
+    Args:
+        wanted: Resources of one trial.
+    """
+
+    def __init__(self, wanted: ResourcesConfig) -> None:
+        self.problem: str | None = None
+        """Line for a person, once there is nothing to wait for."""
+        self._wanted = wanted
+        self._full_since: float | None = None
+
+    def look(self) -> None:
+        """Count the slots now."""
+        now = time.monotonic()
+        nodes = node_resources()
+        try:
+            check_slots(nodes, self._wanted)
+        except UserError as error:
+            self._full_since = self._full_since or now
+            if now > self._full_since + (_NODE_TIMEOUT_S if nodes else _CLUSTER_TIMEOUT_S):
+                self.problem = f"{error}; then resume with --resume"
+        else:
+            self._full_since = None

@@ -11,12 +11,13 @@ from langpose_dist.config import UserError
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.remote import is_url
 from langpose_dist.host.redaction import redact
+from langpose_dist.report.sweep import TrialRecord
 from langpose_dist.train.engine import count_steps, micro_batch_size
-from tuning.cluster import check_places, node_resources, start_ray
+from tuning.cluster import check_slots, node_resources, start_ray
 from tuning.schedulers import rungs
-from tuning.searchers import search_plans
+from tuning.searchers import fixed_trials
 from tuning.settings import Sweep
-from tuning.trial import TrialPlan, trial_config
+from tuning.trial import trial_config
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Plan:
     sweep: Sweep
     """Absolute paths, and ``train.max_steps`` set."""
     corpus: Corpus
-    first: Sequence[TrialPlan]
+    first: Sequence[TrialRecord]
     """Trials of the search that are known beforehand."""
     num_suggested: int
     """Trials that the searcher adds to them."""
@@ -38,8 +39,14 @@ class Plan:
 
     @property
     def num_trials(self) -> int:
-        """Of the search."""
+        """Trials of the search."""
         return len(self.first) + self.num_suggested
+
+    @property
+    def num_confirm_trials(self) -> int:
+        """Trials of the confirm stage; 0 without one."""
+        settings = self.sweep.settings
+        return (settings.finalists + settings.baseline) * len(settings.seeds) * settings.has_confirm_stage
 
 
 def prepare(sweep: Sweep) -> Plan:
@@ -72,82 +79,69 @@ def prepare(sweep: Sweep) -> Plan:
         uri = resolve_uri(config.tracking.uri)
         values |= {"tracking.uri": uri} if redact(uri) == uri else {}
     sweep = sweep.with_values(values)
-    first = search_plans(sweep)
-    for plan in first:
-        trial = trial_config(sweep, plan, "none")
-        micro_batch_size(trial, sweep.settings.resources.workers)
-        count_steps(trial, len(corpus.training_set))
+    first = fixed_trials(sweep)
+    for trial in first:
+        resolved = trial_config(sweep, trial)
+        micro_batch_size(resolved, sweep.settings.resources.workers)
+        count_steps(resolved, len(corpus.training_set))
     num_suggested = sweep.settings.num_trials if sweep.settings.searcher == "optuna" else 0
     return Plan(sweep, corpus, first, num_suggested)
 
 
 def describe_plan(plan: Plan, address: str | None) -> dict[str, Any]:
-    """What a sweep would start: plain values, with lines for people under ``lines``.
+    """Describe what a sweep would start: plain values, with lines for people under ``lines``.
 
     Raises:
         UserError: If the cluster cannot be reached or does not hold a trial.
     """
     start_ray(address)
     try:
-        places = check_places(node_resources(), plan.sweep.settings.resources)
+        slots = check_slots(node_resources(), plan.sweep.settings.resources)
     finally:
         ray.shutdown()
-    sweep, config = plan.sweep, plan.sweep.config
-    settings, wanted = sweep.settings, sweep.settings.resources
-    concurrent = min(places, settings.max_concurrent or places)
-    trials = [
-        {
-            "number": trial.number,
-            "seed": trial.seed,
-            "params": dict(trial.params),
-            "is_baseline": trial.is_baseline,
-        }
-        for trial in plan.first
-    ]
-    each = f"{wanted.workers} x ({wanted.cpus:g} CPUs, {wanted.gpus:g} GPUs)"
-    lines = [
-        f"{plan.num_trials} trials of {config.train.max_steps} steps, {each} each, {concurrent} at a time "
-        f"(there is room for {places})",
-        f"searcher {settings.searcher}, scheduler {settings.scheduler.name}, objective "
-        f"{', '.join(settings.objective)} on {config.data.validation_split}"
-        + (f", compared at steps {', '.join(map(str, rungs(sweep)))}" if rungs(sweep) else ""),
-        *(
-            f"  {trial.number:3d}  seed {trial.seed}  "
-            + (
-                "the configuration as it is"
-                if trial.is_baseline
-                else "  ".join(f"{key}={_short(value)}" for key, value in trial.params.items())
-            )
-            for trial in plan.first
-        ),
-    ]
-    if plan.num_suggested:
-        lines.append(f"  and {plan.num_suggested} that Optuna suggests in the course of the sweep, over:")
-        lines += [f"       {key}: {entry}" for key, entry in sweep.space.to_dict().items()]
-    num_confirm = 0
-    if settings.has_confirm_stage:
-        num_confirm = (settings.finalists + settings.baseline) * len(settings.seeds)
-        lines.append(
-            f"then the best {settings.finalists}"
-            + (" and the baseline" if settings.baseline else "")
-            + f" with seeds {', '.join(map(str, settings.seeds))}: {num_confirm} trials to the full length"
-        )
-    lines.append(
-        f"recorded in {plan.output}" + (f" and at {config.tracking.uri}" if config.tracking.enabled else "")
-    )
+    settings, max_steps = plan.sweep.settings, plan.sweep.config.train.max_steps
+    concurrent = min(slots, settings.max_concurrent or slots)
+    shown = {"number", "seed", "params", "is_baseline"}
     return {
         "output": str(plan.output),
         "num_trials": plan.num_trials,
-        "num_confirm_trials": num_confirm,
-        "num_steps": config.train.max_steps,
-        "rungs": rungs(sweep),
-        "resources": wanted.model_dump(),
-        "places": places,
+        "num_confirm_trials": plan.num_confirm_trials,
+        "num_steps": max_steps,
+        "rungs": rungs(plan.sweep),
+        "resources": settings.resources.model_dump(),
+        "slots": slots,
         "max_concurrent": concurrent,
-        "trials": trials,
+        "trials": [trial.model_dump(include=shown) for trial in plan.first],
         "num_suggested": plan.num_suggested,
-        "lines": lines,
+        "lines": _to_lines(plan, f"{concurrent} at a time (there is room for {slots})"),
     }
+
+
+def _to_lines(plan: Plan, concurrency: str) -> list[str]:
+    config, settings = plan.sweep.config, plan.sweep.settings
+    wanted, steps = settings.resources, ", ".join(map(str, rungs(plan.sweep)))
+    each = f"{wanted.workers} x ({wanted.cpus:g} CPUs, {wanted.gpus:g} GPUs) each"
+    lines = [
+        f"{plan.num_trials} trials of {config.train.max_steps} steps, {each}, {concurrency}",
+        f"searcher {settings.searcher}, scheduler {settings.scheduler.name}, objective "
+        f"{', '.join(settings.objective)} on {config.data.validation_split}"
+        + (f", compared at steps {steps}" if steps else ""),
+    ]
+    for trial in plan.first:
+        values = "  ".join(f"{key}={_short(value)}" for key, value in trial.params.items())
+        shown = "the configuration as it is" if trial.is_baseline else values
+        lines.append(f"  {trial.number:3d}  seed {trial.seed}  {shown}")
+    if plan.num_suggested:
+        lines.append(f"  and {plan.num_suggested} that Optuna suggests in the course of the sweep, over:")
+        lines += [f"       {key}: {entry}" for key, entry in plan.sweep.space.to_dict().items()]
+    if plan.num_confirm_trials:
+        baseline = " and the baseline" if settings.baseline else ""
+        lines.append(
+            f"then the best {settings.finalists}{baseline} with seeds {', '.join(map(str, settings.seeds))}: "
+            f"{plan.num_confirm_trials} trials to the full length"
+        )
+    store = f" and at {config.tracking.uri}" if config.tracking.enabled else ""
+    return [*lines, f"recorded in {plan.output}{store}"]
 
 
 def _short(value: Any) -> str:

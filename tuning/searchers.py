@@ -1,21 +1,24 @@
-"""Where a sweep's trials come from: points that are fixed beforehand, or Optuna's suggestions."""
+"""Source of a sweep's trials: points that are fixed beforehand, then Optuna's suggestions."""
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
-from ray.tune.search.optuna import OptunaSearch
+from optuna.trial import TrialState
+from ray.tune.search import Searcher
 
-from tuning.schedulers import mode_of
+from langpose_dist.metrics.table import higher_is_better
+from langpose_dist.report.sweep import TrialRecord
 from tuning.settings import Sweep
-from tuning.space import Space
-from tuning.trial import TrialPlan
+from tuning.trial import new_trial, to_tune
 
 
-def search_plans(sweep: Sweep) -> list[TrialPlan]:
-    """The trials of the search stage that are known before it starts, in their order.
+def fixed_trials(sweep: Sweep) -> list[TrialRecord]:
+    """Trials of the search stage that are known before it starts, in order.
 
     With Optuna that is the baseline alone.
     """
@@ -23,75 +26,109 @@ def search_plans(sweep: Sweep) -> list[TrialPlan]:
     points: list[Mapping[str, Any] | None] = [None] if settings.baseline else []
     if settings.searcher != "optuna":
         points += sweep.space.points(settings.searcher, settings.num_trials, settings.seed)
-    seeds = search_seeds(sweep)
-    return [
-        TrialPlan(number=number, seed=seed, params=point or {}, is_baseline=point is None)
-        for number, (point, seed) in enumerate((point, seed) for point in points for seed in seeds)
-    ]
-
-
-def search_seeds(sweep: Sweep) -> Sequence[int]:
-    """Seeds of each configuration in the search stage."""
     own = (sweep.config.seed,)
-    return own if sweep.settings.has_confirm_stage else sweep.settings.seeds or own
+    seeds = own if settings.has_confirm_stage else settings.seeds or own
+    seeded = ((point, seed) for point in points for seed in seeds)
+    return [new_trial(number, seed, point, settings.resources) for number, (point, seed) in enumerate(seeded)]
 
 
-class OptunaSearcher(OptunaSearch):
-    """Optuna's suggestions, after some trials that are fixed.
+class Suggestions:
+    """Optuna's suggestions; each depends on the sweep's seed, its number and the trials that ended before.
 
-    A trial that was stopped early counts with its last value, as Tune has it.
+    A trial that was stopped early counts with its last value.
 
     Args:
-        sweep: Its space and objective.
-        first: Trials in front of the suggestions.
+        sweep: Gives space, objective and seed.
+        numbers: Of the trials to suggest.
     """
 
-    def __init__(self, sweep: Sweep, first: Sequence[TrialPlan]) -> None:
-        objective = list(sweep.settings.objective)
-        modes = [mode_of(metric) for metric in objective]
-        is_single = len(objective) == 1
+    def __init__(self, sweep: Sweep, numbers: Sequence[int]) -> None:
+        self._sweep = sweep
+        self._numbers = list(numbers)
+        self._objective = sweep.settings.objective
+        self._asked: dict[int, optuna.Trial] = {}
+        """Of the sweep's number of a trial."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._study = optuna.create_study(
+            directions=["maximize" if higher_is_better(name) else "minimize" for name in self._objective]
+        )
+
+    @property
+    def num_left(self) -> int:
+        """Trials still to suggest."""
+        return len(self._numbers)
+
+    def remember(self, trial: TrialRecord) -> None:
+        """Have Optuna know a suggestion of an earlier attempt, and its value if it has ended."""
+        self._study.enqueue_trial(self._sweep.space.encode(trial.params))
+        self._ask(trial.number)
+        if trial.status in ("finished", "stopped"):
+            self.tell(trial.number, trial.evaluations[-1].metrics)
+        elif trial.status == "diverged":
+            self.tell(trial.number, None)
+
+    def next(self) -> TrialRecord:
+        """Suggest the next trial."""
+        number = self._numbers.pop(0)
+        sweep = self._sweep
+        return new_trial(number, sweep.config.seed, self._ask(number), sweep.settings.resources)
+
+    def tell(self, number: int, result: Mapping[str, Any] | None) -> None:
+        """Have Optuna know the last values of a trial; ``None`` if it failed."""
+        if number not in self._asked:  # fixed beforehand
+            return
+        values = [float((result or {}).get(name, math.nan)) for name in self._objective]
+        if all(map(math.isfinite, values)):
+            self._study.tell(self._asked[number], values)
+        else:
+            self._study.tell(self._asked[number], state=TrialState.FAIL)
+
+    def _ask(self, number: int) -> dict[str, Any]:
+        seed = np.random.SeedSequence([self._sweep.settings.seed, number]).generate_state(1)
         with warnings.catch_warnings():
             # Of group, which conditional spaces need.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler = optuna.samplers.TPESampler(multivariate=True, group=True, seed=sweep.settings.seed)
-        super().__init__(
-            partial(_suggest, sweep.space),
-            metric=objective[0] if is_single else objective,
-            mode=modes[0] if is_single else modes,
-            sampler=sampler,
-        )
-        self._first = list(first)
-        self._output = sweep.config.output
-        self._train_seed = sweep.config.seed
-        self._number = 0
-        self._fixed: set[str] = set()
+            self._study.sampler = optuna.samplers.TPESampler(multivariate=True, group=True, seed=int(seed[0]))
+        self._asked[number] = self._study.ask()
+        return self._sweep.space.suggest(self._asked[number])
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """The configuration of the next trial."""
-        if self._number < len(self._first):
-            plan = self._first[self._number]
-            self._fixed.add(trial_id)
-        else:
-            suggested = super().suggest(trial_id)
-            if suggested is None:
-                return None
-            plan = TrialPlan(number=self._number, seed=self._train_seed, params=suggested["params"])
-        self._number += 1
-        return plan.to_config(self._output)
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """A trial has told an evaluation."""
-        if trial_id not in self._fixed:
-            super().on_trial_result(trial_id, result)
+class PlannedSearcher(Searcher):
+    """Gives Ray Tune the trials of a stage, one after another.
+
+    Args:
+        trials: Those that are known.
+        suggestions: Those that come after them.
+        output: The sweep's folder.
+    """
+
+    def __init__(self, trials: Sequence[TrialRecord], suggestions: Suggestions, output: Path) -> None:
+        super().__init__()
+        self._trials = list(trials)
+        self._suggestions = suggestions
+        self._output = output
+        self._numbers: dict[str, int] = {}
+        """Of Tune's name of each trial."""
+
+    @property
+    def num_left(self) -> int:
+        """Trials still to start."""
+        return len(self._trials) + self._suggestions.num_left
+
+    def suggest(self, trial_id: str) -> dict[str, Any]:
+        """Configuration of the next trial."""
+        trial = self._trials.pop(0) if self._trials else self._suggestions.next()
+        self._numbers[trial_id] = trial.number
+        return to_tune(trial, self._output)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """A trial has ended."""
-        if trial_id not in self._fixed:
-            super().on_trial_complete(trial_id, result, error)  # pyright: ignore[reportArgumentType]
+        """Learn from a trial that has ended."""
+        self._suggestions.tell(self._numbers[trial_id], None if error else result)
 
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: a resumed sweep reads the records of its trials."""
 
-def _suggest(space: Space, trial: Any) -> dict[str, Any]:
-    return {"params": space.suggest(trial)}
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing; see ``save``."""

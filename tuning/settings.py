@@ -1,4 +1,4 @@
-"""The ``sweep`` section of a configuration: what is searched and how, checked before it starts."""
+"""The ``sweep`` section of a configuration, checked before anything starts."""
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,48 +14,41 @@ from langpose_dist.config import (
     Positive,
     RunConfig,
     Section,
+    UserError,
     build_config,
     check,
     describe_keys,
     read_content,
     with_values,
 )
-from tuning.space import DEFAULT_SPACE, Space
-from tuning.space_check import (
-    MAX_TRIALS,
-    PBT_KEYS,
-    STEP_KEYS,
-    check_points,
-    checked_space,
-    possible_values,
-)
+from langpose_dist.metrics.table import METRICS, metric_of
+from tuning.space import DEFAULT_SPACE, Space, read_space
+from tuning.space_check import STEP_KEYS
 
-POSE_METRICS = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm_s")
-RETRIEVAL_METRICS = ("r_at_1", "r_at_3", "median_rank")
-_SAMPLED_POINTS = 256
-"""Points of a space with suggestions that are tried out before it starts."""
-_MIN_POPULATION = 4
+SWEEP_FILE = "sweep.yaml"
+"""In the sweep's folder: its resolved configuration."""
+MAX_TRIALS = 10_000
+_NUM_SAMPLED_POINTS = 256
+"""Points of a space with suggestions that are checked before it starts."""
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class SchedulerConfig(Section):
-    """Which trials go on."""
+    """Early stopping of trials."""
 
-    name: Literal["asha", "none", "median", "pbt"] = "asha"
-    """asha: successive halving. median: stop what is worse than the median. pbt: take over and change."""
+    name: Literal["asha", "none", "median"] = "asha"
+    """asha: successive halving. median: stop what is worse than the median."""
     metric: str | None = None
-    """What it compares; default: the objective. Of two objectives it must be named."""
+    """Metric that it compares; default: the objective. Of two objectives it must be named."""
     grace_evaluations: Count = 1
-    """Evaluations before asha's first rung or median's earliest stop; between pbt's changes."""
+    """Evaluations before asha's first rung or median's earliest stop."""
     reduction_factor: Annotated[int, Field(ge=2)] = 3
-    """asha: one in so many goes on from each rung, and rungs lie so many times apart."""
-    quantile: Annotated[float, Field(gt=0, le=0.5)] = 0.25
-    """pbt: share of the population that takes over from the best share of equal size."""
+    """asha: one in so many continues from each rung, and rungs lie so many times apart."""
 
 
 class ResourcesConfig(Section):
-    """What a trial holds while it runs."""
+    """Resources of a trial while it runs."""
 
     workers: Count = 1
     """Ranks of each trial; they share out train.global_batch_size."""
@@ -80,11 +73,11 @@ class SweepConfig(Section):
     """Everything that defines a sweep besides the configuration that it changes."""
 
     space: dict[str, Any] = DEFAULT_SPACE
-    """Key -> {choice | uniform | log_uniform | integer | grid: values, when: {key: value or values}}."""
+    """Key -> {choice | uniform | log_uniform | integer: values, when: {key: value or values}}."""
     searcher: Literal["random", "grid", "optuna"] = "random"
     """random: independent draws. grid: every combination. optuna: TPE, learns from the trials that ended."""
     num_trials: Count = 16
-    """random: draws, each crossed with all grids; optuna: trials in all; grid: not used."""
+    """random: draws; optuna: trials in all; grid: not used."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Of the searcher's draws."""
     objective: tuple[str, ...] = ("masked/mpjpe_mm",)
@@ -136,25 +129,7 @@ class SweepConfig(Section):
                 f"scheduler.name={self.scheduler.name} compares by one metric: set scheduler.metric to one "
                 f"of objective={list(self.objective)}, or scheduler.name=none"
             )
-        if self.scheduler.name == "pbt":
-            self._check_population()
         return self
-
-    def _check_population(self) -> None:
-        wanted = (
-            ("searcher", "random", self.searcher == "random", "it changes values itself"),
-            ("resources.workers", "1", self.resources.workers == 1, "a trial takes over in its own process"),
-            ("baseline", "false", not self.baseline, "all trials take over from each other"),
-            ("seeds", "[]", not self.seeds, "a schedule of values is no configuration to train again"),
-        )
-        for key, value, holds, reason in wanted:
-            if not holds:
-                raise ValueError(f"scheduler.name=pbt needs {key}={value}: {reason}")
-        if self.num_trials < _MIN_POPULATION:
-            raise ValueError(
-                f"num_trials={self.num_trials} must be at least {_MIN_POPULATION} with scheduler.name=pbt: "
-                "it is the population"
-            )
 
 
 class _SweepRun(RunConfig):
@@ -167,21 +142,18 @@ class _SweepRun(RunConfig):
 class Sweep:
     """A sweep that can start: its settings, and the configuration that it changes."""
 
-    content: dict[str, Any]
-    """Plain containers of the configuration, without the sweep's section."""
     config: RunConfig
-    """The same, checked."""
     settings: SweepConfig
     """The section, its space as ``Space.to_dict`` has it."""
     space: Space
 
     def with_values(self, values: Mapping[str, Any]) -> "Sweep":
-        """With other values of dotted keys, such as ``output`` or ``sweep.num_trials``; checked again.
+        """Change dotted keys, such as ``output`` or ``sweep.num_trials``, and check again.
 
         Raises:
             ConfigError: If they do not go together.
         """
-        content = {**self.content, "sweep": self.settings.model_dump(mode="json")}
+        content = {**self.config.model_dump(mode="json"), "sweep": self.settings.model_dump(mode="json")}
         return build_sweep(with_values(content, values))
 
     def to_dict(self) -> dict[str, Any]:
@@ -216,17 +188,41 @@ def build_sweep(content: Mapping[str, Any]) -> Sweep:
         every = -(-config.train.max_steps // settings.evaluations)
         run = with_values(run, {"train.evaluate_every": every})
         config = build_config(run)
-    space = checked_space(settings.space, config)
-    _check_objective(settings, config, space)
-    _check_rhythm(settings, config)
+    space = read_space(settings.space)
+    for metric in settings.objective:
+        _check_metric(metric, config)
+    _check_evaluation_interval(settings, config)
     _check_searcher(settings, config, space)
     _check_seeds_and_devices(settings, config)
-    if settings.has_fixed_points and settings.scheduler.name != "pbt":
+    if settings.has_fixed_points:
         points = space.points(settings.searcher, settings.num_trials, settings.seed)
     else:
-        points = space.points("random", _SAMPLED_POINTS, settings.seed)
-    check_points([*([{}] if settings.baseline else []), *points], run, settings.resources.workers)
-    return Sweep(run, config, settings.model_copy(update={"space": space.to_dict()}), space)
+        points = space.points("random", _NUM_SAMPLED_POINTS, settings.seed)
+    baseline = [{}] if settings.baseline else []
+    _check_comparable(settings, _build_points([*baseline, *points], config, settings.resources.workers))
+    return Sweep(config, settings.model_copy(update={"space": space.to_dict()}), space)
+
+
+def _build_points(points: Sequence[Mapping[str, Any]], base: RunConfig, workers: int) -> list[RunConfig]:
+    """Check that values which are allowed one by one go together."""
+    from langpose_dist.train.engine import count_steps, micro_batch_size
+
+    content = base.model_dump(mode="json")
+    found = []
+    for point in points:
+        try:
+            config = build_config(with_values(content, point))
+            micro_batch_size(config, workers)
+            if config.train.max_steps is not None:
+                count_steps(config, 0)
+        except ConfigError as error:
+            if not point:
+                raise
+            named = ", ".join(f"{key}={value}" for key, value in point.items())
+            problem = "do not go together" if len(point) > 1 else "cannot be trained"
+            raise ConfigError(f"sweep.space: {named} {problem}: {error}") from None
+        found.append(config)
+    return found
 
 
 def describe_sweep_keys() -> list[tuple[str, str, str]]:
@@ -234,24 +230,19 @@ def describe_sweep_keys() -> list[tuple[str, str, str]]:
     return describe_keys(SweepConfig, "sweep.")
 
 
-def _check_objective(settings: SweepConfig, config: RunConfig, space: Space) -> None:
-    for metric in settings.objective:
-        _check_metric(metric, config)
-    if not any(metric.rpartition("/")[2] in RETRIEVAL_METRICS for metric in settings.objective):
+def _check_comparable(settings: SweepConfig, configs: Sequence[RunConfig]) -> None:
+    """Refuse to rank by retrieval where some configuration retrieves nothing, or among fewer labels."""
+    if not any(metric_of(metric).kind == "retrieval" for metric in settings.objective):
         return
     said = f"sweep.objective={list(settings.objective)} cannot be compared between all configurations:"
-    seen = {
-        key: possible_values(space, key, config, baseline=settings.baseline)
-        for key in ("loss.contrastive", "loss.lambda_con", "data.flip_probability")
-    }
-    for key, off in (("loss.contrastive", "none"), ("loss.lambda_con", 0)):
-        if off in seen[key]:
+    for loss in (config.loss for config in configs):
+        if not loss.is_contrastive:
             raise ConfigError(
-                f"{said} with {key}={off} nothing is retrieved; take it out of the space and of the "
-                "configuration, or rank by a pose metric, such as masked/mpjpe_mm"
+                f"{said} with loss.contrastive={loss.contrastive}, loss.lambda_con={loss.lambda_con:g} "
+                "nothing is retrieved; take it out of the space and of the configuration, or rank by a pose "
+                "metric, such as masked/mpjpe_mm"
             )
-    flips = seen["data.flip_probability"]
-    if 0 in flips and any(flips):
+    if len({config.data.flip_probability == 0 for config in configs}) > 1:
         raise ConfigError(
             f"{said} with data.flip_probability=0 there are fewer labels to choose from; keep it above 0, or "
             "rank by a pose metric, such as masked/mpjpe_mm"
@@ -259,17 +250,21 @@ def _check_objective(settings: SweepConfig, config: RunConfig, space: Space) -> 
 
 
 def _check_metric(metric: str, config: RunConfig) -> None:
-    condition, separator, name = metric.partition("/")
-    if any(part in ("loss", "total", "train") or part.startswith("loss_") for part in metric.split("/")):
+    condition, _, name = metric.rpartition("/")
+    is_loss = name in METRICS and METRICS[name].kind == "loss"
+    if is_loss or name == "total" or condition == "train":
         raise ConfigError(
             f"sweep.objective={metric} cannot rank trials: weights and temperature change the scale of a "
             "loss; take a metric of the validation, such as masked/mpjpe_mm"
         )
-    known = (*POSE_METRICS, *RETRIEVAL_METRICS)
-    if not separator or name not in known:
+    try:
+        row = metric_of(name)
+    except UserError as error:
+        raise ConfigError(f"sweep.objective={metric}: {error}") from None
+    if row.kind == "reference" or not condition or "/" in condition:
         raise ConfigError(
             f"sweep.objective={metric} must be CONDITION/METRIC, such as masked/mpjpe_mm, with a metric of "
-            f"{', '.join(known)}"
+            "poses or retrieval"
         )
     if condition not in config.evaluation.conditions:
         raise ConfigError(
@@ -278,8 +273,8 @@ def _check_metric(metric: str, config: RunConfig) -> None:
         )
 
 
-def _check_rhythm(settings: SweepConfig, config: RunConfig) -> None:
-    """Whether a scheduler sees its trials in between."""
+def _check_evaluation_interval(settings: SweepConfig, config: RunConfig) -> None:
+    """Refuse a scheduler that would see no trial before its end."""
     scheduler, train = settings.scheduler, config.train
     if scheduler.name == "none" or (train.evaluate_every is None and settings.evaluations is not None):
         return
@@ -298,43 +293,20 @@ def _check_rhythm(settings: SweepConfig, config: RunConfig) -> None:
 
 
 def _check_searcher(settings: SweepConfig, config: RunConfig, space: Space) -> None:
-    for dimension in space.dimensions:
-        key, kind = dimension.key, dimension.kind
-        if settings.searcher == "grid" and kind not in ("choice", "grid"):
+    for key, kind in ((key, dimension.kind) for key, dimension in space.dimensions.items()):
+        if settings.searcher == "grid" and kind != "choice":
             raise ConfigError(
-                f"sweep.space: {key}: {kind} has no end of values for sweep.searcher=grid; use grid, or "
+                f"sweep.space: {key}: {kind} has no end of values for sweep.searcher=grid; use choice, or "
                 "sweep.searcher=random"
             )
-        if settings.searcher == "optuna" and kind == "grid":
-            raise ConfigError(f"sweep.space: {key}: sweep.searcher=optuna takes no grid; use choice")
         if key in STEP_KEYS and config.train.max_steps is None:
             raise ConfigError(
                 f"sweep.space: {key} changes the steps of an epoch, and trials are compared at equal steps: "
                 "set train.max_steps"
             )
-        if settings.scheduler.name == "pbt":
-            _check_mutable(key, kind, dimension.when, dimension.arguments)
-    if settings.searcher == "random" and all(item.kind == "grid" for item in space.dimensions):
-        raise ConfigError("sweep.space has grids alone, nothing to draw: set sweep.searcher=grid")
-    draws = settings.num_trials if settings.searcher == "random" else 1
-    crossed = space.num_combinations(settings.searcher)
-    if draws * crossed > MAX_TRIALS:
-        raise ConfigError(
-            f"sweep.space: {crossed} combinations of grids, {draws} draws each, are more than {MAX_TRIALS} "
-            "trials; name fewer values"
-        )
-
-
-def _check_mutable(key: str, kind: str, when: Mapping[str, Any], values: Sequence[Any]) -> None:
-    said = f"sweep.space: {key}: sweep.scheduler.name=pbt"
-    if key not in PBT_KEYS:
-        raise ConfigError(f"{said} cannot change it in the middle of a run; it can be {', '.join(PBT_KEYS)}")
-    if kind == "grid" or when:
-        raise ConfigError(
-            f"{said} takes no {'grid' if kind == 'grid' else 'conditions'}; use a range or choice"
-        )
-    if key == "loss.lambda_con" and 0 in values:
-        raise ConfigError(f"{said} cannot switch a part of the model off and on again; keep it above 0")
+    num_trials = space.num_combinations if settings.searcher == "grid" else settings.num_trials
+    if num_trials > MAX_TRIALS:
+        raise ConfigError(f"sweep.space: {num_trials} trials are more than {MAX_TRIALS}; name fewer values")
 
 
 def _check_seeds_and_devices(settings: SweepConfig, config: RunConfig) -> None:

@@ -1,4 +1,4 @@
-"""Who asks a sweep to stop: signals, and a file in its folder."""
+"""Requests to stop a sweep: signals, and a file in its folder."""
 
 import contextlib
 import os
@@ -16,22 +16,22 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
 class SweepInterrupted(Exception):
-    """The sweep was asked to stop; ``--resume`` goes on with it."""
+    """The sweep was asked to stop; ``--resume`` continues it."""
 
 
 class Stopping:
-    """Hears of requests to stop while it is entered, in the main thread.
+    """Listens for requests to stop while it is entered, in the main thread.
 
-    While Tune's loop runs it ends the loop in Tune's own way, which leaves the trials fit to go on. At any
-    other time a signal raises ``SweepInterrupted`` where the sweep is. A second Ctrl-C ends it at once.
+    While Tune's loop runs, a request ends the loop in Tune's own way, so that trials end in order. At any
+    other time it raises ``SweepInterrupted`` where the sweep is. A second Ctrl-C ends the sweep at once.
 
     Args:
-        output: The sweep's folder. A stop file that is there already is of an earlier time.
+        output: The sweep's folder. A stop file that is already there is of an earlier time.
     """
 
     def __init__(self, output: Path) -> None:
         self.reason: str | None = None
-        """What asked; ``None`` while nothing has."""
+        """Source of the request; ``None`` without one."""
         self._file = output / STOP_FILE
         self._touched_before = self._touched()
         self._is_in_loop = False
@@ -53,7 +53,7 @@ class Stopping:
 
     @contextmanager
     def in_loop(self) -> Iterator[None]:
-        """While Tune's loop runs; it takes SIGUSR1 for itself."""
+        """Mark that Tune's loop runs; it takes SIGUSR1 for itself."""
         self._is_in_loop = True
         self.listen()
         try:
@@ -63,7 +63,7 @@ class Stopping:
             self.listen()
 
     def look(self) -> None:
-        """See whether the stop file was touched; and whether Tune's loop, which calls this, has not heard."""
+        """Notice a stop file; remind Tune's loop, which calls this, of a request that it missed."""
         if self.reason is not None and self._is_in_loop:
             os.kill(os.getpid(), signal.SIGUSR1)  # it came before Tune listened
         elif self._touched() not in (None, self._touched_before):
@@ -74,13 +74,13 @@ class Stopping:
         if self.reason is not None:
             return
         self.reason = reason
-        say(f"{reason}: stopping the sweep; go on with --resume")
+        say(f"{reason}: stopping the sweep; resume with --resume")
         if not self._is_in_loop:
             raise SweepInterrupted(reason)
         os.kill(os.getpid(), signal.SIGUSR1)
 
     def listen(self) -> None:
-        """Hear of signals again: Ray takes SIGTERM for itself when it starts, Tune SIGUSR1."""
+        """Listen again: Ray takes SIGTERM for itself when it starts, Tune SIGUSR1."""
         for number in _SIGNALS:
             signal.signal(number, self._on_signal)
 

@@ -11,9 +11,7 @@ from langpose_dist.cli.arguments import Parser, add_config_arguments, parse_word
 from langpose_dist.config import UserError, read_content
 from langpose_dist.host.console import EXIT_INTERRUPTED
 from langpose_dist.host.redaction import printable, redact
-from tuning.settings import describe_sweep_keys, load_sweep
-
-SWEEP_FILE = "sweep.yaml"
+from tuning.settings import SWEEP_FILE, describe_sweep_keys, load_sweep
 
 _EXAMPLES = """examples:
   python -m tuning.sweep --config configs/pretrain/small.yaml --config configs/sweep/loss_weights.yaml \\
@@ -27,7 +25,7 @@ A sweep is the configuration of a run with one more section, sweep: what is sear
 validation metric. Every trial is a run of its own below output/trials.
 
 Exit status: 0 finished; 75 asked to stop (SIGTERM, SIGINT, SIGHUP, SIGUSR1, a file named stop in the sweep's
-folder), go on with --resume; 1 it came to no result; 2 a mistake in what was asked for. A second Ctrl-C ends
+folder), resume with --resume; 1 it came to no result; 2 a mistake in what was asked for. A second Ctrl-C ends
 it at once.
 
 keys of the sweep, with their defaults (langpose train --help lists all others):
@@ -62,7 +60,7 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on with the sweep in the output folder; without --config it is as the folder has it",
+        help="resume the sweep in the output folder; without --config it is as the folder has it",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="say which trials would be started, with what, and start none"
@@ -86,15 +84,15 @@ def _run(arguments: argparse.Namespace) -> int:
     sweep = load_sweep(files, arguments.overrides)
 
     # Ray takes seconds to import.
-    from tuning.driver import SweepStuck
     from tuning.plan import describe_plan, prepare
-    from tuning.run import SweepFailed, check_folder, run_sweep
+    from tuning.run import SweepFailed, check_resume, run_sweep
+    from tuning.stages import SweepStuck
     from tuning.stopping import SweepInterrupted
 
     plan = prepare(sweep)
     if arguments.dry_run:
         if arguments.resume:
-            check_folder(plan, resume=True)
+            check_resume(plan, resume=True)
         _print(describe_plan(plan, arguments.ray_address), as_json=arguments.json)
         return 0
 
@@ -105,7 +103,7 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         record = run_sweep(plan, resume=arguments.resume, address=arguments.ray_address, tell=tell)
     except SweepInterrupted as stop:
-        print(f"sweep: interrupted by {stop}; go on with --resume", file=sys.stderr)
+        print(f"sweep: interrupted by {stop}; resume with --resume", file=sys.stderr)
         return EXIT_INTERRUPTED
     except (SweepFailed, SweepStuck) as error:
         print(f"sweep: error: {printable(redact(str(error)))}", file=sys.stderr)

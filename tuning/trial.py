@@ -1,76 +1,88 @@
-"""One trial: a whole training with one configuration and seed, told to Ray Tune evaluation by evaluation."""
+"""One trial: a whole training with one configuration and seed, reported evaluation by evaluation.
 
-import json
+The trial's folder is all that it resumes from. Whoever starts it again is told of every evaluation again, in
+order, and answers as before.
+"""
+
 import math
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from ray import tune
+import torch.distributed as dist
 
-from langpose_dist.config import RunConfig, UserError, build_config, load_config, with_values
-from langpose_dist.host.atomic import replace_text
+from langpose_dist.config import RunConfig, build_config, with_values
+from langpose_dist.report.sweep import TrialRecord
 from langpose_dist.runs.metrics import read_metrics
 from langpose_dist.runs.status import read_status
 from langpose_dist.runs.tracker import Tracker
 from langpose_dist.tracking.factory import build_tracker
-from langpose_dist.train.checkpoint import STATE, WEIGHTS, find_checkpoint
+from langpose_dist.train.checkpoint import find_checkpoint
 from langpose_dist.train.distributed.guard import DivergedError
 from langpose_dist.train.distributed.stop import EarlyStop
-from langpose_dist.train.run import go_on_from, train
-from tuning.settings import Sweep, load_sweep
+from langpose_dist.train.run import train
+from tuning.settings import ResourcesConfig, Sweep
 
 STEP = "step"
 """Name of the time that trials are compared at: optimizer updates, which no restart sets back."""
 ENDED = "ended"
 """Of the last report of a trial: ``finished`` or ``diverged``; missing in those before."""
-SWEEP_FILE = "sweep.yaml"
-STATE_FOLDER = "ray"
-"""In the sweep's folder: Ray's own state, and the memory of the schedulers."""
-_ORIGIN = "origin.txt"
-"""In a trial's folder: its plan's origin, once it has taken over."""
 
-Report = Callable[[Mapping[str, Any], Path | None], None]
-"""Tells Tune metrics, with the folder of a checkpoint; raises ``SystemExit`` where the trial is stopped."""
+Report = Callable[[Mapping[str, Any]], None]
+"""Reports metrics to the sweep; raises ``EarlyStop`` where the sweep stops the trial."""
 
 
-@dataclass(frozen=True)
-class TrialPlan:
-    """What a trial trains; plain values, as they pass through Ray."""
+def new_trial(
+    number: int,
+    seed: int,
+    params: Mapping[str, Any] | None,
+    resources: ResourcesConfig,
+    stage: str = "search",
+) -> TrialRecord:
+    """Record of a trial that has not begun.
 
-    number: int
-    seed: int
-    params: Mapping[str, Any] = field(default_factory=dict)
-    """Key of the configuration -> value; empty for the baseline."""
-    is_baseline: bool = False
-    stage: str = "search"
-    origin: str = ""
-    """In population-based training: whose weights it has taken over, and of which step."""
+    Args:
+        number: Counted over all stages of the sweep; its name is the same at every attempt.
+        seed: Seed of the training.
+        params: Key of the configuration -> value; ``None`` for the baseline.
+        resources: Of a trial.
+        stage: ``search`` or ``confirm``.
+    """
+    return TrialRecord.model_validate(
+        {
+            "trial_id": f"{number:03d}",
+            "number": number,
+            "stage": stage,
+            "is_baseline": params is None,
+            "params": dict(params or {}),
+            "seed": seed,
+            "status": "pending",
+            "num_devices": resources.workers,
+            "device": "GPU" if resources.gpus else "CPU",
+        }
+    )
 
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Of a Tune trial's configuration."""
-        return cls(**config["plan"])
 
-    def to_config(self, output: str) -> dict[str, Any]:
-        """As a Tune trial's configuration."""
-        return {"plan": asdict(self), "output": output}
+def to_tune(trial: TrialRecord, output: Path) -> dict[str, Any]:
+    """Configuration of a Tune trial."""
+    return {"trial": trial.model_dump_json(), "output": str(output)}
+
+
+def from_tune(config: Mapping[str, Any]) -> TrialRecord:
+    """Trial of a Tune trial's configuration, as it was when the attempt began."""
+    return TrialRecord.model_validate_json(config["trial"])
 
 
 def trial_folder(output: Path, trial_id: str) -> Path:
-    """The run's folder of a trial."""
+    """Run folder of a trial."""
     return output / "trials" / trial_id
 
 
-def trial_config(sweep: Sweep, plan: TrialPlan, trial_id: str) -> RunConfig:
-    """The configuration that a trial trains with.
+def trial_config(sweep: Sweep, trial: TrialRecord) -> RunConfig:
+    """Configuration that a trial trains with.
 
     Raises:
         ConfigError: If the values do not go together.
@@ -78,198 +90,129 @@ def trial_config(sweep: Sweep, plan: TrialPlan, trial_id: str) -> RunConfig:
     base, resources = sweep.config, sweep.settings.resources
     run_name = base.tracking.run_name or Path(base.output).resolve().name
     values: dict[str, Any] = {
-        **plan.params,
-        "output": str(trial_folder(Path(base.output), trial_id)),
-        "seed": plan.seed,
-        "tracking.run_name": f"{run_name}-{plan.number:03d}-seed{plan.seed}",
+        **trial.params,
+        "output": str(trial_folder(Path(base.output), trial.trial_id)),
+        "seed": trial.seed,
+        "tracking.run_name": f"{run_name}-{trial.number:03d}-seed{trial.seed}",
         "tracking.register_as": None,
         "train.keep_checkpoints": 1,
     }
     if resources.gpus == 0:
         threads = base.train.num_threads or max(1, int(resources.cpus))
         values |= {"train.device": "cpu", "train.num_threads": threads}
-    return build_config(with_values(sweep.content, values))
-
-
-def run_trial(config: Mapping[str, Any]) -> None:
-    """What Ray Tune starts, in a process of its own."""
-    output = Path(config["output"])
-    plan = TrialPlan.from_config(config)
-    trial_id = tune.get_context().get_trial_id()
-    assert trial_id is not None
-    sweep = load_sweep([output / SWEEP_FILE])
-    with logged(trial_folder(output, trial_id) / "trial.log"):
-        if sweep.settings.resources.workers > 1:
-            from tuning.workers import run_workers
-
-            run_workers(sweep, plan, trial_id)
-            return
-        checkpoint = tune.get_checkpoint()
-        report = partial(_report, is_whole=sweep.settings.scheduler.name == "pbt")
-        if checkpoint is None:
-            train_trial(sweep, plan, trial_id, report)
-        else:
-            with checkpoint.as_directory() as place:
-                train_trial(sweep, plan, trial_id, report, Path(place))
-
-
-def _report(metrics: Mapping[str, Any], folder: Path | None, *, is_whole: bool) -> None:
-    if folder is None:
-        tune.report(dict(metrics))
-        return
-    with handed_over(folder, is_whole=is_whole) as place:
-        tune.report(dict(metrics), checkpoint=tune.Checkpoint.from_directory(place))
-
-
-@contextmanager
-def handed_over(checkpoint: Path, *, is_whole: bool) -> Iterator[Path]:
-    """What Tune keeps of a checkpoint: all of it where another trial may take over, else its state alone.
-
-    The trial's own folder lies on the same storage and goes on from its own. And what Tune keeps must not be
-    so large that it has to be deleted: a killed driver may have deleted what its last state still names.
-    """
-    if is_whole:
-        yield checkpoint
-        return
-    with tempfile.TemporaryDirectory(prefix="langpose-") as place:
-        shutil.copy(checkpoint / STATE, place)
-        yield Path(place)
+    return build_config(with_values(base.model_dump(mode="json"), values))
 
 
 def train_trial(
-    sweep: Sweep, plan: TrialPlan, trial_id: str, report: Report, checkpoint: Path | None = None
+    sweep: Sweep, trial: TrialRecord, report: Report, ranks: AbstractContextManager[None]
 ) -> None:
-    """Train from wherever the trial stands to its end; every rank calls it.
-
-    The trial's folder is where it goes on from: it is as new as what Tune knows, or newer. Only in
-    population-based training, for values or an origin other than the folder's, it is Tune's checkpoint.
+    """Train from wherever the trial stands to its end, as rank 0.
 
     Args:
-        sweep: What the trial belongs to; its ``train.max_steps`` is set.
-        plan: What it trains.
-        trial_id: Tune's name of it.
-        report: Tells Tune.
-        checkpoint: The last that Tune has of this trial, or of the one that it is to take over from.
+        sweep: Its ``train.max_steps`` is set.
+        trial: The trial.
+        report: Given every evaluation of the trial, those of earlier attempts first.
+        ranks: Has the other ranks train along while it is entered.
 
     Raises:
-        SystemExit: If the trial was stopped.
+        EarlyStop: If the sweep stopped the trial.
     """
-    config = trial_config(sweep, plan, trial_id)
+    config = trial_config(sweep, trial)
     run_dir = Path(config.output)
-    split = config.data.validation_split
-    known = 0
-    if checkpoint is not None:
-        known = _step_of(checkpoint)
-        if (checkpoint / WEIGHTS).exists() and _is_elsewhere(run_dir, config, plan.origin):
-            go_on_from(checkpoint, config)
-            replace_text(run_dir / _ORIGIN, plan.origin)
+    _report_earlier(config, report)
+    try:
+        if read_status(run_dir) != "finished" or _last_step(config) != config.train.max_steps:
+            with ranks:
+                train(
+                    config,
+                    _tracker(config, trial),
+                    resume="if started",
+                    on_evaluation=_evaluation_callback(config, report),
+                )
+        step, metrics = _evaluations(config)[-1]
+        report({STEP: step, ENDED: "finished", **metrics})
+    except DivergedError as error:
+        # A restart would diverge again, so to Tune it is no failure.
+        print(f"error: {error}", file=sys.stderr)
+        nothing = dict.fromkeys(sweep.settings.objective, math.nan)
+        report({STEP: _last_step(config), ENDED: "diverged", "reason": str(error), **nothing})
+
+
+def train_beside(sweep: Sweep, trial: TrialRecord) -> None:
+    """Train as one of the other ranks, until rank 0 ends.
+
+    Raises:
+        Exception: From ``train``, of this rank alone.
+    """
+    config = trial_config(sweep, trial)
+    try:
+        callback = _evaluation_callback(config, report=None)
+        train(config, _tracker(config, trial), resume="if started", on_evaluation=callback)
+    except (EarlyStop, DivergedError) as end:  # rank 0 ends in the same way
+        print(end, file=sys.stderr)
+
+
+def _evaluation_callback(
+    config: RunConfig, report: Report | None
+) -> Callable[[int, Mapping[str, float], Path], None]:
+    """Have rank 0 report an evaluation, and every rank end where it is told to."""
 
     def on_evaluation(step: int, metrics: Mapping[str, float], folder: Path) -> None:
-        _tell(report, {STEP: step, **short_names(metrics, split)}, folder)
+        reason: list[str | None] = [None]
+        if report is not None:
+            try:
+                report({STEP: step, **_short_names(metrics, config)})
+            except EarlyStop as stop:
+                reason = [str(stop)]
+        if dist.get_world_size() > 1:
+            dist.broadcast_object_list(reason, src=0)
+        if reason[0] is not None:
+            raise EarlyStop(reason[0])
 
-    try:
-        _tell_again(run_dir, config, known, report)
-        try:
-            evaluation = _finished(run_dir)
-            if evaluation is None:
-                result = train(
-                    config, _tracker(config, plan, trial_id), resume="if started", on_evaluation=on_evaluation
-                )
-                evaluation = {} if result is None else result.evaluation
-            last = {STEP: config.train.max_steps, ENDED: "finished", **_of_report(evaluation)}
-        except DivergedError as error:
-            # To be started again would not help, so it is no failure to Tune.
-            print(f"error: {error}", file=sys.stderr)
-            step = max([known, *(step for step, _ in evaluations(run_dir, split))])
-            last = {STEP: step, ENDED: "diverged", "reason": str(error)}
-            last |= dict.fromkeys(sweep.settings.objective, math.nan)
-        _tell(report, last, None)
-    except EarlyStop as stop:
-        print(stop, file=sys.stderr)
-        raise SystemExit(0) from None
+    return on_evaluation
 
 
-def _finished(run_dir: Path) -> dict[str, Any] | None:
-    """The last evaluation of a trial that came to its end before Tune heard of it."""
-    path = run_dir / "evaluation.json"
-    if read_status(run_dir) != "finished" or not path.exists():
-        return None
-    return json.loads(path.read_text(encoding="utf-8"))
+def _report_earlier(config: RunConfig, report: Report) -> None:
+    """Report the evaluations of earlier attempts.
 
-
-def short_names(metrics: Mapping[str, float], split: str) -> dict[str, float]:
-    """``validation/masked/mpjpe_mm`` -> ``masked/mpjpe_mm``; what is not of the model is left out."""
-    conditions = tuple(f"{split}/{condition}/" for condition in ("clean", "noisy", "masked"))
-    return {
-        name.removeprefix(f"{split}/"): value
-        for name, value in metrics.items()
-        if name.startswith(conditions)
-    }
-
-
-def evaluations(run_dir: Path, split: str) -> list[tuple[int, dict[str, float]]]:
-    """Step and metrics of every evaluation that a trial's folder holds."""
-    lines = [
-        (int(line["step"]), short_names(line, split)) for line in read_metrics(run_dir / "metrics.jsonl")
-    ]
-    return [(step, metrics) for step, metrics in lines if metrics]
-
-
-def _tell(report: Report, metrics: Mapping[str, Any], folder: Path | None) -> None:
-    try:
-        report(metrics, folder)
-    except SystemExit:
-        raise EarlyStop(f"stopped after step {metrics[STEP]}") from None
-
-
-def _tell_again(run_dir: Path, config: RunConfig, known: int, report: Report) -> None:
-    """Tell the evaluations that Tune may have lost with its driver.
-
-    The folder's checkpoint may be older than its last evaluation: what lies beyond comes again by itself.
-    The last evaluation of all is told when the run's folder is complete.
+    The folder's checkpoint may be older than its last evaluation: what lies beyond is evaluated again. The
+    last evaluation of all is reported when the run's folder is complete.
     """
-    found = find_checkpoint(run_dir / "checkpoints", warn=lambda message: None)
+    found = find_checkpoint(Path(config.output) / "checkpoints", warn=lambda message: None)
     if found is None:
         return
-    folder, state = found
+    _, state = found
     assert config.train.max_steps is not None
-    for step, metrics in evaluations(run_dir, config.data.validation_split):
-        if known < step <= state.step and step < config.train.max_steps:
-            _tell(report, {STEP: step, **metrics}, folder if step == state.step else None)
+    for step, metrics in _evaluations(config):
+        if step <= state.step and step < config.train.max_steps:
+            report({STEP: step, **metrics})
 
 
-def _is_elsewhere(run_dir: Path, config: RunConfig, origin: str) -> bool:
-    """Whether the folder does not hold a run of this configuration and origin that can be gone on with."""
-    try:
-        # A trial may take over the weights of another and come to the very values that it had.
-        before = (run_dir / _ORIGIN).read_text(encoding="utf-8") if (run_dir / _ORIGIN).exists() else ""
-        is_another = before != origin or load_config(run_dir / "config.yaml").hash() != config.hash()
-        return is_another or find_checkpoint(run_dir / "checkpoints", warn=lambda message: None) is None
-    except UserError:
-        return True
+def _evaluations(config: RunConfig) -> list[tuple[int, dict[str, float]]]:
+    """Step and metrics of every evaluation in a trial's folder."""
+    lines = read_metrics(Path(config.output) / "metrics.jsonl")
+    found = [(int(line["step"]), _short_names(line, config)) for line in lines]
+    return [(step, metrics) for step, metrics in found if metrics]
 
 
-def _step_of(folder: Path) -> int:
-    """The step of Tune's copy of a checkpoint."""
-    content = json.loads((folder / STATE).read_text(encoding="utf-8"))
-    return int(content["step"])
+def _last_step(config: RunConfig) -> int:
+    return max((step for step, _ in _evaluations(config)), default=0)
 
 
-def _of_report(evaluation: Mapping[str, Any]) -> dict[str, float]:
-    return {
-        f"{condition}/{name}": value
-        for condition, values in evaluation.get("conditions", {}).items()
-        for name, value in values.items()
-    }
+def _short_names(metrics: Mapping[str, float], config: RunConfig) -> dict[str, float]:
+    """``validation/masked/mpjpe_mm`` -> ``masked/mpjpe_mm``; all but the model's own values is left out."""
+    split = f"{config.data.validation_split}/"
+    conditions = tuple(f"{split}{condition}/" for condition in config.evaluation.conditions)
+    return {name.removeprefix(split): value for name, value in metrics.items() if name.startswith(conditions)}
 
 
-def _tracker(config: RunConfig, plan: TrialPlan, trial_id: str) -> Tracker:
+def _tracker(config: RunConfig, trial: TrialRecord) -> Tracker:
     tags = {
-        "sweep.trial_id": trial_id,
-        "sweep.number": str(plan.number),
-        "sweep.seed": str(plan.seed),
-        "sweep.stage": plan.stage,
-        "sweep.is_baseline": str(plan.is_baseline).lower(),
+        "sweep.trial_id": trial.trial_id,
+        "sweep.number": str(trial.number),
+        "sweep.seed": str(trial.seed),
+        "sweep.stage": trial.stage,
+        "sweep.is_baseline": str(trial.is_baseline).lower(),
         "sweep.status": "running",
     }
     return build_tracker(config, tags=tags)

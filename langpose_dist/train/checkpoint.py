@@ -186,33 +186,6 @@ def publish(folder: Path, snapshot: Snapshot, state: TrainState, header: Mapping
     return target
 
 
-def adopt_checkpoint(source: Path, folder: Path) -> None:
-    """Put a copy of a checkpoint in the place of all that a run has.
-
-    Args:
-        source: Folder of a published checkpoint, or a copy of one under any name.
-        folder: The run's ``checkpoints``.
-
-    Raises:
-        ValueError: If it is not whole; the run's own are left as they are.
-        OSError: If it cannot be copied.
-    """
-    aside = folder / f"{_ASIDE}adopted"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    copy = aside / checkpoint_name(_read_step(source))
-    shutil.copytree(source, copy)
-    verify_checkpoint(copy)
-    for file in copy.iterdir():
-        flush(file)
-    for own in checkpoint_folders(folder):
-        _remove(own)
-    (folder / "best").unlink(missing_ok=True)
-    copy.rename(folder / copy.name)
-    _point(folder / "latest", copy.name)
-    shutil.rmtree(aside)
-
-
 def prune(folder: Path, *, keep: int) -> None:
     """Remove all but the newest checkpoints and the one that ``best`` names."""
     best = _read_pointer(folder / "best")
@@ -230,16 +203,6 @@ def checkpoint_folders(folder: Path) -> list[Path]:
 def saved_step(folder: Path) -> int:
     """Step of the newest published checkpoint; 0 without one."""
     return max(map(_step_of, checkpoint_folders(folder)), default=0)
-
-
-def _read_step(path: Path) -> int:
-    """As its state says it, whatever its folder is called."""
-    try:
-        return int(json.loads((path / STATE).read_text(encoding="utf-8"))["step"])
-    except OSError as error:
-        raise ValueError(f"{STATE}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{STATE} is damaged") from None
 
 
 def _step_of(path: Path) -> int:

@@ -22,7 +22,7 @@ def losses(folder: Path, name: str, *words: str, **train: Any) -> list[float]:
     file.write_text(config.to_yaml(), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "langpose_dist.cli.main", "train", "--config", str(file), *words],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
         capture_output=True,
         text=True,
         timeout=600,

@@ -1,7 +1,6 @@
 """The sweep's command line: what it refuses, in one line, before anything is started; and what it shows."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -67,13 +66,13 @@ def test_a_folder_is_told_from_a_sweep(config: Path, capsys: pytest.CaptureFixtu
     assert "holds a run, not a sweep" in refusal(capsys, "--config", str(config))
     (output / "config.yaml").unlink()
     (output / "sweep.json").touch()
-    assert "already holds a sweep; go on with --resume" in refusal(capsys, "--config", str(config))
+    assert "already holds a sweep; resume with --resume" in refusal(capsys, "--config", str(config))
 
 
 def test_a_folder_has_one_sweep_at_a_time(
     config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tuning.run._LOCK_SECONDS", 0.2)
+    monkeypatch.setattr("tuning.folder._LOCK_TIMEOUT_S", 0.2)
     output = config.parent / "sweep"
     output.mkdir()
     with FileLock(output / RUN_LOCK):
@@ -104,19 +103,6 @@ def test_a_cluster_that_is_none_is_one_line(
     assert not (config.parent / "sweep" / "sweep.json").exists()
 
 
-def test_state_that_others_could_have_written_is_not_read(
-    config: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    output = config.parent / "sweep"
-    (output / "ray").mkdir(parents=True)
-    (output / "sweep.json").write_text("{}", encoding="utf-8")
-    (output / "sweep.yaml").write_bytes(config.read_bytes())
-    os.chmod(output / "ray", 0o770)
-    line = refusal(capsys, "--resume", f"output={output}")
-    assert "ray can be written by others" in line
-    assert f"chmod go-w {output / 'ray'}" in line
-
-
 def test_a_resumed_sweep_stays_what_it_is(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = config.parent / "sweep"
     output.mkdir()
@@ -127,7 +113,7 @@ def test_a_resumed_sweep_stays_what_it_is(config: Path, capsys: pytest.CaptureFi
     assert "leave it as it was" in line
 
 
-def test_a_sweep_goes_on_with_its_own_data_and_place_alone(
+def test_a_sweep_resumes_with_its_own_data_and_folder_alone(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = config.parent / "sweep"

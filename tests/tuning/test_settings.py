@@ -9,7 +9,6 @@ from pydantic import ValidationError
 from langpose_dist.config import ConfigError, RunConfig, describe_keys
 from tuning.settings import Sweep, SweepConfig, build_sweep, describe_sweep_keys, load_sweep
 from tuning.space import DEFAULT_SPACE
-from tuning.space_check import PBT_KEYS
 
 EVERY = {"train": {"evaluate_every": 10}}
 GAMMA = {"loss.gamma": {"uniform": [0, 4]}}
@@ -35,7 +34,6 @@ def test_a_configuration_without_the_section_gets_its_defaults() -> None:
     found = build_sweep(EVERY)
     assert found.settings == SweepConfig()
     assert found.space.to_dict() == DEFAULT_SPACE
-    assert found.content == EVERY
     assert found.config.train.evaluate_every == 10
     assert build_sweep({**EVERY, "sweep": None}) == found
     settings = found.settings
@@ -57,7 +55,6 @@ def test_files_and_overrides_reach_the_run_and_the_sweep(tmp_path: Path) -> None
     assert (found.settings.num_trials, found.settings.scheduler.name) == (4, "median")
     assert (found.config.data.path, found.config.output, found.config.model.dim) == ("my data", "runs/s", 64)
     assert found.space.to_dict() == GAMMA
-    assert "sweep" not in found.content
     whole = load_sweep(files, ["sweep.space={loss.beta: {choice: [0, 1]}}"])
     assert whole.space.to_dict() == {"loss.beta": {"choice": [0.0, 1.0]}}
     assert load_sweep(files, ["sweep.objective=clean/mpjpe_mm"]).settings.objective == ("clean/mpjpe_mm",)
@@ -67,7 +64,7 @@ def test_the_resolved_sweep_loads_again(tmp_path: Path) -> None:
     entry = {"log_uniform": ["1e-2", 1], "when": {"loss.contrastive": ["modified"]}}
     found = sweep(
         {
-            "space": {"loss.temperature": entry, "loss.contrastive": {"choice": ["modified", "infonce"]}},
+            "space": {"loss.contrastive": {"choice": ["modified", "infonce"]}, "loss.temperature": entry},
             "seeds": [4],
         }
     )
@@ -87,7 +84,7 @@ def test_values_can_be_set_later_and_are_checked_again() -> None:
         {"train.max_steps": 3001, "output": "/x", "sweep.num_trials": 5}
     )
     assert (found.config.output, found.config.train.max_steps, found.settings.num_trials) == ("/x", 3001, 5)
-    assert found.config.train.evaluate_every == found.content["train"]["evaluate_every"] == 251
+    assert found.config.train.evaluate_every == 251
     with pytest.raises(ConfigError, match=r"sweep\.num_trials=0"):
         found.with_values({"sweep.num_trials": 0})
     with pytest.raises(ConfigError, match=r"must be at most train\.max_steps=5"):
@@ -129,7 +126,7 @@ def test_every_key_of_the_section_is_described_and_is_taken_as_an_override() -> 
         ({"seeds": [0, 1], "scheduler": {"name": "none"}}, False),
         ({"seeds": [1, 2], "scheduler": {"name": "median"}}, True),
         ({"seeds": [1, 2], "searcher": "optuna", "scheduler": {"name": "none"}}, True),
-        ({"seeds": [1], "searcher": "grid", "space": {"loss.gamma": {"grid": [1]}}}, True),
+        ({"seeds": [1], "searcher": "grid", "space": {"loss.gamma": {"choice": [1]}}}, True),
     ],
 )
 def test_finalists_are_confirmed_where_the_search_did_not_treat_all_alike(
@@ -153,7 +150,7 @@ def test_seeds_that_confirm_are_not_the_one_that_chose() -> None:
         ),
         ({"reduction_factor": 2}, "did you mean 'sweep.scheduler.reduction_factor'?"),
         ({"searcher": "bayes"}, "sweep.searcher='bayes': input should be 'random', 'grid' or 'optuna'"),
-        ({"scheduler": {"name": "hyperband"}}, "'asha', 'none', 'median' or 'pbt'"),
+        ({"scheduler": {"name": "hyperband"}}, "'asha', 'none' or 'median'"),
         ({"num_trials": 0}, "sweep.num_trials=0: input should be greater than or equal to 1"),
         ({"finalists": 0}, "sweep.finalists=0: input should be greater than or equal to 1"),
         ({"max_failures": -1}, "sweep.max_failures=-1: input should be greater than or equal to 0"),
@@ -165,10 +162,6 @@ def test_seeds_that_confirm_are_not_the_one_that_chose() -> None:
         (
             {"scheduler": {"reduction_factor": 1}},
             "sweep.scheduler.reduction_factor=1: input should be greater",
-        ),
-        (
-            {"scheduler": {"quantile": 0.6}},
-            "sweep.scheduler.quantile=0.6: input should be less than or equal",
         ),
         ({"scheduler": {"grace_evaluations": 0}}, "sweep.scheduler.grace_evaluations=0"),
         ({"resources": {"cpus": 0}}, "sweep.resources.cpus=0: input should be greater than 0"),
@@ -205,6 +198,7 @@ def test_mistakes_of_run_and_sweep_are_told_at_once() -> None:
         ("registry.tolerance", "registry.tolerance cannot be varied: it does not change what is learnt"),
         ("data.path", "data.path cannot be varied: it does not change what is learnt"),
         ("data.num_workers", "data.num_workers cannot be varied: it does not change what is learnt"),
+        ("train.zero_stage", "train.zero_stage cannot be varied: it does not change what is learnt"),
         ("train.device", "train.device cannot be varied: it does not change what is learnt"),
         (
             "train.checkpoint_every",
@@ -247,9 +241,7 @@ def test_a_section_in_the_space_names_the_key_that_was_meant() -> None:
         ("text.max_tokens", [10, 20]),
         ("optimizer.betas", [[0.9, 0.99], [0.9, 0.999]]),
         ("optimizer.schedule", ["cosine", "constant"]),
-        ("train.micro_batch_size", [None, 8]),
         ("train.precision", ["float32", "bfloat16"]),
-        ("train.zero_stage", [0, 1]),
     ],
 )
 def test_what_is_learnt_from_can_be_varied(key: str, values: list[Any]) -> None:
@@ -263,9 +255,9 @@ def test_what_is_learnt_from_can_be_varied(key: str, values: list[Any]) -> None:
         (
             "loss.temperature",
             {"log_uniform": [-1, 2]},
-            "loss.temperature: log_uniform=[-1.0, 2.0]: the lowest must",
+            "loss.temperature=-1: input should be greater than 0",
         ),
-        ("loss.temperature", {"uniform": [-1, 2]}, "loss.temperature=-1.0: input should be greater than 0"),
+        ("loss.temperature", {"uniform": [-1, 2]}, "loss.temperature=-1: input should be greater than 0"),
         (
             "data.flip_probability",
             {"uniform": [0, 1.5]},
@@ -282,23 +274,14 @@ def test_what_is_learnt_from_can_be_varied(key: str, values: list[Any]) -> None:
             "loss.num_negatives=0: input should be greater than or equal",
         ),
         ("loss.num_negatives", {"choice": [1.5]}, "loss.num_negatives=1.5: input should be a valid integer"),
-        ("loss.gamma", {"choice": [0.1, "1e-1"]}, "loss.gamma: choice names 0.1 twice"),
+        ("loss.gamma", {"choice": [0.1, "1e-1"]}, "loss.gamma: choice=[0.1, 0.1]: 0.1 stands there twice"),
         ("loss.gamma", {"choice": ["many"]}, "loss.gamma='many': input should be a valid number"),
         ("optimizer.betas", {"choice": [[0.9]]}, "optimizer.betas=[0.9]"),
-        (
-            "loss.gamma",
-            {"integer": [0, 4]},
-            "loss.gamma is not a whole number: use uniform instead of integer",
-        ),
-        ("loss.contrastive", {"integer": [0, 4]}, "is not a whole number: use choice instead of integer"),
-        ("model.depth", {"uniform": [1, 4]}, "model.depth is a whole number: use integer instead of uniform"),
-        (
-            "loss.contrastive",
-            {"uniform": [0, 1]},
-            "loss.contrastive is not a number: use choice instead of uniform",
-        ),
-        ("masking.enabled", {"integer": [0, 1]}, "is not a whole number: use choice instead of integer"),
-        ("train.zero_stage", {"integer": [0, 1]}, "is not a whole number: use choice instead of integer"),
+        ("loss.gamma", {"integer": [0, 4]}, "loss.gamma: integer=[0.0, 4.0]: not whole numbers: use uniform"),
+        ("loss.contrastive", {"integer": [0, 4]}, "loss.contrastive=0: input should be 'none', "),
+        ("model.depth", {"uniform": [1, 4]}, "model.depth: uniform=[1, 4]: whole numbers: use integer"),
+        ("text.encoder", {"uniform": [0, 1]}, "text.encoder: uniform=['0', '1']: not numbers: use choice"),
+        ("masking.enabled", {"integer": [0, 1]}, "integer=[False, True]: not numbers: use choice"),
         (
             "model.num_heads",
             {"integer": [6, 8]},
@@ -316,33 +299,21 @@ def test_values_are_what_the_schema_makes_of_them() -> None:
         {
             "space": {
                 "optimizer.learning_rate": {"choice": ["1e-4", 1]},
-                "train.micro_batch_size": {"integer": [1, 2]},
-                "loss.beta": {"uniform": [0, 1], "when": {"train.micro_batch_size": [1, 2]}},
+                "loss.num_negatives": {"integer": [1, 2]},
+                "loss.beta": {"uniform": [0, 1], "when": {"loss.num_negatives": [1, 2]}},
             }
         }
     )
     assert json.dumps(found.space.to_dict()["optimizer.learning_rate"]) == '{"choice": [0.0001, 1.0]}'
-    assert json.dumps(found.space.to_dict()["train.micro_batch_size"]) == '{"integer": [1, 2]}'
+    assert json.dumps(found.space.to_dict()["loss.num_negatives"]) == '{"integer": [1, 2]}'
 
 
 def test_values_need_to_go_together_only_where_they_meet() -> None:
-    space = {
-        "train.zero_stage": {"choice": [0, 1]},
-        "model.compile": {"choice": [True]},
-        "model.dim": {"choice": [96]},
-        "model.num_heads": {"choice": [3, 6]},
-    }
-    assert sweep({"space": space, "baseline": False}).space.get("model.num_heads")
-    message = refused({**EVERY, "sweep": {"space": {**space, "train.zero_stage": {"choice": [0, 3]}}}})
-    assert "train.zero_stage=3, model.compile=True, model.dim=96" in message
-    assert "do not go together: model.compile=true does not go with train.zero_stage=3" in message
-    condition = {"train.zero_stage": 0}
-    either = {
-        **space,
-        "train.zero_stage": {"choice": [0, 3]},
-        "model.compile": {"choice": [True], "when": condition},
-    }
-    assert sweep({"space": either}).space.get("model.compile")
+    space: dict[str, Any] = {"model.dim": {"choice": [64, 96]}, "model.num_heads": {"choice": [64]}}
+    message = refused({**EVERY, "sweep": {"space": space, "baseline": False}})
+    assert "model.dim=96, model.num_heads=64 do not go together: model: dim=96 must be" in message
+    space["model.num_heads"]["when"] = {"model.dim": 64}
+    assert "model.num_heads" in sweep({"space": space, "baseline": False}).space.dimensions
 
 
 @pytest.mark.parametrize("searcher", ["random", "grid", "optuna"])
@@ -382,15 +353,15 @@ def test_what_changes_the_steps_of_an_epoch_needs_their_number(key: str) -> None
         ),
         (
             {"loss.contrastiv": "none"},
-            "when: unknown key 'loss.contrastiv'; did you mean 'loss.contrastive'?",
+            "when: loss.contrastiv must be a key that the space names above loss.gamma; did you mean "
+            "'loss.contrastive'?",
         ),
         (
             {"loss.num_negatives": 9},
             "when: loss.num_negatives=9 never comes: loss.num_negatives is integer [1, 4]",
         ),
         ({"loss.beta": 0.5}, "when: loss.beta is drawn from a range, of which no value comes twice"),
-        ({"model.depth": 0}, "loss.gamma: when: model.depth=0: input should be greater than or equal to 1"),
-        ({"loss.gamma": 1}, "when: loss.gamma depends on itself"),
+        ({"model.depth": 1}, "when: model.depth must be a key that the space names above loss.gamma"),
     ],
 )
 def test_a_condition_that_cannot_be_is_refused(when: dict[str, Any], message: str) -> None:
@@ -401,15 +372,6 @@ def test_a_condition_that_cannot_be_is_refused(when: dict[str, Any], message: st
         "loss.gamma": {"uniform": [0, 4], "when": when},
     }
     assert message in refused({**EVERY, "sweep": {"space": space}})
-
-
-def test_a_condition_on_a_key_that_is_not_varied_is_a_constant() -> None:
-    entry = {"uniform": [0, 4], "when": {"loss.contrastive": "infonce"}}
-    content = {"loss.gamma": entry, "loss.beta": {"uniform": [0, 1]}}
-    (point,) = sweep({"space": content}).space.points("random", 1, 0)
-    assert list(point) == ["loss.beta"]
-    (point,) = sweep({"space": content}, loss={"contrastive": "infonce"}).space.points("random", 1, 0)
-    assert list(point) == ["loss.gamma", "loss.beta"]
 
 
 SCALE = "weights and temperature change the scale of a loss"
@@ -425,10 +387,8 @@ SCALE = "weights and temperature change the scale of a loss"
         (["masked/loss_con"], SCALE),
         (["train/total"], SCALE),
         (["mpjpe_mm"], "sweep.objective=mpjpe_mm must be CONDITION/METRIC, such as masked/mpjpe_mm"),
-        (
-            ["masked/mpjpe"],
-            "must be CONDITION/METRIC, such as masked/mpjpe_mm, with a metric of mpjpe_mm, p_mpjpe",
-        ),
+        (["masked/mpjpe"], "sweep.objective=masked/mpjpe: unknown metric 'mpjpe'; did you mean 'mpjpe_mm'?"),
+        (["masked/most_frequent_r_at_1"], "with a metric of poses or retrieval"),
         (["validation/masked/mpjpe_mm"], "must be CONDITION/METRIC"),
         (["noisy/mpjpe_mm"], "must name a condition of evaluation.conditions=['clean', 'masked']"),
         ([], "sweep: objective=[] must be one CONDITION/METRIC, or two"),
@@ -458,8 +418,8 @@ def test_every_metric_of_a_validation_can_rank(metric: str) -> None:
     [
         ({"space": {"loss.contrastive": {"choice": ["none", "modified"]}}}, {}, "with loss.contrastive=none"),
         ({"space": GAMMA}, {"loss": {"contrastive": "none"}}, "with loss.contrastive=none"),
-        ({"space": {"loss.lambda_con": {"uniform": [0, 1]}}}, {}, "with loss.lambda_con=0"),
-        ({"space": GAMMA}, {"loss": {"lambda_con": 0}}, "with loss.lambda_con=0"),
+        ({"space": {"loss.lambda_con": {"choice": [0, 1]}}}, {}, "loss.lambda_con=0 nothing is retrieved"),
+        ({"space": GAMMA}, {"loss": {"lambda_con": 0}}, "loss.lambda_con=0 nothing is retrieved"),
         (
             {"space": {"loss.contrastive": {"choice": ["infonce"]}}},
             {"loss": {"contrastive": "none"}},
@@ -525,18 +485,16 @@ def test_a_scheduler_needs_evaluations_on_the_way(name: str) -> None:
             "model.depth: integer has no end",
         ),
         (
-            {"searcher": "optuna", "space": {"model.depth": {"grid": [1, 2]}}},
-            "model.depth: sweep.searcher=optuna takes no grid; use choice",
+            {
+                "searcher": "grid",
+                "space": {
+                    "loss.num_negatives": {"choice": list(range(1, 201))},
+                    "loss.gamma": {"choice": list(range(51))},
+                },
+            },
+            "10200 trials are more than 10000; name fewer values",
         ),
-        (
-            {"space": {"model.depth": {"grid": [1, 2]}}},
-            "grids alone, nothing to draw: set sweep.searcher=grid",
-        ),
-        (
-            {"space": {"loss.num_negatives": {"grid": list(range(1, 1001))}, **GAMMA}},
-            "1000 combinations of grids, 16 draws each, are more than 10000 trials",
-        ),
-        ({"num_trials": 20_000}, "are more than 10000 trials"),
+        ({"num_trials": 20_000}, "20000 trials are more than 10000"),
     ],
 )
 def test_a_searcher_takes_what_it_can_search(section: dict[str, Any], message: str) -> None:
@@ -544,54 +502,9 @@ def test_a_searcher_takes_what_it_can_search(section: dict[str, Any], message: s
 
 
 def test_a_grid_takes_choices_and_does_not_use_the_number_of_trials() -> None:
-    space = {"loss.contrastive": {"choice": ["none", "infonce"]}, "loss.gamma": {"grid": [0, 2]}}
+    space = {"loss.contrastive": {"choice": ["none", "infonce"]}, "loss.gamma": {"choice": [0, 2]}}
     found = sweep({"searcher": "grid", "space": space, "num_trials": 3})
     assert len(found.space.points("grid", found.settings.num_trials, 0)) == 4
-
-
-def population(**changes: Any) -> dict[str, Any]:
-    section = {"scheduler": {"name": "pbt"}, "baseline": False, "num_trials": 4, **changes}
-    return {**EVERY, "sweep": section}
-
-
-def test_a_population_changes_what_a_run_can_change_on_its_way() -> None:
-    assert build_sweep(population()).settings.scheduler.name == "pbt"
-    space = {key: {"uniform": [0.1, 0.5]} for key in PBT_KEYS}
-    assert build_sweep(population(space=space)).space.keys == PBT_KEYS
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"searcher": "optuna"}, "sweep: scheduler.name=pbt needs searcher=random"),
-        ({"resources": {"workers": 2}}, "scheduler.name=pbt needs resources.workers=1"),
-        ({"baseline": True}, "scheduler.name=pbt needs baseline=false"),
-        ({"seeds": [1]}, "scheduler.name=pbt needs seeds=[]"),
-        ({"num_trials": 3}, "num_trials=3 must be at least 4 with scheduler.name=pbt"),
-        (
-            {"space": {"model.depth": {"integer": [1, 2]}}},
-            "model.depth: sweep.scheduler.name=pbt cannot change it",
-        ),
-        (
-            {"space": {"loss.contrastive": {"choice": ["none"]}}},
-            "loss.contrastive: sweep.scheduler.name=pbt cannot",
-        ),
-        (
-            {"space": {"loss.gamma": {"grid": [1, 2]}, **DEFAULT_SPACE}},
-            "loss.gamma: sweep.scheduler.name=pbt takes no",
-        ),
-        (
-            {"space": {"loss.gamma": {"uniform": [1, 2], "when": {"loss.contrastive": "modified"}}}},
-            "pbt takes no conditions",
-        ),
-        (
-            {"space": {"loss.lambda_con": {"uniform": [0, 1]}}},
-            "cannot switch a part of the model off and on again",
-        ),
-    ],
-)
-def test_a_population_that_cannot_be_is_refused(changes: dict[str, Any], message: str) -> None:
-    assert message in refused(population(**changes))
 
 
 def test_devices_fit_the_run() -> None:
@@ -606,5 +519,4 @@ def test_devices_fit_the_run() -> None:
 
 def test_the_runs_own_keys_stay_what_they_are() -> None:
     found = sweep({"objective": ["clean/mpjpe_mm"]})
-    assert found.config.best_metric == RunConfig().best_metric == "validation/masked/mpjpe_mm"
     assert found.config.hash() == RunConfig().hash()

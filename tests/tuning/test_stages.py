@@ -1,9 +1,7 @@
-"""Searchers, populations and the confirm stage, broken off in the middle: what they had learnt is kept."""
+"""Searchers and the confirm stage, broken off in the middle: what they had learnt is kept."""
 
-import itertools
 import json
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ from tests.tuning.sweeps import (
     check_whole,
     finish,
     read_record,
-    read_runs,
     read_trials,
     sweeping,
     trained_by,
@@ -70,7 +67,7 @@ def test_optuna_suggests_after_a_kill_what_it_would_have_suggested(tmp_path: Pat
     assert len({json.dumps(trial["params"]) for trial in whole}) == 14
 
 
-def test_a_confirm_stage_goes_on_where_it_was_interrupted(tmp_path: Path, shards: Path) -> None:
+def test_a_confirm_stage_resumes_where_it_was_interrupted(tmp_path: Path, shards: Path) -> None:
     config = write_config(tmp_path, shards, num_trials=2, seeds=[1, 2], finalists=1)
     output = tmp_path / "sweep"
     with sweeping(tmp_path, "--config", str(config)) as sweep:
@@ -124,64 +121,6 @@ def test_a_finished_sweep_that_tries_a_failed_trial_again_keeps_its_finalists(
         best = read_record(output)["best"]["trials"]
         assert set(best) <= {trial["trial_id"] for trial in confirmed}
     assert not (output / "forgotten").exists()
-
-
-def test_a_population_exchanges_and_goes_on_after_a_kill(tmp_path: Path, shards: Path) -> None:
-    config = write_config(
-        tmp_path,
-        shards,
-        {"train": {"max_steps": STEPS, "evaluate_every": 5}},
-        num_trials=4,
-        baseline=False,
-        space={"loss.temperature": {"log_uniform": [0.02, 0.5]}},
-        scheduler={"name": "pbt", "grace_evaluations": 4, "quantile": 0.25},
-    )
-    output = tmp_path / "sweep"
-    with sweeping(tmp_path, "--config", str(config)) as sweep:
-        sweep.wait_for(lambda: sum(trial["step"] >= 40 for trial in read_trials(output)) >= 2)
-        time.sleep(2)  # Tune's state knows by now that these two wait
-        sweep.process.kill()
-        sweep.wait_until_gone(TRIAL_SECONDS, ["ray::ImplicitFunc", "tuning.sweep"])
-    finish(tmp_path, "--resume", f"output={output}")
-    trials = read_trials(output)
-    assert [trial["number"] for trial in trials] == [0, 1, 2, 3]
-    assert {trial["status"] for trial in trials} == {"finished"}
-    assert {trial["step"] for trial in trials} == {STEPS}
-    for trial in trials:
-        assert [line["step"] for line in trial["evaluations"]] == list(range(5, STEPS + 1, 5))
-    schedules = [[line["params"]["loss.temperature"] for line in trial["evaluations"]] for trial in trials]
-    changed = [schedule for schedule in schedules if len(set(schedule)) > 1]
-    assert changed, schedules
-    for schedule in schedules:  # values change where the population is compared
-        for at, (before, after) in enumerate(itertools.pairwise(schedule), 1):
-            assert before == after or at % 4 == 0, schedules
-    _, runs = read_runs(tmp_path)
-    assert set(runs) == {trial["trial_id"] for trial in trials}
-    assert {run.info.status for run in runs.values()} == {"FINISHED"}
-
-
-def test_a_population_goes_on_without_one_that_failed_for_good(tmp_path: Path, shards: Path) -> None:
-    config = write_config(
-        tmp_path,
-        shards,
-        num_trials=4,
-        max_failures=0,
-        baseline=False,
-        space={"loss.temperature": {"log_uniform": [0.02, 0.5]}},
-        scheduler={"name": "pbt", "grace_evaluations": 2, "quantile": 0.25},
-    )
-    output = tmp_path / "sweep"
-    with sweeping(tmp_path, "--config", str(config)) as sweep:
-        sweep.wait_for(lambda: len(read_trials(output)) == 4 and read_trials(output)[3]["evaluations"])
-        sweep.wait_for(lambda: trained_by(sweep, output, number=3)).kill()
-        assert sweep.wait() == 0, sweep.text
-    trials = read_trials(output)
-    assert [trial["status"] for trial in trials] == ["finished", "finished", "finished", "failed"]
-    # They exchange without it, at its last moment and at the one after.
-    schedules = [
-        [line["params"]["loss.temperature"] for line in trial["evaluations"]] for trial in trials[:3]
-    ]
-    assert any(schedule[3] != schedule[4] for schedule in schedules), schedules
 
 
 def _wait_for_ended(sweep: SweepProcess, folder: Path, more: int) -> None:

@@ -1,4 +1,4 @@
-"""How many trials find a place, what ended one, and who asks a sweep to stop."""
+"""Slots for trials, the reason why one ended, and requests to stop a sweep."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from langpose_dist.config import UserError
-from tuning.cluster import check_places, count_places
+from tuning.cluster import check_slots, count_slots
 from tuning.recorder import explain
 from tuning.settings import ResourcesConfig
 from tuning.stopping import Stopping, SweepInterrupted
@@ -19,7 +19,7 @@ def node(cpus: float, gpus: float = 0.0) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(
-    ("nodes", "wanted", "places"),
+    ("nodes", "wanted", "slots"),
     [
         ([node(8)], {}, 8),
         ([node(8)], {"cpus": 3}, 2),
@@ -36,24 +36,24 @@ def node(cpus: float, gpus: float = 0.0) -> dict[str, float]:
         ([], {}, 0),
     ],
 )
-def test_places_are_counted_node_by_node(nodes: list[Any], wanted: dict[str, Any], places: int) -> None:
-    assert count_places(nodes, ResourcesConfig(**wanted)) == places
+def test_slots_are_counted_node_by_node(nodes: list[Any], wanted: dict[str, Any], slots: int) -> None:
+    assert count_slots(nodes, ResourcesConfig(**wanted)) == slots
 
 
-def test_what_finds_no_place_is_told_with_what_there_is() -> None:
+def test_what_finds_no_slot_is_told_with_what_there_is() -> None:
     wanted = ResourcesConfig(workers=3, cpus=2)
     with pytest.raises(UserError) as refused:
-        check_places([node(2), node(2), node(1, 1)], wanted)
+        check_slots([node(2), node(2), node(1, 1)], wanted)
     assert "3 x (2 CPUs, 0 GPUs) per trial" in str(refused.value)
     assert "2 x (2 CPUs and 0 GPUs), 1 x (1 CPUs and 1 GPUs)" in str(refused.value)
     with pytest.raises(UserError, match="no node of the Ray cluster is left"):
-        check_places([], wanted)
+        check_slots([], wanted)
 
 
 @pytest.mark.parametrize(
     ("errors", "said"),
     [
-        ("", "its process ended without a word"),
+        ("", "its process died without reporting an error"),
         (
             "Failure # 1 (occurred at now)\nray.exceptions.RayTaskError: train\nUserError: no data\n",
             "UserError: no data",
@@ -62,7 +62,7 @@ def test_what_finds_no_place_is_told_with_what_there_is() -> None:
             "Failure # 1 (occurred at now)\nValueError: one\n\nFailure # 2 (occurred at then)\n"
             "The actor died unexpectedly before finishing this task.\nThe actor is dead because its worker "
             "process has died. Worker exit type: SYSTEM_ERROR\n",
-            "its process ended without a word",
+            "its process died without reporting an error",
         ),
         (
             "Failure # 1 (occurred at now)\nTask was killed due to the node running low on memory.\n"

@@ -1,0 +1,174 @@
+"""A sweep's folder: whose it is, what it began with, and ``sweep.json``, the record of all its attempts."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from langpose_dist.config import RUN_LOCK, UserError
+from langpose_dist.host.atomic import replace_text
+from langpose_dist.report.sweep import TrialRecord
+from langpose_dist.report.sweep.records import FORMAT
+from langpose_dist.report.sweep.records import SWEEP_FILE as RECORD_FILE
+from langpose_dist.train.evaluate import SOURCE_2D
+from tuning.plan import Plan
+from tuning.schedulers import rungs
+from tuning.settings import SWEEP_FILE, Sweep, load_sweep
+
+STATE_FOLDER = "ray"
+"""In the sweep's folder: Ray Tune's own files, which are never read, and the scheduler's memory."""
+_LOCK_TIMEOUT_S = 15.0
+
+
+@contextmanager
+def held(output: Path) -> Iterator[None]:
+    """Have the sweep's folder to this process alone.
+
+    Raises:
+        UserError: If another sweep has it.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(output / RUN_LOCK, timeout=_LOCK_TIMEOUT_S):
+            yield
+    except Timeout:
+        raise UserError(f"{output}: another sweep is running there; stop it first") from None
+
+
+def check_folder(plan: Plan, free: tuple[str, ...], *, resume: bool) -> None:
+    """Check that the folder is new, or holds the sweep that is to be resumed.
+
+    Args:
+        plan: The sweep.
+        free: Keys that a resumed sweep may change, or their beginnings.
+        resume: Whether one is to be resumed.
+
+    Raises:
+        UserError: If not.
+    """
+    output = plan.output
+    if not resume:
+        if (output / RECORD_FILE).exists():
+            raise UserError(f"{output} already holds a sweep; resume with --resume or choose another output=")
+        if (output / "config.yaml").exists():
+            raise UserError(f"{output} holds a run, not a sweep; choose another output=")
+        return
+    if not (output / RECORD_FILE).exists():
+        raise UserError(f"{output} holds no sweep to resume; leave out --resume")
+    before, now = (_flat(sweep) for sweep in (load_sweep([output / SWEEP_FILE]), plan.sweep))
+    if before["output"] != now["output"]:
+        raise UserError(
+            f"{output} was {before['output']} when the sweep was started, and its trials' configurations "
+            "hold that path; move it back"
+        )
+    known = read_record(output).get("origin", {}).get("data_fingerprint")
+    if known not in (None, plan.corpus.manifest.fingerprint):
+        raise UserError(
+            f"--resume: the shards at {plan.sweep.config.data.path} are others than the sweep began with: "
+            f"fingerprint {known[:16]} then, {plan.corpus.manifest.fingerprint[:16]} now; start a new sweep "
+            "with another output="
+        )
+    for key in sorted({*before, *now}):
+        if before.get(key) != now.get(key) and not key.startswith(free):
+            raise UserError(
+                f"--resume: {key} was {before.get(key)!r} and is now {now.get(key)!r}; leave it as it was "
+                "(without --config all is), or start a new sweep with another output="
+            )
+
+
+def _flat(sweep: Sweep) -> dict[str, Any]:
+    settings = {f"sweep.{key}": value for key, value in sweep.settings.model_dump(mode="json").items()}
+    return sweep.config.to_flat() | settings
+
+
+def read_record(output: Path) -> dict[str, Any]:
+    """Content of ``sweep.json``.
+
+    Raises:
+        UserError: If it is damaged.
+    """
+    path = output / RECORD_FILE
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        record = None
+    if not isinstance(record, dict):
+        raise UserError(f"{path} is damaged; start a new sweep with another output=")
+    return record
+
+
+class SweepRecord:
+    """``sweep.json`` while an attempt runs.
+
+    Args:
+        plan: The sweep.
+        environment: From ``describe_environment``.
+        is_resumed: Whether to continue the record of earlier attempts.
+    """
+
+    def __init__(self, plan: Plan, environment: dict[str, Any], *, is_resumed: bool) -> None:
+        self._path = plan.output / RECORD_FILE
+        self._counted_until = time.monotonic()
+        before = read_record(plan.output) if is_resumed else {}
+        self.content: dict[str, Any] = {
+            "format": FORMAT,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": 0.0,
+            "tracking": {},
+            "best": None,
+            "confirm": [],
+            **before,
+            "attempts": before.get("attempts", 0) + 1,
+            **_describe(plan, environment),
+        }
+
+    @property
+    def confirm(self) -> list[TrialRecord]:
+        """Trials of the confirm stage, once it has begun."""
+        return [TrialRecord.model_validate_json(json.dumps(trial)) for trial in self.content["confirm"]]
+
+    def write(self, **changes: Any) -> None:
+        """Change some values, and write all of them."""
+        now = time.monotonic()
+        self.content |= changes
+        self.content["seconds"] += now - self._counted_until
+        self._counted_until = now
+        replace_text(self._path, json.dumps(self.content, indent=2))
+
+    def write_if_begun(self, **changes: Any) -> None:
+        """Write changes unless the attempt ended before its first record."""
+        if self._path.exists():
+            self.write(**changes)
+
+
+def _describe(plan: Plan, environment: dict[str, Any]) -> dict[str, Any]:
+    sweep, manifest = plan.sweep, plan.corpus.manifest
+    settings = sweep.settings.model_dump(mode="json")
+    names = ("objective", "searcher", "seed", "scheduler", "seeds", "finalists", "resources")
+    return {
+        "status": "running",
+        "reason": "",
+        **{name: settings[name] for name in names},
+        "split": sweep.config.data.validation_split,
+        "rungs": rungs(sweep),
+        "num_steps": sweep.config.train.max_steps,
+        "evaluate_every": sweep.config.train.evaluate_every,
+        "planned": plan.num_trials,
+        "space": sweep.space.to_dict(),
+        "max_concurrent": None,
+        "origin": {
+            "dataset": manifest.dataset,
+            "fps": manifest.fps,
+            "data_fingerprint": manifest.fingerprint,
+            "config_hash": sweep.config.hash(),
+            "commit": environment["git_commit"],
+            "commit_dirty": environment["git_dirty"],
+            "source_2d": SOURCE_2D,
+        },
+        "environment": environment,
+    }
