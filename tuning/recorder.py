@@ -12,7 +12,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from langpose_dist.host.atomic import replace_text
-from langpose_dist.runs.status import read_reason
+from langpose_dist.runs.folder import RunFolder
 from tuning.trial import ENDED, STEP, TrialPlan, trial_folder
 
 FORMAT = 1
@@ -132,7 +132,7 @@ class Recorder(tune.Callback):
 
     def _reason(self, trial: Trial) -> str:
         """In the words of the training if it had some; else its process was ended from outside."""
-        said = read_reason(trial_folder(self.output, trial.trial_id))
+        said = RunFolder(trial_folder(self.output, trial.trial_id)).read_reason()
         if said:
             return said
         # Tune's own copy, which it brings to the storage later than it calls back.

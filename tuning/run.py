@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 import ray
 import yaml
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from ray.tune.error import TuneError
 
-from langpose_dist.config import RUN_LOCK, UserError, build_config, with_values
+from langpose_dist.config import UserError, build_config, with_values
 from langpose_dist.host.atomic import replace_text
 from langpose_dist.host.console import say
 from langpose_dist.host.environment import describe_environment, installed_packages
@@ -28,7 +28,8 @@ from langpose_dist.report.sweep import (
     to_text,
     write_report,
 )
-from langpose_dist.runs.tracker import Status, Tracker
+from langpose_dist.runs.folder import RunFolder
+from langpose_dist.runs.tracker import RunInfo, Status, Tracker
 from langpose_dist.tracking.factory import build_tracker
 from langpose_dist.train.evaluate import SOURCE_2D
 from langpose_dist.train.preflight import check_here, raise_problems
@@ -162,17 +163,15 @@ class _Course:
     def _start(self) -> None:
         config, manifest = self.plan.sweep.config, self.plan.corpus.manifest
         self.tracker.start(
-            config=config,
-            run_dir=self.output,
-            dataset=manifest.dataset,
-            data_fingerprint=manifest.fingerprint,
-            environment=self.environment,
-            packages=installed_packages(),
-            origin={},
-            resumed=self.is_resumed,
-            step=0,
-            run_id=None,
-            is_stopping=lambda: False,
+            RunInfo(
+                config=config,
+                run_dir=self.output,
+                dataset=manifest.dataset,
+                data_fingerprint=manifest.fingerprint,
+                environment=self.environment,
+                packages=installed_packages(),
+                is_resumed=self.is_resumed,
+            )
         )
         self.tracker.opened()
         tracking = self.tracker.record
@@ -416,7 +415,7 @@ def check_folder(plan: Plan, *, resume: bool) -> None:
     if not resume:
         if (output / SWEEP_RECORD).exists():
             raise UserError(f"{output} already holds a sweep; go on with --resume or choose another output=")
-        if (output / "config.yaml").exists():
+        if RunFolder(output).config.exists():
             raise UserError(f"{output} holds a run, not a sweep; choose another output=")
         return
     if not (output / SWEEP_RECORD).exists():
@@ -463,7 +462,7 @@ def _flat(sweep: Sweep) -> dict[str, Any]:
 def _held(output: Path) -> Iterator[None]:
     """Have the sweep's folder to this process alone, and Ray only for as long."""
     output.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(output / RUN_LOCK, timeout=_LOCK_SECONDS)
+    lock = RunFolder(output).lock(_LOCK_SECONDS)
     try:
         lock.acquire()
     except Timeout:

@@ -17,8 +17,8 @@ from ray import tune
 
 from langpose_dist.config import RunConfig, UserError, build_config, load_config, with_values
 from langpose_dist.host.atomic import replace_text
+from langpose_dist.runs.folder import RunFolder
 from langpose_dist.runs.metrics import read_metrics
-from langpose_dist.runs.status import read_status
 from langpose_dist.runs.tracker import Tracker
 from langpose_dist.tracking.factory import build_tracker
 from langpose_dist.train.checkpoint import STATE, WEIGHTS, find_checkpoint
@@ -191,10 +191,8 @@ def train_trial(
 
 def _finished(run_dir: Path) -> dict[str, Any] | None:
     """The last evaluation of a trial that came to its end before Tune heard of it."""
-    path = run_dir / "evaluation.json"
-    if read_status(run_dir) != "finished" or not path.exists():
-        return None
-    return json.loads(path.read_text(encoding="utf-8"))
+    folder = RunFolder(run_dir)
+    return folder.read_evaluation() if folder.read_status() == "finished" else None
 
 
 def short_names(metrics: Mapping[str, float], split: str) -> dict[str, float]:
@@ -210,7 +208,7 @@ def short_names(metrics: Mapping[str, float], split: str) -> dict[str, float]:
 def evaluations(run_dir: Path, split: str) -> list[tuple[int, dict[str, float]]]:
     """Step and metrics of every evaluation that a trial's folder holds."""
     lines = [
-        (int(line["step"]), short_names(line, split)) for line in read_metrics(run_dir / "metrics.jsonl")
+        (int(line["step"]), short_names(line, split)) for line in read_metrics(RunFolder(run_dir).metrics)
     ]
     return [(step, metrics) for step, metrics in lines if metrics]
 
@@ -228,7 +226,7 @@ def _tell_again(run_dir: Path, config: RunConfig, known: int, report: Report) ->
     The folder's checkpoint may be older than its last evaluation: what lies beyond comes again by itself.
     The last evaluation of all is told when the run's folder is complete.
     """
-    found = find_checkpoint(run_dir / "checkpoints", warn=lambda message: None)
+    found = find_checkpoint(RunFolder(run_dir).checkpoints, warn=lambda message: None)
     if found is None:
         return
     folder, state = found
@@ -243,8 +241,10 @@ def _is_elsewhere(run_dir: Path, config: RunConfig, origin: str) -> bool:
     try:
         # A trial may take over the weights of another and come to the very values that it had.
         before = (run_dir / _ORIGIN).read_text(encoding="utf-8") if (run_dir / _ORIGIN).exists() else ""
-        is_another = before != origin or load_config(run_dir / "config.yaml").hash() != config.hash()
-        return is_another or find_checkpoint(run_dir / "checkpoints", warn=lambda message: None) is None
+        is_another = before != origin or load_config(RunFolder(run_dir).config).hash() != config.hash()
+        return (
+            is_another or find_checkpoint(RunFolder(run_dir).checkpoints, warn=lambda message: None) is None
+        )
     except UserError:
         return True
 

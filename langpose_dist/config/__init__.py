@@ -14,7 +14,6 @@ from langpose_dist.config.files import (
 )
 from langpose_dist.config.schema import (
     CIRCUMSTANCE,
-    RUN_LOCK,
     CameraConfig,
     Count,
     DataConfig,
@@ -36,7 +35,6 @@ from langpose_dist.config.schema import (
 
 __all__ = [
     "CIRCUMSTANCE",
-    "RUN_LOCK",
     "CameraConfig",
     "ConfigError",
     "Count",

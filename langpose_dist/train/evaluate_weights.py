@@ -11,10 +11,11 @@ from langpose_dist.host.environment import describe_environment
 from langpose_dist.models.langpose import LangPose
 from langpose_dist.models.text import load_text_encoder
 from langpose_dist.models.weights import load_langpose, read_header
+from langpose_dist.runs.folder import RunFolder
 from langpose_dist.tasks.pretrain import LabelTable, PretrainTask
 from langpose_dist.train.distributed.processes import join_processes, leave_processes
 from langpose_dist.train.evaluate import Evaluation, Evaluator
-from langpose_dist.train.run import read_record, resolve_autocast
+from langpose_dist.train.run import resolve_autocast
 
 # The weights fix these; another value would describe another model.
 _FIXED = ("model.", "text.", "window.num_frames", "loss.contrastive")
@@ -90,7 +91,7 @@ def read_run(run_dir: Path) -> tuple[Path, Mapping[str, Any]]:
     Raises:
         UserError: If the folder holds no finished run.
     """
-    weights = run_dir / "model.safetensors"
-    if not weights.is_file():
-        raise UserError(f"{run_dir} holds no finished run: {weights} does not exist")
-    return weights, read_record(run_dir)
+    folder = RunFolder(run_dir)
+    if not folder.weights.is_file():
+        raise UserError(f"{run_dir} holds no finished run: {folder.weights} does not exist")
+    return folder.weights, folder.read_record()

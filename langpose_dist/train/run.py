@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from filelock import FileLock, Timeout
 
-from langpose_dist.config import RUN_LOCK, RunConfig, UserError, load_config
+from langpose_dist.config import RunConfig, UserError, load_config
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.host.atomic import replace_text
 from langpose_dist.host.console import say
@@ -21,9 +21,9 @@ from langpose_dist.models.langpose import LangPose
 from langpose_dist.models.text import load_text_encoder
 from langpose_dist.models.weights import read_header, write_weights
 from langpose_dist.report.plots import draw_curves
+from langpose_dist.runs.folder import RunFolder
 from langpose_dist.runs.metrics import read_metrics
-from langpose_dist.runs.status import read_status, write_status
-from langpose_dist.runs.tracker import Status, Tracker
+from langpose_dist.runs.tracker import RunInfo, Status, Tracker
 from langpose_dist.tasks.pretrain import LabelTable, PretrainTask
 from langpose_dist.train.checkpoint import (
     TrainState,
@@ -125,7 +125,7 @@ def train(
         _refuse(refusal, meeting)
         raise
     processes = join_processes(config.train, meeting)
-    lock = FileLock(run_dir / RUN_LOCK, timeout=_LOCK_SECONDS)
+    lock = RunFolder(run_dir).lock(_LOCK_SECONDS)
     progress = Progress(
         layout,
         config.train.hang_timeout,
@@ -227,7 +227,7 @@ def _train(
     run_dir = Path(config.output)
     corpus = Corpus.open(config)
     num_steps = count_steps(config, len(corpus.training_set))
-    is_resumed = resume == "yes" or (resume == "if started" and (run_dir / "config.yaml").exists())
+    is_resumed = resume == "yes" or (resume == "if started" and RunFolder(run_dir).config.exists())
     checkpoint = _prepare_folder(config, run_dir, corpus, processes, is_resumed=is_resumed, strict=strict)
     path, state = checkpoint or (None, TrainState())
 
@@ -252,17 +252,19 @@ def _train(
         if processes.is_main:
             # Early, so that the store answers while the model is built.
             tracker.start(
-                config=config,
-                run_dir=run_dir,
-                dataset=corpus.manifest.dataset,
-                data_fingerprint=corpus.manifest.fingerprint,
-                environment=environment,
-                packages=installed_packages(),
-                origin=_origin(config.model.initial_weights),
-                resumed=is_resumed,
-                step=state.step,
-                run_id=state.run_id,
-                is_stopping=lambda: gate.request is not None and bool(gate.request.code),
+                RunInfo(
+                    config=config,
+                    run_dir=run_dir,
+                    dataset=corpus.manifest.dataset,
+                    data_fingerprint=corpus.manifest.fingerprint,
+                    environment=environment,
+                    packages=installed_packages(),
+                    origin=_origin(config.model.initial_weights),
+                    is_resumed=is_resumed,
+                    step=state.step,
+                    run_id=state.run_id,
+                    is_stopping=lambda: gate.request is not None and bool(gate.request.code),
+                )
             )
         task = build_task(config, corpus, processes.device)
         if path is not None:
@@ -306,16 +308,16 @@ def _train(
             gate.progress.close()  # what follows is rank 0's alone
         registered = None
         if processes.is_main:
-            exported = run_dir / "model.safetensors"
+            exported = RunFolder(run_dir).weights
             write_weights(exported, weights, trainer.header())
             for file in _write_reports(run_dir, report):
                 tracker.log_artifact(file)
-            for file in draw_pictures(evaluation.pictures, run_dir / "pictures"):
+            for file in draw_pictures(evaluation.pictures, RunFolder(run_dir).pictures):
                 tracker.log_artifact(file, "pictures")
             registered = tracker.register(exported, report)
             end = ("FINISHED", "")
             record = tracker.record
-            _write_record(run_dir, record, environment)
+            RunFolder(run_dir).write_record(record, environment)
             return TrainingResult(run_dir, exported, report, record, registered)
         return None
     except Interrupted as stop:
@@ -342,13 +344,14 @@ def _train(
         if processes.is_main:
             _write_end(run_dir, _STATUS[end[0]], redact(end[1]))
             tracker.finish(end[0], redact(end[1]))
-        elif is_peer_lost and read_status(run_dir) == "running":
+        elif is_peer_lost and RunFolder(run_dir).read_status() == "running":
             # Rank 0 is the one that is gone.
             _write_end(run_dir, _STATUS[end[0]], redact(end[1]))
 
 
 def _write_end(run_dir: Path, status: Literal["finished", "interrupted", "failed"], reason: str) -> None:
-    write_status(run_dir, status, saved_step(run_dir / "checkpoints"), reason)
+    folder = RunFolder(run_dir)
+    folder.write_status(status, saved_step(folder.checkpoints), reason)
 
 
 def _leave(run_dir: Path, tracker: Tracker, status: Status, reason: str, *, is_main: bool) -> None:
@@ -384,7 +387,9 @@ def _prepare_folder(
                 outcome = found and (str(found[0]), vars(found[1]))
             else:
                 _fresh(config, run_dir)
-            write_status(run_dir, "running", outcome[1]["step"] if isinstance(outcome, tuple) else 0)
+            RunFolder(run_dir).write_status(
+                "running", outcome[1]["step"] if isinstance(outcome, tuple) else 0
+            )
         except UserError as error:
             outcome = error
     outcome = processes.broadcast(outcome)
@@ -395,7 +400,8 @@ def _prepare_folder(
 
 def _fresh(config: RunConfig, run_dir: Path) -> None:
     # A run that ended before its first line of metrics left nothing worth keeping.
-    if (run_dir / "metrics.jsonl").exists() or checkpoint_folders(run_dir / "checkpoints"):
+    folder = RunFolder(run_dir)
+    if folder.metrics.exists() or checkpoint_folders(folder.checkpoints):
         raise UserError(f"{run_dir} already holds a run; go on with --resume or choose another output=")
     _write_config(config, run_dir)
 
@@ -403,10 +409,10 @@ def _fresh(config: RunConfig, run_dir: Path) -> None:
 def _resumable(
     config: RunConfig, run_dir: Path, corpus: Corpus, *, strict: bool
 ) -> tuple[Path, TrainState] | None:
-    if not (run_dir / "config.yaml").exists():
+    if not RunFolder(run_dir).config.exists():
         raise UserError(f"{run_dir} holds no run to resume; leave out --resume")
     _refuse_changes(config, run_dir)
-    found = find_checkpoint(run_dir / "checkpoints", strict=strict)
+    found = find_checkpoint(RunFolder(run_dir).checkpoints, strict=strict)
     if found is None:
         print(f"{run_dir} has no checkpoint yet; starting from step 0", flush=True)
     elif found[1].data_fingerprint != corpus.manifest.fingerprint:
@@ -420,7 +426,7 @@ def _resumable(
 
 
 def _refuse_changes(config: RunConfig, run_dir: Path) -> None:
-    before = load_config(run_dir / "config.yaml").to_flat()
+    before = load_config(RunFolder(run_dir).config).to_flat()
     for key, value in config.to_flat().items():
         if before[key] != value and not _FREE.fullmatch(key):
             raise UserError(
@@ -440,7 +446,7 @@ def go_on_from(checkpoint: Path, config: RunConfig) -> None:
     """
     run_dir = Path(config.output)
     try:
-        adopt_checkpoint(checkpoint, run_dir / "checkpoints")
+        adopt_checkpoint(checkpoint, RunFolder(run_dir).checkpoints)
     except (ValueError, OSError) as error:
         raise UserError(f"{checkpoint}: {error}") from None
     _write_config(config, run_dir)
@@ -449,7 +455,7 @@ def go_on_from(checkpoint: Path, config: RunConfig) -> None:
 def _write_config(config: RunConfig, run_dir: Path) -> None:
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        replace_text(run_dir / "config.yaml", config.to_yaml())
+        replace_text(RunFolder(run_dir).config, config.to_yaml())
     except OSError as error:
         raise UserError(f"output={run_dir} cannot be written: {error.strerror or error}") from None
 
@@ -494,7 +500,7 @@ def _finish_start(
             error = problem
         else:
             record = tracker.record
-            _write_record(run_dir, record, environment)
+            RunFolder(run_dir).write_record(record, environment)
     record, error = processes.broadcast((record, error))
     if error is not None:
         raise PreflightError(str(error))
@@ -512,28 +518,9 @@ def _origin(initial_weights: str | None) -> dict[str, str]:
     return {name: header[name] for name in ("run_uid", *_IN_HEADER) if name in header}
 
 
-def read_record(run_dir: Path) -> dict[str, Any]:
-    """What ``run.json`` says of a run's environment and record; empty where it is missing or cut off."""
-    try:
-        return json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-
-
-def _write_record(run_dir: Path, record: Mapping[str, str], environment: Mapping[str, str]) -> None:
-    """``run.json``; a start without tracking leaves the record of those before it."""
-    before = {key: value for key, value in read_record(run_dir).items() if key != "environment"}
-    _write_json(run_dir / "run.json", {**before, **record, "environment": environment})
-
-
-def _write_json(path: Path, content: Any) -> None:
-    replace_text(path, json.dumps(content, indent=2))
-
-
 def _write_reports(run_dir: Path, report: dict[str, Any]) -> list[Path]:
     """The evaluation and the curves; returns the files."""
-    evaluation = run_dir / "evaluation.json"
-    _write_json(evaluation, report)
-    curves = run_dir / "curves.png"
-    draw_curves(curves, read_metrics(run_dir / "metrics.jsonl"))
-    return [evaluation, curves, run_dir / "metrics.jsonl"]
+    folder = RunFolder(run_dir)
+    replace_text(folder.evaluation, json.dumps(report, indent=2))
+    draw_curves(folder.curves, read_metrics(folder.metrics))
+    return [folder.evaluation, folder.curves, folder.metrics]
