@@ -174,7 +174,7 @@ def measure_checkpoints(base: Path) -> dict[str, Any]:
         weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
         copies = {name: value.clone() for name, value in moments.items()}
         writer.write(
-            Snapshot(weights, copies, {"0/torch": torch.zeros(1)}),
+            Snapshot(weights, copies),
             TrainState(step),
             weights_header(model.header(), config, {}),
         )

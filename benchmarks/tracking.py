@@ -36,7 +36,7 @@ from langpose_dist.config import RunConfig, build_config, load_config
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.models.langpose import LangPose
 from langpose_dist.models.weights import weights_header, write_weights
-from langpose_dist.runs.tracker import NullTracker, Tracker
+from langpose_dist.runs.tracker import NullTracker, RunInfo, Tracker
 from langpose_dist.tasks.pretrain import PretrainTask
 from langpose_dist.tracking.client import connect
 from langpose_dist.tracking.registry.pull import pull
@@ -110,16 +110,14 @@ def start_tracker(config: RunConfig, run_dir: Path) -> MLflowTracker:
     tracker = MLflowTracker(config.tracking)
     tracker.check()
     tracker.start(
-        config=config,
-        run_dir=run_dir,
-        dataset="random",
-        data_fingerprint="d" * 64,
-        environment={},
-        packages="",
-        origin={},
-        resumed=False,
-        step=0,
-        run_id=None,
+        RunInfo(
+            config=config,
+            run_dir=run_dir,
+            dataset="random",
+            data_fingerprint="d" * 64,
+            environment={},
+            packages="",
+        )
     )
     tracker.opened()
     return tracker

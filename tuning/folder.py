@@ -8,13 +8,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from langpose_dist.config import RUN_LOCK, UserError
+from langpose_dist.config import UserError
+from langpose_dist.config.affects import RUNTIME, keys_that_affect
 from langpose_dist.host.atomic import replace_text
 from langpose_dist.report.sweep import TrialRecord
 from langpose_dist.report.sweep.records import FORMAT
 from langpose_dist.report.sweep.records import SWEEP_FILE as RECORD_FILE
+from langpose_dist.runs.folder import RunFolder
 from langpose_dist.train.evaluate import SOURCE_2D
 from tuning.plan import Plan
 from tuning.schedulers import rungs
@@ -23,6 +25,15 @@ from tuning.settings import SWEEP_FILE, Sweep, load_sweep
 STATE_FOLDER = "ray"
 """In the sweep's folder: Ray Tune's own files, which are never read, and the scheduler's memory."""
 _LOCK_TIMEOUT_S = 15.0
+_FREE = frozenset({"sweep.max_concurrent", "sweep.max_failures"})
+"""Keys of the sweep that a resumed one may change, besides those of its runs that change no result."""
+_HELD = frozenset(
+    {
+        *("tracking.enabled", "tracking.uri", "tracking.experiment", "tracking.run_name"),
+        *("train.evaluate_every", "train.best_metric", "train.device"),
+    }
+)
+"""Keys that change no result of a run, but by which trials are compared or found."""
 
 
 @contextmanager
@@ -34,18 +45,17 @@ def held(output: Path) -> Iterator[None]:
     """
     output.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(output / RUN_LOCK, timeout=_LOCK_TIMEOUT_S):
+        with RunFolder(output).lock(_LOCK_TIMEOUT_S):
             yield
     except Timeout:
         raise UserError(f"{output}: another sweep is running there; stop it first") from None
 
 
-def check_folder(plan: Plan, free: tuple[str, ...], *, resume: bool) -> None:
+def check_folder(plan: Plan, *, resume: bool) -> None:
     """Check that the folder is new, or holds the sweep that is to be resumed.
 
     Args:
         plan: The sweep.
-        free: Keys that a resumed sweep may change, or their beginnings.
         resume: Whether one is to be resumed.
 
     Raises:
@@ -73,8 +83,9 @@ def check_folder(plan: Plan, free: tuple[str, ...], *, resume: bool) -> None:
             f"fingerprint {known[:16]} then, {plan.corpus.manifest.fingerprint[:16]} now; start a new sweep "
             "with another output="
         )
+    may_change = keys_that_affect(type(plan.sweep.config), RUNTIME) - _HELD | _FREE
     for key in sorted({*before, *now}):
-        if before.get(key) != now.get(key) and not key.startswith(free):
+        if before.get(key) != now.get(key) and key not in may_change:
             raise UserError(
                 f"--resume: {key} was {before.get(key)!r} and is now {now.get(key)!r}; leave it as it was "
                 "(without --config all is), or start a new sweep with another output="

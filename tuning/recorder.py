@@ -13,7 +13,7 @@ from ray.tune.experiment import Trial
 
 from langpose_dist.host.atomic import replace_text
 from langpose_dist.report.sweep.records import FORMAT, TRIAL_FILE, Evaluation, TrialRecord
-from langpose_dist.runs.status import read_reason
+from langpose_dist.runs.folder import RunFolder
 from tuning.schedulers import rungs
 from tuning.settings import Sweep
 from tuning.trial import ENDED, STEP, from_tune, trial_folder
@@ -115,7 +115,7 @@ class Recorder(tune.Callback):
 
     def _reason(self, trial: Trial) -> str:
         """Reason of a failure in the training's own words, else in Ray's."""
-        told = read_reason(trial_folder(self._output, self._record_of(trial).trial_id))
+        told = RunFolder(trial_folder(self._output, self._record_of(trial).trial_id)).read_reason()
         if told:
             return told
         # Tune's own copy, which it brings to the storage later than it calls back.

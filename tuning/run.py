@@ -22,7 +22,7 @@ from langpose_dist.report.sweep import (
     to_text,
     write_report,
 )
-from langpose_dist.runs.tracker import Status, Tracker
+from langpose_dist.runs.tracker import RunInfo, Status, Tracker
 from langpose_dist.tracking.factory import build_tracker
 from langpose_dist.train.preflight import check_here, raise_problems
 from tuning.cluster import check_slots, node_resources, start_ray, watched_head
@@ -35,18 +35,6 @@ from tuning.stages import StageRunner
 from tuning.stopping import Stopping, SweepInterrupted
 from tuning.trial import new_trial, trial_folder
 
-_FREE = (
-    "sweep.max_concurrent",
-    "sweep.max_failures",
-    "tracking.register_as",
-    "tracking.alias",
-    "tracking.parent_run_id",
-    "registry.",
-    "data.num_workers",
-    "data.cache_dir",
-)
-"""Keys that a resumed sweep may change, or their beginnings."""
-
 
 class SweepFailed(Exception):
     """The sweep came to no result; the message is one line."""
@@ -58,7 +46,7 @@ def check_resume(plan: Plan, *, resume: bool) -> None:
     Raises:
         UserError: If not.
     """
-    check_folder(plan, _FREE, resume=resume)
+    check_folder(plan, resume=resume)
 
 
 def run_sweep(plan: Plan, *, resume: bool, address: str | None, tell: Callable[[str], Any]) -> dict[str, Any]:
@@ -132,17 +120,15 @@ class SweepAttempt:
     def _start(self, max_concurrent: int) -> None:
         config, manifest = self.plan.sweep.config, self.plan.corpus.manifest
         self.tracker.start(
-            config=config,
-            run_dir=self.output,
-            dataset=manifest.dataset,
-            data_fingerprint=manifest.fingerprint,
-            environment=self.environment,
-            packages=installed_packages(),
-            origin={},
-            resumed=self.is_resumed,
-            step=0,
-            run_id=None,
-            is_stopping=lambda: False,
+            RunInfo(
+                config=config,
+                run_dir=self.output,
+                dataset=manifest.dataset,
+                data_fingerprint=manifest.fingerprint,
+                environment=self.environment,
+                packages=installed_packages(),
+                is_resumed=self.is_resumed,
+            )
         )
         self.tracker.opened()
         tracking = self.tracker.record

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, create_model, field_validator, model_validator
 
 from langpose_dist.config import (
     ConfigError,
@@ -19,9 +19,11 @@ from langpose_dist.config import (
     check,
     describe_keys,
     read_content,
+    schema_of,
     with_values,
 )
 from langpose_dist.metrics.table import METRICS, metric_of
+from langpose_dist.tasks.task import load_task
 from tuning.space import DEFAULT_SPACE, Space, read_space
 from tuning.space_check import STEP_KEYS
 
@@ -132,12 +134,6 @@ class SweepConfig(Section):
         return self
 
 
-class _SweepRun(RunConfig):
-    """A run's keys and the sweep's, so that every mistake is told at once."""
-
-    sweep: SweepConfig = SweepConfig()
-
-
 @dataclass(frozen=True)
 class Sweep:
     """A sweep that can start: its settings, and the configuration that it changes."""
@@ -182,13 +178,16 @@ def build_sweep(content: Mapping[str, Any]) -> Sweep:
     """
     run = {key: copy.deepcopy(value) for key, value in content.items() if key != "sweep"}
     section = content.get("sweep")
-    settings = check(_SweepRun, {**run, "sweep": {} if section is None else section}).sweep
+    # One schema for both, so that every mistake is reported at once.
+    keys: dict[str, Any] = {"sweep": (SweepConfig, SweepConfig())}
+    schema = create_model("SweepRun", __base__=schema_of(run), **keys)
+    settings = getattr(check(schema, {**run, "sweep": {} if section is None else section}), "sweep")  # noqa: B009
     config = build_config(run)
     if settings.evaluations is not None and config.train.max_steps is not None:
         every = -(-config.train.max_steps // settings.evaluations)
         run = with_values(run, {"train.evaluate_every": every})
         config = build_config(run)
-    space = read_space(settings.space)
+    space = read_space(settings.space, type(config))
     for metric in settings.objective:
         _check_metric(metric, config)
     _check_evaluation_interval(settings, config)
@@ -265,6 +264,12 @@ def _check_metric(metric: str, config: RunConfig) -> None:
         raise ConfigError(
             f"sweep.objective={metric} must be CONDITION/METRIC, such as masked/mpjpe_mm, with a metric of "
             "poses or retrieval"
+        )
+    task = load_task(config.task)
+    if name not in task.metrics:
+        raise ConfigError(
+            f"sweep.objective={metric}: task={config.task} does not evaluate {name}; choose one of "
+            f"{', '.join(task.metrics)}"
         )
     if condition not in config.evaluation.conditions:
         raise ConfigError(

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal, get_args
 import numpy as np
 import optuna
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
-from langpose_dist.config import ConfigError, suggest
+from langpose_dist.config import ConfigError, RunConfig, suggest
 from tuning.space_check import check_key, schema_fields
 
 Kind = Literal["choice", "uniform", "log_uniform", "integer"]
@@ -163,11 +164,12 @@ class Space:
         return point
 
 
-def read_space(entries: Any) -> Space:
+def read_space(entries: Any, schema: type[RunConfig] = RunConfig) -> Space:
     """Read a search space, with its values in the types of the schema.
 
     Args:
         entries: Key -> kind and arguments, and possibly conditions.
+        schema: Of the configuration that is varied.
 
     Raises:
         ConfigError: With one line that names the key, the value and the remedy.
@@ -177,15 +179,17 @@ def read_space(entries: Any) -> Space:
             f"sweep.space={entries!r} must name at least one key, such as "
             "{loss.temperature: {log_uniform: [0.02, 0.5]}}"
         )
+    fields = schema_fields(schema)
     found: dict[str, Dimension] = {}
     for key, entry in entries.items():
-        check_key(str(key), entry)
-        kind, arguments = _read_kind(key, entry)
-        found[key] = Dimension(key, kind, arguments, _read_conditions(key, entry.get("when", {}), found))
+        check_key(str(key), entry, schema)
+        kind, arguments = _read_kind(key, entry, fields)
+        conditions = _read_conditions(key, entry.get("when", {}), found, fields)
+        found[key] = Dimension(key, kind, arguments, conditions)
     return Space(found)
 
 
-def _read_kind(key: str, entry: Any) -> tuple[Kind, tuple[Any, ...]]:
+def _read_kind(key: str, entry: Any, fields: Mapping[str, FieldInfo]) -> tuple[Kind, tuple[Any, ...]]:
     known = get_args(Kind)
     example = "such as {log_uniform: [0.05, 5.0]}"
     if not isinstance(entry, Mapping):
@@ -203,7 +207,7 @@ def _read_kind(key: str, entry: Any) -> tuple[Kind, tuple[Any, ...]]:
     (kind,) = kinds
     if not isinstance(entry[kind], list | tuple):
         raise ConfigError(f"sweep.space: {key}: {kind}={entry[kind]!r} must be a list")
-    arguments = tuple(_read_value(key, value, key) for value in entry[kind])
+    arguments = tuple(_read_value(fields[key], value, key) for value in entry[kind])
     problem = _problem_with(kind, arguments)
     if problem:
         raise ConfigError(f"sweep.space: {key}: {kind}={list(arguments)}: {problem}")
@@ -230,7 +234,9 @@ def _problem_with(kind: Kind, arguments: tuple[Any, ...]) -> str:
     return ""
 
 
-def _read_conditions(key: str, when: Any, above: Mapping[str, Dimension]) -> dict[str, tuple[Any, ...]]:
+def _read_conditions(
+    key: str, when: Any, above: Mapping[str, Dimension], fields: Mapping[str, FieldInfo]
+) -> dict[str, tuple[Any, ...]]:
     if not isinstance(when, Mapping):
         raise ConfigError(
             f"sweep.space: {key}: when={when!r} must be keys with their values, such as "
@@ -251,7 +257,7 @@ def _read_conditions(key: str, when: Any, above: Mapping[str, Dimension]) -> dic
         values = wanted if isinstance(wanted, list | tuple) else [wanted]
         if not values:
             raise ConfigError(f"sweep.space: {source}=[] must name at least one value")
-        conditions[other] = tuple(_read_value(other, value, source) for value in values)
+        conditions[other] = tuple(_read_value(fields[other], value, source) for value in values)
         for value in conditions[other]:
             if not dimension.may_be(value):
                 possible = f"{dimension.kind} {list(dimension.arguments)}"
@@ -259,9 +265,8 @@ def _read_conditions(key: str, when: Any, above: Mapping[str, Dimension]) -> dic
     return conditions
 
 
-def _read_value(key: str, value: Any, source: str) -> Any:
+def _read_value(field: FieldInfo, value: Any, source: str) -> Any:
     """Convert a value as the schema does, into plain containers."""
-    field = schema_fields()[key]
     adapter: TypeAdapter[Any] = TypeAdapter(
         Annotated[field.annotation, field],  # pyright: ignore[reportInvalidTypeForm, reportArgumentType]
         config=ConfigDict(allow_inf_nan=False, coerce_numbers_to_str=True),

@@ -10,7 +10,6 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from langpose_dist.host.console import say
-from langpose_dist.train.distributed.stop import STOP_FILE
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
@@ -32,7 +31,7 @@ class Stopping:
     def __init__(self, output: Path) -> None:
         self.reason: str | None = None
         """Source of the request; ``None`` without one."""
-        self._file = output / STOP_FILE
+        self._file = RunFolder(output).stop
         self._touched_before = self._touched()
         self._is_in_loop = False
         self._before: dict[int, Any] = {}

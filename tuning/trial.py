@@ -16,8 +16,8 @@ import torch.distributed as dist
 
 from langpose_dist.config import RunConfig, build_config, with_values
 from langpose_dist.report.sweep import TrialRecord
+from langpose_dist.runs.folder import RunFolder
 from langpose_dist.runs.metrics import read_metrics
-from langpose_dist.runs.status import read_status
 from langpose_dist.runs.tracker import Tracker
 from langpose_dist.tracking.factory import build_tracker
 from langpose_dist.train.checkpoint import find_checkpoint
@@ -121,7 +121,7 @@ def train_trial(
     run_dir = Path(config.output)
     _report_earlier(config, report)
     try:
-        if read_status(run_dir) != "finished" or _last_step(config) != config.train.max_steps:
+        if RunFolder(run_dir).read_status() != "finished" or _last_step(config) != config.train.max_steps:
             with ranks:
                 train(
                     config,

@@ -10,6 +10,7 @@ from typing import Any
 from langpose_dist.config import UserError
 from langpose_dist.host.redaction import printable
 from langpose_dist.metrics.table import METRICS
+from langpose_dist.runs.folder import RunFolder
 
 _EXAMPLES = """examples:
   langpose evaluate --run runs/small
@@ -69,14 +70,16 @@ def _add_to_run(
     run_dir: Path, given_uri: str | None, record: Mapping[str, Any], metrics: Mapping[str, float], step: int
 ) -> None:
     from langpose_dist.tracking.finished import choose_uri
-    from langpose_dist.tracking.journal import read_state
-    from langpose_dist.tracking.runs import add_metrics
+    from langpose_dist.tracking.record import RunRecord, read_state
+    from langpose_dist.tracking.runs import add_evaluation
 
-    # The store may have been away while the run trained, and have it by now.
-    run_id = read_state(run_dir).run_id or record.get("run_id")
-    if run_id is None:
+    folder = RunFolder(run_dir)
+    sent, recorded = read_state(folder), RunRecord.read(folder)
+    # The store may have been unavailable while the run trained, and have it by now.
+    run_id = sent.run_id or record.get("run_id")
+    if run_id is None or (recorded is not None and not sent.is_current(folder, recorded)):
         print(
-            "not added to the MLflow run, which the store does not have yet; send it with: "
+            "not added to the MLflow run, which the store does not have all of yet; send it with: "
             f"langpose registry replay {run_dir}",
             file=sys.stderr,
         )
@@ -87,7 +90,7 @@ def _add_to_run(
         print(f"not added to the MLflow run: {printable(str(error))}", file=sys.stderr)
         return
     if uri is not None:
-        add_metrics(uri, run_id, metrics, step)
+        add_evaluation(uri, run_id, metrics, step)
 
 
 def describe(report: Mapping[str, Any]) -> str:

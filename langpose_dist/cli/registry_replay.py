@@ -8,11 +8,12 @@ from typing import Any
 
 from langpose_dist.config import UserError
 from langpose_dist.host.redaction import printable
+from langpose_dist.runs.folder import RunFolder
 
 _DESCRIPTION = (
     "Send what runs recorded in their folders and their tracking store does not have: after an outage, after "
-    "a machine was lost, or to another store. Sending twice changes nothing. A run whose process ended "
-    "without a word is closed as FAILED. Of a sweep all is sent: its own run, then its trials."
+    "a machine was lost, or to another store. Sending twice changes nothing. A run whose process died "
+    "without reporting an error is closed as FAILED. A sweep is sent whole: its own run, then its trials."
 )
 
 
@@ -34,10 +35,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Send the journals, one after another."""
-    from langpose_dist.tracking.client import StoreAway, connect, expect_large_files, resolve_uri
+    """Send the runs, one after another."""
+    from langpose_dist.tracking.client import StoreUnavailable, connect, expect_large_files, resolve_uri
     from langpose_dist.tracking.finished import choose_uri
-    from langpose_dist.tracking.replay import replay
+    from langpose_dist.tracking.mirror import replay
+    from langpose_dist.tracking.record import refused_file
     from langpose_dist.tracking.trials import recorded_runs
 
     expect_large_files()
@@ -49,12 +51,12 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             uri = choose_uri(run_dir, arguments.tracking_uri)
             if uri is None:
-                raise UserError(f"{run_dir} holds no journal of a run; name the output= folder of a training")
+                raise UserError(f"{run_dir} holds no record of a run; name the output= folder of a training")
             if uri not in clients:
                 clients[uri] = connect(resolve_uri(uri), create=False)
             sent, state = replay(clients[uri], run_dir)
         except UserError as error:
-            if len(run_dirs) == 1 or isinstance(error, StoreAway):
+            if len(run_dirs) == 1 or isinstance(error, StoreUnavailable):
                 raise
             problem = error
             print(printable(str(error)), file=sys.stderr)
@@ -70,9 +72,9 @@ def run(arguments: argparse.Namespace) -> int:
         reports.append(report)
         if not arguments.json:
             place = printable(f"run {state.run_id} at {state.tracking_uri}")
-            print(f"{run_dir}: {sent} records sent to {place}")
+            print(f"{run_dir}: {sent} values and files sent to {place}")
             if state.refused:
-                print(f"  {state.refused} refused; see {run_dir / 'tracking' / 'refused.jsonl'}")
+                print(f"  {state.refused} refused; see {refused_file(RunFolder(run_dir))}")
     if arguments.json:
         print(json.dumps(reports, indent=2))
     if problem is not None:

@@ -10,7 +10,8 @@ from langpose_dist.cli.arguments import add_config_arguments
 from langpose_dist.config import RunConfig, describe_keys, load_config
 from langpose_dist.host.console import EXIT_INTERRUPTED, BestEffortStream, say
 from langpose_dist.host.redaction import redact
-from langpose_dist.train.distributed.stop import STOP_FILE, Interrupted, StopRequest
+from langpose_dist.runs.folder import RunFolder
+from langpose_dist.train.distributed.stop import Interrupted, StopRequest
 
 _EXAMPLES = """examples:
   langpose train --config configs/pretrain/small.yaml data.path=data/bandai output=runs/small
@@ -120,7 +121,7 @@ def _run(arguments: argparse.Namespace, config: RunConfig, request: StopRequest)
 
 def _stop_file(config: RunConfig) -> Path | None:
     """Rank 0 watches the run's folder for all."""
-    return Path(config.output) / STOP_FILE if _is_main() else None
+    return RunFolder(config.output).stop if _is_main() else None
 
 
 def _is_main() -> bool:

@@ -9,11 +9,11 @@ from langpose_dist.config.files import (
     load_config,
     override_config,
     read_content,
+    schema_of,
     suggest,
     with_values,
 )
 from langpose_dist.config.schema import (
-    RUN_LOCK,
     CameraConfig,
     Count,
     DataConfig,
@@ -34,7 +34,6 @@ from langpose_dist.config.schema import (
 )
 
 __all__ = [
-    "RUN_LOCK",
     "CameraConfig",
     "ConfigError",
     "Count",
@@ -61,6 +60,7 @@ __all__ = [
     "load_config",
     "override_config",
     "read_content",
+    "schema_of",
     "suggest",
     "with_values",
 ]

@@ -81,12 +81,20 @@ def build_config(content: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: With one line that says what is wrong and what would be right.
     """
+    return check(schema_of(content), content)
+
+
+def schema_of(content: Mapping[str, Any]) -> type[RunConfig]:
+    """Schema of a configuration: a task that another package adds brings its own section.
+
+    Raises:
+        ConfigError: If no task has the name.
+    """
     section = section_of(content.get("task", "pretrain"))
     if section is None:
-        return check(RunConfig, content)
+        return RunConfig
     own: dict[str, Any] = {content["task"]: (section, section())}
-    schema = create_model("RunConfig", __base__=RunConfig, **own)
-    return check(schema, content)
+    return create_model("RunConfig", __base__=RunConfig, **own)
 
 
 def check(schema: type[Schema], content: Mapping[str, Any]) -> Schema:

@@ -352,10 +352,6 @@ class EvaluationConfig(Section):
     """Pictures of predicted against true skeletons."""
 
 
-RUN_LOCK = ".lock"
-"""File in a run's folder that its training holds locked."""
-
-
 class TrackingConfig(Section):
     """MLflow."""
 

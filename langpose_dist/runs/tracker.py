@@ -1,12 +1,45 @@
-"""What the training loop knows of experiment tracking."""
+"""The seam between a run and its experiment tracking."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from langpose_dist.config import RunConfig
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+"""How a recorded run ended, in MLflow's words."""
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunInfo:
+    """One attempt at a run, as its tracker is told of it."""
+
+    config: RunConfig
+    """Resolved."""
+    run_dir: Path
+    """The run's folder; its name is the run's name where none is configured."""
+    dataset: str
+    """Name of the training data."""
+    data_fingerprint: str
+    environment: Mapping[str, str]
+    """From ``describe_environment``."""
+    packages: str
+    """Exact versions of all installed packages, as pip's constraints."""
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """Header of the initial weights; empty without any."""
+    is_resumed: bool = False
+    """Whether the run that the folder holds is resumed."""
+    step: int = 0
+    """First step of the attempt."""
+    run_id: str | None = None
+    """Run in the store to continue where the folder has no record of it."""
+    is_stopping: Callable[[], bool] = _never
+    """Whether the run was asked to stop, so that nothing is waited for longer."""
 
 
 @runtime_checkable
@@ -14,29 +47,15 @@ class Tracker(Protocol):
     """Records one run; called on rank 0 only. After ``opened`` none of its methods may stop training."""
 
     def check(self) -> None:
-        """See that a run could be recorded.
+        """Check that a run can be recorded.
 
         Raises:
             UserError: If not.
         """
         ...
 
-    def start(
-        self,
-        *,
-        config: RunConfig,
-        run_dir: Path,
-        dataset: str,
-        data_fingerprint: str,
-        environment: Mapping[str, str],
-        packages: str,
-        origin: Mapping[str, str],
-        resumed: bool,
-        step: int,
-        run_id: str | None,
-        is_stopping: Callable[[], bool],
-    ) -> None:
-        """Begin to record a run, or go on with one."""
+    def start(self, info: RunInfo) -> None:
+        """Begin to record a run, or resume one; the values in its ``metrics.jsonl`` are recorded too."""
         ...
 
     def opened(self) -> None:
@@ -49,11 +68,11 @@ class Tracker(Protocol):
 
     @property
     def record(self) -> dict[str, str]:
-        """What finds the run again; ``run_id`` once the store has given one."""
+        """Names of the run in its store; ``run_id`` once the store has given one."""
         ...
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Record values at a step."""
+        """Record values at a step that ``metrics.jsonl`` does not hold."""
         ...
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
@@ -75,7 +94,7 @@ class NullTracker:
     def check(self) -> None:
         """Nothing is needed."""
 
-    def start(self, **kwargs: Any) -> None:
+    def start(self, info: RunInfo) -> None:
         """No run is opened."""
 
     def opened(self) -> None:
@@ -83,7 +102,7 @@ class NullTracker:
 
     @property
     def record(self) -> dict[str, str]:
-        """Nothing finds it again."""
+        """Empty."""
         return {}
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:

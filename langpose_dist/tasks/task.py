@@ -99,7 +99,7 @@ class Task(nn.Module, ABC):
     key_metric: ClassVar[str]
     protocol: ClassVar[Mapping[str, str]] = {}
     interface: ClassVar[Interface]
-    model: nn.Module
+    model: Any
     autocast: torch.dtype | None = None
 
     @classmethod

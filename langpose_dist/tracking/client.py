@@ -1,4 +1,4 @@
-"""How every part of the package reaches MLflow: one place for addresses, waiting times and messages."""
+"""Access to MLflow: addresses, connection, waiting times and messages."""
 
 import contextlib
 import logging
@@ -22,22 +22,27 @@ from langpose_dist.tracking import OWN_SETTINGS
 DEFAULT_URI: str = TrackingConfig().uri
 _SQLITE = "sqlite:///"
 _SERVERS = ("http", "https")
-_LARGE_FILE_SECONDS = "120"
-_AWAY_CODES = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED")
+_LARGE_FILE_TIMEOUT_S = "120"
+_UNAVAILABLE_CODES = (
+    "INTERNAL_ERROR",
+    "TEMPORARILY_UNAVAILABLE",
+    "REQUEST_LIMIT_EXCEEDED",
+    "RESOURCE_EXHAUSTED",
+)
 _UNUSABLE = re.compile(
     r"unable to open database file|not a database|authentication failed|no password supplied|does not exist"
     r"|permission denied|readonly database|Can't locate revision|out-of-date database schema"
 )
-"""In what MLflow and the databases say, that which time does not mend."""
+"""Messages of MLflow and the databases about errors that time does not fix."""
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
-class StoreAway(UserError):
+class StoreUnavailable(UserError):
     """A tracking store that does not answer now, and may later."""
 
 
 def resolve_uri(uri: str | None) -> str:
-    """The tracking URI to use: SQLite paths made absolute, so that a change of folder cannot split a store.
+    """Choose the tracking URI; SQLite paths become absolute, so that a change of folder splits no store.
 
     Args:
         uri: As configured. ``None`` and the default give way to ``MLFLOW_TRACKING_URI``.
@@ -62,27 +67,27 @@ def resolve_uri(uri: str | None) -> str:
 
 
 def database_path(uri: str) -> Path | None:
-    """The file of a resolved SQLite URI; ``None`` for other stores."""
+    """File of a resolved SQLite URI; ``None`` for other stores."""
     return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
 
 
 def connect(uri: str, *, create: bool) -> MlflowClient:
-    """A client of a resolved URI that has been seen to answer.
+    """Connect to the store of a resolved URI.
 
     Args:
         uri: From ``resolve_uri``.
         create: Create the SQLite file where there is none, which takes seconds.
 
     Raises:
-        StoreAway: If it does not answer.
+        StoreUnavailable: If it does not answer.
         UserError: If there is no such store, or it refuses.
     """
     path = database_path(uri)
     if path is not None and not create and not path.is_file():
         raise UserError(f"there is no tracking database {path}; name the right one with --tracking-uri")
-    if "MLFLOW_LOGGING_LEVEL" not in os.environ:  # or it tells how it builds its tables
+    if "MLFLOW_LOGGING_LEVEL" not in os.environ:  # or it reports how it builds its tables
         logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # or it tells of every repetition
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # or it reports every retry
     with explained(f"tracking.uri={redact(uri)!r} cannot be used"), _only_creator(path if create else None):
         if urlsplit(uri).scheme not in _SERVERS:
             _probe_database(uri)
@@ -93,7 +98,7 @@ def connect(uri: str, *, create: bool) -> MlflowClient:
 
 @contextlib.contextmanager
 def settings(**values: str) -> Iterator[None]:
-    """Other waiting times of MLflow for a while, by variable; those that the user has set stay."""
+    """Set waiting times of MLflow for a while, by variable; those that the user has set stay."""
     before = {name: os.environ[name] for name in values if name in OWN_SETTINGS}
     os.environ.update({name: values[name] for name in before})
     try:
@@ -103,32 +108,32 @@ def settings(**values: str) -> Iterator[None]:
 
 
 def expect_large_files() -> None:
-    """From here on wait for minutes, not seconds, for the answer to an upload or a file's next bytes."""
+    """Allow minutes, not seconds, for the answer to an upload or a file's next bytes."""
     if "MLFLOW_HTTP_REQUEST_TIMEOUT" in OWN_SETTINGS:
-        os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = _LARGE_FILE_SECONDS
+        os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = _LARGE_FILE_TIMEOUT_S
 
 
 @contextlib.contextmanager
 def explained(problem: str) -> Iterator[None]:
-    """Turn whatever MLflow raises into a ``UserError`` of one line that begins with ``problem``."""
+    """Turn any exception of MLflow into a ``UserError`` of one line that begins with ``problem``."""
     try:
         yield
     except UserError:
         raise
     # Plugins and database drivers bring their own exceptions.
     except Exception as error:
-        kind = StoreAway if is_away(error) else UserError
+        kind = StoreUnavailable if is_unavailable(error) else UserError
         raise kind(f"{problem}: {one_line(error)}") from error
 
 
-def is_away(error: BaseException) -> bool:
-    """Whether an error says that the store cannot be reached, is starting or has broken down.
+def is_unavailable(error: BaseException) -> bool:
+    """Whether an error means that the store cannot be reached, is starting or has broken down.
 
-    What it says of the request itself, such as a wrong password, is no reason to wait for another answer.
+    An error in the request itself, such as a wrong password, is not worth waiting for.
     """
-    if isinstance(error, MlflowException) and error.error_code in _AWAY_CODES:
+    if isinstance(error, MlflowException) and error.error_code in _UNAVAILABLE_CODES:
         return not _UNUSABLE.search(str(error))
-    if isinstance(error, StoreAway):
+    if isinstance(error, StoreUnavailable):
         return True
     if isinstance(error, sqlalchemy.exc.OperationalError):
         return not _UNUSABLE.search(str(error))
@@ -138,9 +143,9 @@ def is_away(error: BaseException) -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """An exception's message on one line, without credentials or control characters, at most 300 characters.
+    """Message of an exception on one line, without credentials or control characters, at most 300 characters.
 
-    Of a request that did not get through, what stopped it: the rest is how often it was tried.
+    For a request that did not get through it names the cause alone.
     """
     cause = _lost_connection(error)
     if cause is not None:

@@ -7,7 +7,7 @@ from langpose_dist.runs.tracker import NullTracker, Tracker
 
 
 def build_tracker(config: RunConfig, **about: Any) -> Tracker:
-    """The tracker that a configuration asks for; ``about`` are further options of ``MLflowTracker``."""
+    """Build the tracker of a configuration; ``about`` are further options of ``MLflowTracker``."""
     if not config.tracking.enabled:
         return NullTracker()
     from langpose_dist.tracking.tracker import MLflowTracker

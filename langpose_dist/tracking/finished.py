@@ -1,8 +1,6 @@
-"""Registering a finished run from what its folder holds, long after it ended."""
+"""Registration of a finished run from what its folder holds, long after it ended."""
 
-import json
 import os
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,9 @@ from mlflow.utils.credentials import read_mlflow_creds
 from langpose_dist.config import UserError, load_config
 from langpose_dist.host.redaction import redact
 from langpose_dist.models.weights import read_header
+from langpose_dist.runs.folder import RunFolder
 from langpose_dist.tracking.client import database_path, explained
-from langpose_dist.tracking.journal import read_state
+from langpose_dist.tracking.record import now_ms, read_state
 from langpose_dist.tracking.registry.registration import hash_file, register_model
 from langpose_dist.tracking.runs import RUN_UID, all_experiment_ids, create_run
 
@@ -45,13 +44,14 @@ def register_run_folder(
     Raises:
         UserError: If the folder holds no finished run, or the store does not answer.
     """
-    weights = run_dir / "model.safetensors"
+    folder = RunFolder(run_dir)
+    weights = folder.weights
     if not weights.is_file():
         raise UserError(f"{run_dir} holds no finished run: {weights} does not exist")
-    config = load_config(run_dir / "config.yaml")
+    config = load_config(folder.config)
     header = read_header(weights)
-    evaluation = read_json(run_dir / "evaluation.json")
-    record = read_json(run_dir / "run.json") or {}
+    evaluation = folder.read_evaluation()
+    record = folder.read_record()
     environment = record.get("environment")
     environment = environment if isinstance(environment, dict) else {}
     tags = {
@@ -69,7 +69,7 @@ def register_run_folder(
                 experiment=config.tracking.experiment,
                 name=run_dir.resolve().name,
                 tags={**tags, _FROM_FOLDER: "true", _RUN_WEIGHTS: hash_file(weights), **_uid(record)},
-                time=time.time_ns() // 1_000_000,
+                time=now_ms(),
             )
             run_id = run.info.run_id
             client.set_terminated(run_id)
@@ -88,7 +88,7 @@ def register_run_folder(
 
 
 def choose_uri(run_dir: Path, given: str | None) -> str | None:
-    """The address of the store that a run's folder belongs to.
+    """Choose the address of the store that a run's folder belongs to.
 
     The first of: the address given, ``MLFLOW_TRACKING_URI``, the one that the folder names. A folder may come
     from someone else, so the user's credentials never go to an address that it alone names.
@@ -107,7 +107,8 @@ def choose_uri(run_dir: Path, given: str | None) -> str | None:
         return given
     if uri := os.environ.get("MLFLOW_TRACKING_URI"):
         return uri
-    uri = read_state(run_dir).tracking_uri or (read_json(run_dir / "run.json") or {}).get("tracking_uri")
+    folder = RunFolder(run_dir)
+    uri = read_state(folder).tracking_uri or folder.read_record().get("tracking_uri")
     if not isinstance(uri, str) or not uri:
         return None
     path = database_path(uri)
@@ -123,7 +124,7 @@ def choose_uri(run_dir: Path, given: str | None) -> str | None:
 
 
 def _has_credentials() -> bool:
-    """Whether MLflow or a database's driver would send some to any address."""
+    """Whether MLflow or a database driver would send credentials to any address."""
     with explained("~/.mlflow/credentials cannot be read"):
         is_kept = bool(read_mlflow_creds().password)
     return is_kept or any(os.environ.get(name) for name in _CREDENTIALS)
@@ -160,20 +161,3 @@ def _parents(initial_weights: str | None) -> list[str]:
         return [read_header(initial_weights)["run_uid"]]
     except (UserError, KeyError):
         return []
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A file that a run left; ``None`` where there is none.
-
-    Raises:
-        UserError: If it holds no JSON object.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} must hold a JSON object")
-    return content

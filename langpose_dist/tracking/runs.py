@@ -1,34 +1,45 @@
-"""Runs as MLflow keeps them: find or create one, its parameters, tags, texts and metrics."""
+"""Runs in MLflow: find or create one, its parameters, tags, data and metrics."""
 
+import itertools
 import json
+import math
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from urllib.parse import urlsplit
 
+import numpy as np
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, Metric, Param, Run, RunTag
+from mlflow.data.schema import TensorDatasetSchema
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.types import Schema, TensorSpec
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from langpose_dist.config import UserError
 from langpose_dist.host.redaction import redact
-from langpose_dist.tracking.client import connect, database_path, explained, is_away, resolve_uri
+from langpose_dist.skeleton import H36M17
+from langpose_dist.tracking.client import connect, database_path, explained, is_unavailable, resolve_uri
 
 RUN_UID = "langpose.run_uid"
-"""Tag with the name that a run gives itself before any store knows it."""
+"""Tag: the name that a run gives itself before any store knows it."""
 
 PARENT_RUN = "langpose.parent_run"
-"""Tag with the run that a run belongs under, by the name that its configuration gives: an id or a uid."""
+"""Tag: the run that a run belongs under, as its configuration names it (an id or a uid)."""
 
 # MLflow's limits for one log_batch and one value.
 MAX_METRICS_PER_BATCH = 1000
+MAX_DIGEST_LENGTH = 36
+_MAX_TAGS_PER_BATCH = 100
 _MAX_PARAMS_PER_BATCH = 100
 _MAX_PARAM_LENGTH = 6000
 _MAX_TAG_LENGTH = 8000
+_LATER = "evaluation/"
 
 
 def metric_name(name: str) -> str:
-    """The name as MLflow accepts it: ``retrieval/R@1`` becomes ``retrieval/R_1``."""
+    """Name of a metric as MLflow accepts it: ``retrieval/R@1`` becomes ``retrieval/R_1``."""
     return re.sub(r"[^\w\-. /]", "_", name)
 
 
@@ -64,7 +75,7 @@ def find_named_run(client: MlflowClient, name: str) -> Run | None:
         run = find_run(client, name)
         return run if run is not None else next(iter(_search_uid(client, name)), None)
     except MlflowException as error:
-        if is_away(error):
+        if is_unavailable(error):
             raise
         return None
 
@@ -114,34 +125,83 @@ def check_experiment(client: MlflowClient, name: str) -> None:
         raise UserError(f"tracking.experiment={name!r} was deleted; restore it or choose another name")
 
 
-def log_params(client: MlflowClient, run: Run, params: Mapping[str, str]) -> None:
-    """Add parameters. MLflow never changes one: what a continued run does differently is said in a tag."""
-    params = {key: value[:_MAX_PARAM_LENGTH] for key, value in params.items()}
+def log_params(client: MlflowClient, run: Run, params: Mapping[str, str], changed: Mapping[str, str]) -> None:
+    """Add parameters. MLflow never changes one: what a resumed run does differently goes into a tag.
+
+    Args:
+        client: From ``connect``.
+        run: As the store has it.
+        params: Of the first attempt.
+        changed: Of the last attempt, where they differ.
+    """
     known = run.data.params
+    params = {key: value[:_MAX_PARAM_LENGTH] for key, value in params.items()}
     new = [Param(key, value) for key, value in params.items() if key not in known]
     for first in range(0, len(new), _MAX_PARAMS_PER_BATCH):
         batch = new[first : first + _MAX_PARAMS_PER_BATCH]
         client.log_batch(run.info.run_id, params=batch, synchronous=True)
-    changed = {key: value[:200] for key, value in params.items() if known.get(key, value) != value}
-    if changed:
-        log_tags(client, run.info.run_id, {"changed_on_resume": json.dumps(changed)})
-
-
-def log_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
-    """Set tags; what is too long for MLflow is cut."""
-    # Synchronous: MLFLOW_ENABLE_ASYNC_LOGGING would have the rest of this module queue, and lose errors.
-    client.log_batch(
-        run_id,
-        tags=[RunTag(key, value[:_MAX_TAG_LENGTH]) for key, value in tags.items()],
-        synchronous=True,
+    differing = {key: value for key, value in params.items() if known.get(key, value) != value} | dict(
+        changed
     )
+    if differing:
+        short = {key: value[:200] for key, value in differing.items()}
+        log_tags(client, run, {"changed_on_resume": json.dumps(short)})
 
 
-def log_dataset(client: MlflowClient, run_id: str, *, name: str, fingerprint: str, source: str) -> None:
-    """Name the training data in the column that MLflow's pages have for it."""
-    digest = fingerprint[:36]  # MLflow's limit
-    dataset = Dataset(name=name, digest=digest, source_type="local", source=json.dumps({"uri": source}))
-    client.log_inputs(run_id, datasets=[DatasetInput(dataset)])
+def log_tags(client: MlflowClient, run: Run, tags: Mapping[str, str]) -> None:
+    """Set the tags that the store does not have; what is too long for MLflow is cut."""
+    short = {key: value[:_MAX_TAG_LENGTH] for key, value in tags.items()}
+    new = [RunTag(key, value) for key, value in short.items() if run.data.tags.get(key) != value]
+    # Synchronous: MLFLOW_ENABLE_ASYNC_LOGGING would have the rest of this module queue, and lose errors.
+    for first in range(0, len(new), _MAX_TAGS_PER_BATCH):
+        client.log_batch(run.info.run_id, tags=new[first : first + _MAX_TAGS_PER_BATCH], synchronous=True)
+
+
+def dataset_name(dataset: str, split: str) -> str:
+    """Name of one split of a data set in MLflow, which keeps no more of a data set than name and digest."""
+    return f"{dataset} ({split})"
+
+
+def log_datasets(
+    client: MlflowClient,
+    run_id: str,
+    *,
+    name: str,
+    fingerprint: str,
+    source: str,
+    splits: Mapping[str, str],
+    num_frames: int,
+) -> None:
+    """Name the data of a run in the column that MLflow's pages have for it.
+
+    Args:
+        client: From ``connect``.
+        run_id: The run.
+        name: Of the data set.
+        fingerprint: Of its content.
+        source: Path or URL.
+        splits: Split -> context: ``training`` or ``validation``.
+        num_frames: Frames per window.
+    """
+    scheme = urlsplit(source).scheme
+    window = (-1, num_frames, H36M17.num_joints, 3)
+    keypoints, poses = (
+        Schema([TensorSpec(np.dtype(np.float32), window, field)]) for field in ("keypoints_2d", "poses_3d")
+    )
+    inputs = [
+        DatasetInput(
+            Dataset(
+                name=dataset_name(name, split),
+                digest=fingerprint[:MAX_DIGEST_LENGTH],
+                source_type=scheme if len(scheme) > 1 else "local",
+                source=json.dumps({"uri": source}),
+                schema=json.dumps(TensorDatasetSchema(keypoints, poses).to_dict()),
+            ),
+            [InputTag(MLFLOW_DATASET_CONTEXT, context)],
+        )
+        for split, context in splits.items()
+    ]
+    client.log_inputs(run_id, datasets=inputs)
 
 
 def log_metrics(client: MlflowClient, run_id: str, metrics: Sequence[Metric]) -> None:
@@ -150,18 +210,58 @@ def log_metrics(client: MlflowClient, run_id: str, metrics: Sequence[Metric]) ->
         client.log_batch(run_id, metrics=metrics[first : first + MAX_METRICS_PER_BATCH], synchronous=True)
 
 
-def add_metrics(uri: str, run_id: str, metrics: Mapping[str, float], step: int) -> None:
-    """Add values to a run that may have ended long ago.
+def latest_steps(run: Run) -> dict[str, int]:
+    """Last step of every metric that a run has in the store."""
+    return {metric.key: metric.step for metric in run.data.to_proto().metrics}
+
+
+def find_values(client: MlflowClient, run_id: str, names: Collection[str], step: int) -> dict[str, Metric]:
+    """Values that a run has in the store at a step; names without any are left out."""
+    latest = latest_steps(client.get_run(run_id))
+    return {
+        metric.key: metric
+        for name in names
+        if latest.get(name, -1) >= step
+        for metric in client.get_metric_history(run_id, name)
+        if metric.step == step
+    }
+
+
+def add_evaluation(uri: str, run_id: str, metrics: Mapping[str, float], step: int) -> None:
+    """Add a later evaluation to a run, so that each step keeps one value of each metric.
+
+    Values that the run does not have at this step are added to it. If any differ from those it has, the whole
+    evaluation is kept apart: under ``evaluation/NAME``, where the step counts such evaluations from 1. An
+    evaluation that repeats one in the store adds nothing.
 
     Raises:
         UserError: If the store does not answer or does not know the run.
     """
     client = connect(resolve_uri(uri), create=False)
+    values = {metric_name(name): float(value) for name, value in metrics.items()}
     now = time.time_ns() // 1_000_000
     with explained(f"the metrics cannot be added to run {run_id} at {redact(uri)}"):
-        log_metrics(
-            client, run_id, [Metric(metric_name(name), value, now, step) for name, value in metrics.items()]
-        )
+        known = find_values(client, run_id, values, step)
+        if any(_differ(values[name], metric.value) for name, metric in known.items()):
+            values = {f"{_LATER}{name}": value for name, value in values.items()}
+            step, known = _later_step(client, run_id, values)
+        new = [Metric(name, value, now, step) for name, value in values.items() if name not in known]
+        log_metrics(client, run_id, new)
+
+
+def _later_step(
+    client: MlflowClient, run_id: str, values: Mapping[str, float]
+) -> tuple[int, dict[str, Metric]]:
+    """Number of a later evaluation, and the values that the store has of it already."""
+    for step in itertools.count(1):
+        known = find_values(client, run_id, values, step)
+        if not any(_differ(values[name], metric.value) for name, metric in known.items()):
+            return step, known
+    raise AssertionError
+
+
+def _differ(first: float, second: float) -> bool:
+    return first != second and not (math.isnan(first) and math.isnan(second))
 
 
 def _search_uid(client: MlflowClient, uid: str) -> list[Run]:

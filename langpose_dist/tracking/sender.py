@@ -1,4 +1,4 @@
-"""A process beside a training that sends its journal to MLflow.
+"""A process beside a training that mirrors its folder into MLflow.
 
 It is a process of its own so that neither MLflow's work nor a server that hangs holds a step up, and so that
 a run whose process was killed is closed all the same.
@@ -14,16 +14,27 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from langpose_dist.config import UserError
+from langpose_dist.runs.folder import RunFolder
 from langpose_dist.tracking import OWN_SETTINGS
-from langpose_dist.tracking.journal import FOLDER, ORPHAN_SECONDS, read_state, sender_lock, write_state
+from langpose_dist.tracking.record import (
+    ORPHAN_TIMEOUT_S,
+    MirrorState,
+    RunRecord,
+    read_state,
+    sender_lock,
+)
 
-_SEND_SECONDS = 5.0
-"""Between two looks at the journal that nobody asked for."""
-_POLL_SECONDS = 0.5
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
-_RESTART_SECONDS = 60.0
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_SEND_INTERVAL_S = 5.0
+"""Between two looks at the folder that nobody asked for."""
+_POLL_INTERVAL_S = 0.5
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
+_RESTART_INTERVAL_S = 60.0
 
 _logger = logging.getLogger(__name__)
 
@@ -32,7 +43,7 @@ class Sender:
     """Starts the sending process of a run, wakes it, and starts it again if it was killed.
 
     Args:
-        run_dir: The run's folder, which holds the journal.
+        run_dir: The run's folder, which holds its record.
         uri: Where to send it; resolved, may hold credentials.
         attempt: Number of this attempt at the run.
     """
@@ -47,18 +58,18 @@ class Sender:
 
     @property
     def is_running(self) -> bool:
-        """Whether the process is there."""
+        """Whether the process is alive."""
         return self._process is not None and self._process.poll() is None
 
     def wake(self) -> None:
-        """Have what is in the journal sent now."""
+        """Have what is in the folder sent now."""
         self.keep_running()
         if self._process is not None and self._process.stdin is not None:
             with contextlib.suppress(OSError, ValueError):
                 self._process.stdin.write(b"\n")
 
     def close(self) -> None:
-        """Nothing more will come: the process ends when all is sent, or a few seconds from now."""
+        """Announce the end: the process ends when all is sent, or a few seconds from now."""
         if self._process is None or self._process.stdin is None:
             return
         with contextlib.suppress(OSError):
@@ -67,7 +78,7 @@ class Sender:
 
     def keep_running(self) -> None:
         """Start the process again if something ended it; not more than once a minute."""
-        if not self.is_running and time.monotonic() > self._started_at + _RESTART_SECONDS:
+        if not self.is_running and time.monotonic() > self._started_at + _RESTART_INTERVAL_S:
             _logger.warning("the process that sends metrics to MLflow was ended; it is started again")
             self.close()
             self._start()
@@ -88,7 +99,7 @@ class Sender:
             "OMP_NUM_THREADS": "1",
         }
         words = [str(self._run_dir.absolute()), str(self._attempt), str(os.getpid())]
-        place = self._run_dir / FOLDER / "sender.log"
+        place = RunFolder(self._run_dir).tracking / "sender.log"
         with open(os.open(place, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "langpose_dist.tracking.sender", *words],
@@ -102,54 +113,63 @@ class Sender:
 
 
 def main(run_dir: Path, attempt: int, parent: int) -> int:
-    """Send until the journal says that this attempt has ended, or its process is gone."""
+    """Send until the run's record says that this attempt has ended, or its process is gone."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)  # launchers send them to all processes below a rank
     os.nice(5)
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
     training = _Training(parent)
 
-    from langpose_dist.tracking.client import StoreAway, one_line
-    from langpose_dist.tracking.replay import Replay
+    from langpose_dist.tracking.client import one_line
+    from langpose_dist.tracking.mirror import mirror, note_problem
 
-    lock = sender_lock(run_dir)
+    folder = RunFolder(run_dir)
+    lock = sender_lock(folder)
     lock.acquire()  # the attempt before this one may still be closed
-    sending: Replay | None = None
+    client = None
     pause = 0.0
     while True:
+        is_gone = training.is_gone  # asked first: its last words may come while this one sends
         try:
-            if sending is None:
-                sending = _connect(run_dir)
-            is_gone = training.is_gone  # asked first: its last words may come while this one sends
-            sending.send()
+            client = client or _connect()
+            is_over = is_gone and _is_newest(folder, attempt)
+            state = mirror(folder, client, is_over=is_over, if_changed=True)
             pause = 0.0
-            if is_gone:
-                sending.close_lost(attempt)
-            if is_gone or sending.lost_attempt != attempt:
+            if is_gone or _is_closed(folder, attempt, state):
                 return 0
         except Exception as error:  # MLflow's, its drivers', the disk's: all of them may pass
-            pause = min(_LONGEST_PAUSE, 2 * pause or _FIRST_PAUSE)
+            pause = min(_LONGEST_PAUSE_S, 2 * pause or _FIRST_PAUSE_S)
             _logger.warning("%s: %s", type(error).__name__, one_line(error))
-            if sending is not None:
-                sending.cannot(error)
-            else:
-                refused = not isinstance(error, StoreAway)
-                write_state(run_dir, read_state(run_dir), problem=one_line(error), is_refused=refused)
-        training.wait(pause or _SEND_SECONDS)
+            if client is None:
+                note_problem(folder, read_state(folder), error)
+        training.wait(pause or _SEND_INTERVAL_S)
 
 
-def _connect(run_dir: Path):
+def _is_newest(folder: RunFolder, attempt: int) -> bool:
+    """Whether no later attempt at the run has begun."""
+    record = RunRecord.read(folder)
+    return record is not None and len(record.attempts) == attempt
+
+
+def _is_closed(folder: RunFolder, attempt: int, state: MirrorState) -> bool:
+    """Whether the store has the end of the attempt, or a later attempt has a sender of its own."""
+    record = RunRecord.read(folder)
+    if record is None or len(record.attempts) != attempt:
+        return True
+    return record.last.status is not None and state.version == record.version
+
+
+def _connect() -> "MlflowClient":
     from langpose_dist.tracking.client import connect, expect_large_files, resolve_uri
-    from langpose_dist.tracking.replay import Replay
 
-    # One request, one answer: who sends a journal repeats what failed itself, and better.
+    # One request, one answer: the sender repeats what failed itself, and better.
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     expect_large_files()
-    return Replay(connect(resolve_uri(None), create=True), run_dir)
+    return connect(resolve_uri(None), create=True)
 
 
 class _Training:
-    """The process that this one sends for: a line on standard input wakes this one, its end ends it.
+    """The training that this process sends for: a line on standard input wakes this one, its end ends it.
 
     A thread watches it, so that nothing that this process waits for keeps it alive.
     """
@@ -167,19 +187,19 @@ class _Training:
         if not self.is_gone:
             self._woken.clear()
         elif seconds:
-            time.sleep(min(seconds, _FIRST_PAUSE))
+            time.sleep(min(seconds, _FIRST_PAUSE_S))
 
     def _watch(self) -> None:
         while os.getppid() == self._pid:
-            ready, _, _ = select.select([0], [], [], _POLL_SECONDS)
+            ready, _, _ = select.select([0], [], [], _POLL_INTERVAL_S)
             if ready and not os.read(0, 4096):
                 break
             if ready:
                 self._woken.set()
         self.is_gone = True
         self._woken.set()
-        time.sleep(ORPHAN_SECONDS)
-        os._exit(1)  # what it was at is sent again
+        time.sleep(ORPHAN_TIMEOUT_S)
+        os._exit(1)  # what it was sending is sent again
 
 
 if __name__ == "__main__":

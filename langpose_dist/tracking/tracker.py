@@ -1,12 +1,14 @@
-"""What a training calls to have its run recorded: a journal in the run's folder, sent to MLflow beside it."""
+"""Records a run: its record in the run's folder, and the process that mirrors the folder into MLflow."""
 
 import contextlib
 import json
 import logging
 import shutil
+import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,40 +17,44 @@ from typing import Any, final
 from filelock import Timeout
 
 from langpose_dist import __version__
-from langpose_dist.config import RunConfig, TrackingConfig, UserError
+from langpose_dist.config import TrackingConfig, UserError
 from langpose_dist.host.environment import user_name
 from langpose_dist.host.redaction import redact, redact_values
-from langpose_dist.tracking.journal import (
-    FOLDER,
-    ORPHAN_SECONDS,
-    Journal,
-    State,
-    Status,
-    read_journal,
+from langpose_dist.runs.folder import RunFolder
+from langpose_dist.runs.metrics import MetricsFile
+from langpose_dist.runs.tracker import RunInfo, Status
+from langpose_dist.tracking.record import (
+    ORPHAN_TIMEOUT_S,
+    Attempt,
+    MirrorState,
+    RunRecord,
+    now_ms,
     read_state,
+    refused_file,
     sender_lock,
     state_for,
+    value_files,
     write_state,
 )
 from langpose_dist.tracking.sender import Sender
 
 _logger = logging.getLogger(__name__)
 
-_CHECK_SECONDS = "10"
-_OPENING_SECONDS = 20.0
-"""That a start waits to hear from the store."""
-_AWAY_SECONDS = 10.0
-"""That an end waits for a store that does not answer."""
-_SENDING_SECONDS = 120.0
-"""That an end waits for a store that does not say that it is away, since it last took something."""
-_REGISTERING_SECONDS = 900.0
-"""The same for a registration: a model may be large and the way slow."""
-_STOPPING_SECONDS = 5.0
-"""That is left for the store when the run is asked to stop while it waits for it."""
-_REFUSED_SECONDS = 1.0
-"""That an end waits for a store that does not want the run."""
-_POLL_SECONDS = 0.1
-_LOOK_SECONDS = 5.0
+_CHECK_TIMEOUT_S = "10"
+_OPENING_TIMEOUT_S = 20.0
+"""How long a start waits to hear from the store."""
+_UNAVAILABLE_TIMEOUT_S = 10.0
+"""How long an end waits for a store that does not answer."""
+_SENDING_TIMEOUT_S = 120.0
+"""How long an end waits for a store that seems to answer, since it last took something."""
+_REGISTERING_TIMEOUT_S = 900.0
+"""The same for a registration: a model may be large and the connection slow."""
+_STOPPING_TIMEOUT_S = 5.0
+"""The same once the run is asked to stop while it waits."""
+_REFUSED_TIMEOUT_S = 1.0
+"""How long an end waits for a store that refuses the run."""
+_POLL_INTERVAL_S = 0.1
+_LOOK_INTERVAL_S = 5.0
 
 
 @final
@@ -63,7 +69,7 @@ class MLflowTracker:
         config: Where to record it, and under which names.
         tags: Further tags of the run.
         texts: Further texts among its artifacts, by file name.
-        source: What MLflow's pages name as the program.
+        source: Program that MLflow's pages name.
     """
 
     def __init__(
@@ -78,16 +84,16 @@ class MLflowTracker:
         self._tags = dict(tags or {})
         self._texts = dict(texts or {})
         self._source = source
-        self._open: _Open | None = None
-        self._is_known_away = False
+        self._run: ActiveRun | None = None
+        self._is_known_unavailable = False
 
     def check(self) -> None:
-        """See that the run can be recorded, now or later.
+        """Check that the run can be recorded, now or later.
 
         Raises:
             UserError: If the store refuses it, or does not answer and ``tracking.required`` is set.
         """
-        from langpose_dist.tracking.client import StoreAway, connect, resolve_uri, settings
+        from langpose_dist.tracking.client import StoreUnavailable, connect, resolve_uri, settings
         from langpose_dist.tracking.registry.versions import check_name
         from langpose_dist.tracking.runs import check_experiment
 
@@ -95,123 +101,48 @@ class MLflowTracker:
             check_name(self._config.register_as, self._config.alias)
         try:
             # Once, and not for long: the start waits for it.
-            with settings(MLFLOW_HTTP_REQUEST_TIMEOUT=_CHECK_SECONDS, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0"):
+            with settings(MLFLOW_HTTP_REQUEST_TIMEOUT=_CHECK_TIMEOUT_S, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0"):
                 check_experiment(connect(resolve_uri(self._config.uri), create=True), self._config.experiment)
-        except StoreAway as error:
+        except StoreUnavailable as error:
             if self._config.required:
                 raise UserError(f"{error}; tracking.required is set") from None
-            self._is_known_away = True
+            self._is_known_unavailable = True
             _logger.warning("%s; the run is recorded in its folder and sent when the store is back", error)
 
-    def start(
-        self,
-        *,
-        config: RunConfig,
-        run_dir: Path,
-        dataset: str,
-        data_fingerprint: str,
-        environment: Mapping[str, str],
-        packages: str,
-        origin: Mapping[str, str],
-        resumed: bool,
-        step: int,
-        run_id: str | None = None,
-        is_stopping: Callable[[], bool] = lambda: False,
-    ) -> None:
-        """Begin to record a run, or go on with it; returns at once.
-
-        Args:
-            config: The resolved configuration.
-            run_dir: The run's folder; its name is the run's name where none is configured.
-            dataset: Name of the training data.
-            data_fingerprint: Of the training data.
-            environment: From ``describe_environment``.
-            packages: Exact versions of all installed packages, as pip's constraints.
-            origin: What the initial weights say of themselves; empty without any.
-            resumed: Whether the run that the folder holds goes on.
-            step: From which it goes on.
-            run_id: Run to continue where the folder's journal is missing.
-            is_stopping: Says whether the run was asked to stop, so that nothing is waited for longer.
-        """
+    def start(self, info: RunInfo) -> None:
+        """Begin to record a run, or resume it; returns at once."""
         from langpose_dist.tracking.client import resolve_uri
 
         uri = resolve_uri(self._config.uri)
-        journal = Journal(run_dir)
-        abandoned = None if resumed else _forget(run_dir)
-        earlier = _Earlier.read(run_dir)
-        uid = earlier.uid or uuid.uuid4().hex
-        attempt = earlier.attempts + 1
-        environment = redact_values(environment)
-        tags = {
-            "config_hash": config.hash(),
-            "data_fingerprint": data_fingerprint,
-            "git_commit": environment.get("git_commit", "unknown"),
-            "git_dirty": environment.get("git_dirty", "unknown"),
-            "langpose_version": __version__,
-        }
-        start = journal.size
-        write_state(run_dir, state_for(run_dir, redact(uri)), problem=None, is_refused=False)
-        journal.append(
-            "open",
-            uid=uid,
-            attempt=attempt,
-            run_id=run_id,
-            time=_now(),
-            user=user_name(),
-            experiment=self._config.experiment,
-            run_name=self._config.run_name or run_dir.resolve().name,
-            parent_run_id=self._config.parent_run_id,
-            # MLflow's pages show the commit under this name.
-            tags={**redact_values(self._tags), **tags, "mlflow.source.git.commit": tags["git_commit"]},
-            source=self._source,
-            params={key: _text(value) for key, value in config.to_flat().items()},
-            initial_weights=dict(origin),
-            dataset={"name": dataset, "fingerprint": data_fingerprint, "source": redact(config.data.path)},
-            about={
-                "started": datetime.now(UTC).isoformat(timespec="seconds"),
-                "from_step": step,
-                "nodes": ", ".join(dict.fromkeys(environment.get("nodes", "unknown").split(", "))),
-                "world_size": environment.get("world_size", "unknown"),
-                "commit": tags["git_commit"],
-            },
-            texts={
-                **{name: redact(text) for name, text in self._texts.items()},
-                "config.yaml": redact(config.to_yaml()),
-                "environment.json": _text(environment),
-                "constraints.txt": packages,
-            },
-        )
-        if abandoned is not None:
-            journal.append("abandon", uid=abandoned, time=_now())
-        self._open = _Open(
-            run_dir=run_dir,
-            config=config,
-            journal=journal,
-            start=start,
-            uid=uid,
-            uri=redact(uri),
-            tags=tags,
-            parents=[origin["run_uid"]] if origin.get("run_uid") else [],
-            logged=earlier.logged,
-            sender=Sender(run_dir, uri, attempt),
-            is_stopping=is_stopping,
-        )
+        folder = RunFolder(info.run_dir)
+        abandoned = None if info.is_resumed else _forget(folder)
+        record = RunRecord.read(folder) or self._new_record(info, abandoned)
+        write_state(folder, state_for(folder, redact(uri)), problem=None, is_refused=False)
+        run = ActiveRun(folder, info, record, redact(uri))
+        with run.change():
+            self._add_attempt(record, info)
+            self._write_texts(record, info, folder)
+        run.sender = Sender(info.run_dir, uri, len(record.attempts))
+        self._run = run
 
     def opened(self) -> None:
-        """Wait until the store knows the run, or has shown that it is away.
+        """Wait until the store knows the run, or has shown that it is unavailable.
 
         Raises:
             UserError: If the store refuses the run.
         """
         run = self._active()
+        number = len(run.record.attempts)
         state = run.wait(
-            lambda state: state.sent > run.start or bool(state.problem), _OPENING_SECONDS, away=0.0
+            lambda state: state.attempt >= number or bool(state.problem),
+            _OPENING_TIMEOUT_S,
+            unavailable_s=0.0,
         )
         if state.problem is not None and state.is_refused:
             run.is_closed = True  # there is none to close
-            run.sender.close()
+            run.close_sender()
             raise UserError(f"the run cannot be recorded at {run.uri}: {state.problem}")
-        run.say_problem(state, is_known=self._is_known_away)
+        run.report_problem(state, is_known=self._is_known_unavailable)
 
     @property
     def record(self) -> dict[str, str]:
@@ -219,19 +150,17 @@ class MLflowTracker:
 
         Empty before ``start``.
         """
-        if self._open is None:
+        if self._run is None:
             return {}
-        run = self._open
-        run_id = read_state(run.run_dir).run_id
+        run = self._run
+        run_id = read_state(run.folder).run_id
         known = {"run_id": run_id} if run_id is not None else {}
-        return {**known, "run_uid": run.uid, "tracking_uri": run.uri}
+        return {**known, "run_uid": run.record.uid, "tracking_uri": run.uri}
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Record values of one step. One that an earlier attempt recorded for this step is left as it is."""
+        """Record values that ``metrics.jsonl`` does not hold. One that the store has of this step stays."""
         run = self._active()
-        values = {name: float(value) for name, value in metrics.items() if step > run.logged.get(name, -1)}
-        if values:
-            run.journal.append("metrics", step=step, time=_now(), values=values)
+        run.values.append({name: float(value) for name, value in metrics.items()}, step)
         run.look()
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
@@ -241,11 +170,12 @@ class MLflowTracker:
             ValueError: If either leads elsewhere.
         """
         run = self._active()
-        inside = path.resolve().relative_to(run.run_dir.resolve())
+        inside = path.resolve().relative_to(run.folder.path.resolve())
         if Path(folder).is_absolute() or ".." in Path(folder).parts or "\\" in folder:
             raise ValueError(f"artifact folder {folder!r} leads out of the run")
-        run.journal.append("artifact", path=inside.as_posix(), folder=folder)
-        run.sender.wake()
+        with run.change():
+            run.record.artifacts.append((inside.as_posix(), folder))
+        run.wake()
 
     def register(self, weights: Path, evaluation: Mapping[str, Any]) -> str | None:
         """Register exported weights under the configured name and alias.
@@ -258,25 +188,27 @@ class MLflowTracker:
             ``"NAME/VERSION"``; ``None`` if no name is configured or it could not be done now, which is said.
         """
         run = self._active()
-        name = self._config.register_as
-        if name is None:
+        if self._config.register_as is None:
             return None
-        run.journal.append(
-            "register",
-            weights=weights.resolve().relative_to(run.run_dir.resolve()).as_posix(),
-            name=name,
-            alias=self._config.alias,
-            evaluation=evaluation,
-            tags=run.tags,
-            licence=run.config.data.licence,
-            parents=run.parents,
+        inside = weights.resolve().relative_to(run.folder.path.resolve())
+        origin = run.info.origin
+        with run.change():
+            number = run.record.request_registration(
+                weights=inside.as_posix(),
+                name=self._config.register_as,
+                alias=self._config.alias,
+                evaluation=dict(evaluation),
+                tags=_version_tags(run.info),
+                licence=run.info.config.data.licence,
+                parents=[origin["run_uid"]] if origin.get("run_uid") else [],
+            )
+        state = run.wait(
+            run.has_sent, _REGISTERING_TIMEOUT_S, unavailable_s=_UNAVAILABLE_TIMEOUT_S, extends=True
         )
-        end = run.journal.size
-        state = run.wait(run.has_sent, _REGISTERING_SECONDS, away=_AWAY_SECONDS, extends=True)
-        if run.has_sent(state) and state.registered_at == end:
+        if run.has_sent(state) and state.registration == number:
+            if state.registered is None:
+                _logger.error("the model was not registered; %s says why", refused_file(run.folder))
             return state.registered
-        if run.has_sent(state):
-            _logger.error("the model was not registered; %s says why", run.run_dir / FOLDER / "refused.jsonl")
         return None
 
     def finish(self, status: Status, reason: str = "", *, wait: bool = True) -> None:
@@ -285,154 +217,240 @@ class MLflowTracker:
         Args:
             status: How it ended.
             reason: For a person.
-            wait: Until the store has all of it, or has shown that it is away.
+            wait: Until the store has all of it, or has shown that it is unavailable.
         """
-        if self._open is None or self._open.is_closed:
+        if self._run is None or self._run.is_closed:
             return
-        run = self._open
+        run = self._run
         run.is_closed = True
-        run.journal.append("close", status=status, reason=reason, time=_now())
+        with run.change():
+            run.record.end(status, reason, now_ms())
         if not wait:
             return
         is_patient = status == "FINISHED"  # a run that was asked to stop has no time
-        seconds = _SENDING_SECONDS if is_patient else _AWAY_SECONDS
-        state = run.wait(run.has_sent, seconds, away=_AWAY_SECONDS, extends=is_patient)
-        if state.refused:
-            _logger.warning("MLflow took all but %d records; see %s", state.refused, run.run_dir / FOLDER)
-        if lost := run.journal.num_unwritten:
-            _logger.error(
-                "%s could not be written: %d records of the run, its end among them, are lost when this "
-                "process ends",
-                run.journal.path,
-                lost,
-            )
-        elif not run.has_sent(state):
-            _logger.warning(
-                "MLflow does not have all of the run yet (%s); nothing is lost, send it with: "
-                "langpose registry replay %s%s",
-                state.problem or "sending takes long",
-                run.run_dir,
-                "" if "REDACTED@" in run.uri else f" --tracking-uri {run.uri}",
-            )
-        run.sender.close()
+        seconds = _SENDING_TIMEOUT_S if is_patient else _UNAVAILABLE_TIMEOUT_S
+        state = run.wait(run.has_sent, seconds, unavailable_s=_UNAVAILABLE_TIMEOUT_S, extends=is_patient)
+        run.report_end(state)
+        run.close_sender()
 
-    def _active(self) -> "_Open":
-        assert self._open is not None, "start() comes first"
-        return self._open
+    def _active(self) -> "ActiveRun":
+        assert self._run is not None, "start() comes first"
+        return self._run
 
+    def _new_record(self, info: RunInfo, abandoned: str | None) -> RunRecord:
+        return RunRecord(
+            uid=uuid.uuid4().hex,
+            user=user_name(),
+            experiment=self._config.experiment,
+            run_name=self._config.run_name or info.run_dir.resolve().name,
+            source=self._source,
+            params={key: _text(value) for key, value in info.config.to_flat().items()},
+            run_id=info.run_id,
+            abandoned=abandoned,
+        )
 
-def _forget(run_dir: Path) -> str | None:
-    """Take away what an attempt left that never came to a step, once its sender has ended.
+    def _add_attempt(self, record: RunRecord, info: RunInfo) -> None:
+        environment = redact_values(info.environment)
+        tags = _version_tags(info)
+        # MLflow's pages show the commit under this name.
+        record.tags |= redact_values(self._tags) | tags | {"mlflow.source.git.commit": tags["git_commit"]}
+        params = {key: _text(value) for key, value in info.config.to_flat().items()}
+        record.changed = {key: value for key, value in params.items() if record.params.get(key) != value}
+        record.parent = self._config.parent_run_id or record.parent
+        record.initial_weights = dict(info.origin)
+        data = info.config.data
+        record.dataset = {
+            "name": info.dataset,
+            "fingerprint": info.data_fingerprint,
+            "source": redact(data.path),
+            "splits": {data.train_split: "training", data.validation_split: "validation"},
+            "num_frames": info.config.window.num_frames,
+        }
+        about = {
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "from_step": info.step,
+            "nodes": ", ".join(dict.fromkeys(environment.get("nodes", "unknown").split(", "))),
+            "world_size": environment.get("world_size", "unknown"),
+            "commit": tags["git_commit"],
+        }
+        record.attempts.append(Attempt(now_ms(), about))
 
-    Returns:
-        The uid of its run, if nothing says that it ended.
-    """
-    folder = run_dir / FOLDER
-    if not folder.exists():
-        return None
-    with contextlib.suppress(Timeout), sender_lock(run_dir).acquire(timeout=ORPHAN_SECONDS + 2):
-        earlier = _Earlier.read(run_dir)
-        shutil.rmtree(folder, ignore_errors=True)
-        return earlier.uid if earlier.is_open else None
-    return None
+    def _write_texts(self, record: RunRecord, info: RunInfo, folder: RunFolder) -> None:
+        """Put aside the texts that belong to the run's artifacts."""
+        texts = {
+            **{name: redact(text) for name, text in self._texts.items()},
+            "config.yaml": redact(info.config.to_yaml()),
+            "environment.json": _text(redact_values(info.environment)),
+            "constraints.txt": info.packages,
+        }
+        place = folder.tracking / "texts"
+        with contextlib.suppress(OSError):  # a full disk is reported for the record itself
+            place.mkdir(parents=True, exist_ok=True)
+            for name, text in texts.items():
+                (place / name).write_text(text, encoding="utf-8")
+                record.artifacts.append(((place / name).relative_to(folder.path).as_posix(), ""))
 
 
 @dataclass
-class _Open:
+class ActiveRun:
     """A run that is being recorded."""
 
-    run_dir: Path
-    config: RunConfig
-    journal: Journal
-    start: int
-    """Size of the journal before this attempt."""
-    uid: str
+    folder: RunFolder
+    info: RunInfo
+    record: RunRecord
     uri: str
-    tags: dict[str, str]
-    parents: list[str]
-    logged: Mapping[str, int]
-    """Last step of each metric that earlier attempts recorded."""
-    sender: Sender
-    is_stopping: Callable[[], bool]
+    """Of the store, without credentials."""
+    sender: Sender | None = None
     is_closed: bool = False
+    _is_written: bool = True
+    _lock: threading.RLock = field(default_factory=threading.RLock)
     _problem: str | None = None
     _looked_at: float = 0.0
 
-    def has_sent(self, state: State) -> bool:
+    def __post_init__(self) -> None:
+        self.folder.tracking.mkdir(parents=True, exist_ok=True)
+        self.values = MetricsFile(value_files(self.folder)["tracking"], self.info.step)
+
+    @contextmanager
+    def change(self) -> Iterator[None]:
+        """Change the record, and write it; what a full disk refuses is kept in memory and written later."""
+        with self._lock:
+            yield
+            self.record.version += 1
+            was_written, self._is_written = self._is_written, False
+            error = self._write()
+            if error is not None and was_written:
+                _logger.warning(
+                    "%s cannot be written (%s); what it should hold is kept in memory for now",
+                    self.folder.tracking,
+                    error.strerror or error,
+                )
+
+    def is_written(self) -> bool:
+        """Whether the disk has all that was recorded; what it has not is tried again."""
+        with self._lock:
+            if not self._is_written:
+                self._write()
+            return self.values.flush() and self._is_written
+
+    def has_sent(self, state: MirrorState) -> bool:
         """Whether the store has all that was recorded so far."""
-        return not self.journal.num_unwritten and state.sent >= self.journal.size
+        return self.is_written() and state.is_current(self.folder, self.record)
 
     def wait(
-        self, is_done: Callable[[State], bool], seconds: float, *, away: float, extends: bool = False
-    ) -> State:
-        """Until it is done, at most for a time: ``away`` seconds of a store that is known to be away.
+        self,
+        is_done: Callable[[MirrorState], bool],
+        timeout_s: float,
+        *,
+        unavailable_s: float,
+        extends: bool = False,
+    ) -> MirrorState:
+        """Wait until it is done, at most for a time.
 
-        With ``extends`` the seconds count from when the store last took something.
+        Args:
+            is_done: Asked of how far the store has the run.
+            timeout_s: For a store that seems to answer.
+            unavailable_s: For a store that is known to be unavailable.
+            extends: Count the time from when the store last took something.
         """
-        self.sender.wake()
+        self.wake()
         begin, sent = time.monotonic(), -1
         while True:
-            state = read_state(self.run_dir)
+            state = read_state(self.folder)
             if extends and state.sent > sent:
                 begin, sent = time.monotonic(), state.sent
-            if self.is_stopping():
-                seconds = min(seconds, _STOPPING_SECONDS)
+            if self.info.is_stopping():
+                timeout_s = min(timeout_s, _STOPPING_TIMEOUT_S)
+            limit = timeout_s
             if state.is_refused:
-                limit = min(seconds, away, _REFUSED_SECONDS)
-            elif state.problem is not None or self.journal.num_unwritten:  # away, or the disk is full
-                limit = min(seconds, away)
-            else:
-                limit = seconds
+                limit = min(timeout_s, unavailable_s, _REFUSED_TIMEOUT_S)
+            elif state.problem is not None or not self.is_written():
+                limit = min(timeout_s, unavailable_s)
             if is_done(state) or time.monotonic() > begin + limit:
                 return state
-            self.sender.keep_running()
-            time.sleep(_POLL_SECONDS)
+            if self.sender is not None:
+                self.sender.keep_running()
+            time.sleep(_POLL_INTERVAL_S)
+
+    def wake(self) -> None:
+        """Have the folder sent now."""
+        if self.sender is not None:
+            self.sender.wake()
 
     def look(self) -> None:
-        """Now and then, see how the sending goes."""
-        if time.monotonic() > self._looked_at + _LOOK_SECONDS:
+        """See how the sending goes, every few seconds."""
+        if time.monotonic() > self._looked_at + _LOOK_INTERVAL_S:
             self._looked_at = time.monotonic()
-            self.sender.keep_running()
-            self.say_problem(read_state(self.run_dir))
+            self.is_written()
+            if self.sender is not None:
+                self.sender.keep_running()
+            self.report_problem(read_state(self.folder))
 
-    def say_problem(self, state: State, *, is_known: bool = False) -> None:
+    def close_sender(self) -> None:
+        """Announce that nothing more will come."""
+        if self.sender is not None:
+            self.sender.close()
+
+    def report_problem(self, state: MirrorState, *, is_known: bool = False) -> None:
         """Tell when the store stops answering, if that is not known yet, and when it answers again."""
         if state.problem is not None and self._problem is None and not is_known:
-            _logger.warning("MLflow does not take metrics, training goes on without it: %s", state.problem)
+            _logger.warning("MLflow does not take metrics, training continues without it: %s", state.problem)
         elif state.problem is None and self._problem is not None:
             _logger.warning("MLflow answers again; what waited has been sent")
         self._problem = state.problem
 
+    def report_end(self, state: MirrorState) -> None:
+        """Tell what the store does not have when the run is over."""
+        if state.refused:
+            _logger.warning("MLflow took all but %d records; see %s", state.refused, self.folder.tracking)
+        if not self.is_written():
+            _logger.error(
+                "%s could not be written: the last values of the run, or its end, are lost when this process "
+                "ends",
+                self.folder.tracking,
+            )
+        elif not self.has_sent(state):
+            _logger.warning(
+                "MLflow does not have all of the run yet (%s); nothing is lost, send it with: "
+                "langpose registry replay %s%s",
+                state.problem or "sending takes long",
+                self.folder.path,
+                "" if "REDACTED@" in self.uri else f" --tracking-uri {self.uri}",
+            )
 
-@dataclass
-class _Earlier:
-    """What the journal holds of earlier attempts."""
-
-    uid: str | None = None
-    attempts: int = 0
-    is_open: bool = False
-    logged: dict[str, int] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, run_dir: Path) -> "_Earlier":
-        earlier = cls()
-        for record in read_journal(run_dir):
-            if record.kind == "open":
-                earlier.uid = record.content["uid"]
-                earlier.attempts = record.content["attempt"]
-                earlier.is_open = True
-            elif record.kind == "close":
-                earlier.is_open = False
-            elif record.kind == "metrics":
-                step = record.content["step"]
-                for name in record.content["values"]:
-                    earlier.logged[name] = max(step, earlier.logged.get(name, -1))
-        return earlier
+    def _write(self) -> OSError | None:
+        try:
+            self.record.write(self.folder)
+        except OSError as error:
+            return error
+        self._is_written = True
+        return None
 
 
-def _now() -> int:
-    """Milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
+def _forget(folder: RunFolder) -> str | None:
+    """Remove what an attempt left that never came to a step, once its sender has ended.
+
+    Returns:
+        The uid of its run, if nothing says that it ended.
+    """
+    if not folder.tracking.exists():
+        return None
+    with contextlib.suppress(Timeout), sender_lock(folder).acquire(timeout=ORPHAN_TIMEOUT_S + 2):
+        record = RunRecord.read(folder)
+        shutil.rmtree(folder.tracking, ignore_errors=True)
+        return record.uid if record is not None and record.last.status is None else None
+    return None
+
+
+def _version_tags(info: RunInfo) -> dict[str, str]:
+    """Tags of a run that the versions of its models carry too."""
+    return {
+        "config_hash": info.config.hash(),
+        "data_fingerprint": info.data_fingerprint,
+        "git_commit": redact(info.environment.get("git_commit", "unknown")),
+        "git_dirty": redact(info.environment.get("git_dirty", "unknown")),
+        "langpose_version": __version__,
+    }
 
 
 def _text(value: Any) -> str:

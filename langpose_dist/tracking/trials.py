@@ -1,15 +1,16 @@
-"""The trials of a sweep, as whoever started them sees them end: right status, tags, a registered model.
+"""Final MLflow status, tags and registration of finished trials.
 
-A trial records itself, as any training does. When its process is gone, its sweep adds to its journal what the
+A trial records itself, as any training does. When its process is gone, its sweep adds to its record what the
 trial could not know or had no time to say. That is sent at once if the store answers, and by
 ``langpose registry replay SWEEP_FOLDER`` if it does not.
 """
 
 import logging
+import queue
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, final
 
@@ -17,31 +18,27 @@ from filelock import Timeout
 
 from langpose_dist.config import UserError, load_config
 from langpose_dist.host.redaction import redact, redact_values
-from langpose_dist.tracking.journal import (
-    FOLDER,
-    ORPHAN_SECONDS,
-    Journal,
-    Record,
-    State,
-    Status,
-    is_training,
-    read_journal,
+from langpose_dist.runs.folder import RunFolder
+from langpose_dist.runs.tracker import Status
+from langpose_dist.tracking.record import (
+    ORPHAN_TIMEOUT_S,
+    MirrorState,
+    RunRecord,
+    last_heard,
     read_state,
     sender_lock,
     state_for,
-    write_state,
 )
 
-_SENDING_SECONDS = 60.0
-"""That sending one trial may take before the rest is left for later."""
-_REGISTERING_SECONDS = 900.0
-_ENDING_SECONDS = ORPHAN_SECONDS + 2
-"""That processes of a trial may live on when it has ended."""
-_POLL_SECONDS = 0.5
-_LONGEST_PAUSE = 30.0
-_VERSION_TAGS = ("config_hash", "data_fingerprint", "git_commit", "git_dirty", "langpose_version")
 SWEEP_TAG = "sweep."
 """Prefix of the tags that say which part of a sweep a run was; a model registered from it carries them."""
+_SENDING_TIMEOUT_S = 60.0
+"""How long sending one trial may take before the rest is left for later."""
+_REGISTERING_TIMEOUT_S = 900.0
+_ENDING_TIMEOUT_S = ORPHAN_TIMEOUT_S + 2
+"""How long processes of a trial may outlive its end."""
+_POLL_INTERVAL_S = 0.5
+_VERSION_TAGS = ("config_hash", "data_fingerprint", "git_commit", "git_dirty", "langpose_version")
 
 _logger = logging.getLogger(__name__)
 
@@ -54,12 +51,11 @@ def settle(
     tags: Mapping[str, str],
     parent: str | None,
     uri: str | None,
-    seconds: float = _SENDING_SECONDS,
-) -> State | None:
-    """Say how a trial ended whose process is gone, and send it; doing it again changes nothing.
+) -> MirrorState | None:
+    """Record how a trial ended whose process is gone, and send it; doing it again changes nothing.
 
     Waits for what is left of the trial's processes, then for the store, both for a limited time. What the
-    store does not take now stays in the trial's folder. A trial that goes on later opens its run again.
+    store does not take now stays in the trial's folder. A trial that is resumed later opens its run again.
 
     Args:
         run_dir: The trial's folder.
@@ -68,31 +64,28 @@ def settle(
         tags: Of the run, such as how the sweep saw it end.
         parent: The sweep's run: its id, or the uid that it gave itself.
         uri: Tracking URI, as configured.
-        seconds: After which the rest is left for later.
 
     Returns:
         How far it has been sent; ``None`` if the trial never came to record anything.
 
     Raises:
-        UserError: If its training goes on, or nothing can be stored at the address.
+        UserError: If its training is still running, or nothing can be stored at the address.
     """
-    ending = _Ending(run_dir, status, reason, tags, parent)
-    until = time.monotonic() + _ENDING_SECONDS
-    while is_training(run_dir):
-        if time.monotonic() > until:
-            raise UserError(f"{run_dir}: its training goes on, so there is no end of it to record")
-        time.sleep(_POLL_SECONDS)
+    ending = _Ending(RunFolder(run_dir), status, reason, tags, parent)
+    if not ending.wait():
+        raise UserError(f"{run_dir}: its training is still running, so no end is recorded")
     if not ending.record():
         return None
-    _send(run_dir, uri, seconds, patience=_ENDING_SECONDS)
-    return read_state(run_dir)
+    _send(ending.folder, uri, _SENDING_TIMEOUT_S, patience_s=_ENDING_TIMEOUT_S)
+    return read_state(ending.folder)
 
 
 @final
 class Settler:
     """Settles the trials of a sweep without holding it up.
 
-    ``submit`` writes to the trial's journal; a thread sends that, again and again while the store is away.
+    ``submit`` writes the trial's record; a thread sends what the store does not have, after each trial and
+    once more at the end.
 
     Args:
         uri: Tracking URI, as configured.
@@ -105,97 +98,62 @@ class Settler:
         from langpose_dist.tracking.client import resolve_uri
 
         self._uri = resolve_uri(uri)
-        self._changed = threading.Condition()
-        self._unrecorded: dict[Path, tuple[_Ending, float]] = {}
-        """Trials that have not quite ended, with the time until which that is waited for."""
-        self._unsent: set[Path] = set()
-        self._is_closing = self._is_over = False
+        self._submitted: queue.SimpleQueue[_Ending | None] = queue.SimpleQueue()
+        self._unsent: dict[Path, _Ending] = {}
         self._thread = threading.Thread(target=self._run, name="settler", daemon=True)
         self._thread.start()
 
     def submit(
         self, run_dir: Path, *, status: Status, reason: str, tags: Mapping[str, str], parent: str | None
     ) -> None:
-        """As ``settle``, but returns at once; a trial that goes on after all is left alone, which is said."""
-        with self._changed:
-            ending = _Ending(run_dir, status, reason, tags, parent)
-            self._unrecorded[run_dir] = ending, time.monotonic() + _ENDING_SECONDS
-            self._record()
-            self._changed.notify()
+        """As ``settle``, but return at once; a trial that is still running is left alone, with a warning."""
+        ending = _Ending(RunFolder(run_dir), status, reason, tags, parent)
+        if ending.folder.is_in_use() or ending.try_record():
+            self._unsent[run_dir] = ending
+            self._submitted.put(ending)
 
-    def close(self, wait_seconds: float) -> list[Path]:
-        """Send what is left, at most for a time, and not to a store that is away.
+    def close(self, timeout_s: float) -> list[Path]:
+        """Send what is left, at most for a time, and not to a store that is unavailable.
 
         Returns:
             The folders of which the store does not have all; ``langpose registry replay`` sends them.
         """
-        with self._changed:
-            self._is_closing = True
-            self._changed.notify()
-        self._thread.join(wait_seconds)
-        with self._changed:
-            self._is_over = True
-            self._record()
-            return sorted({*self._unrecorded, *self._unsent})
-
-    def _record(self) -> None:
-        """Write down what can be by now."""
-        for run_dir, (ending, until) in list(self._unrecorded.items()):
-            if not is_training(run_dir):
-                try:
-                    if ending.record():
-                        self._unsent.add(run_dir)
-                except OSError as error:  # a sweep does not end for it
-                    _logger.warning("%s: its end cannot be recorded: %s", run_dir, error)
-            elif time.monotonic() > until:
-                _logger.warning("%s: its training goes on, so there is no end of it to record", run_dir)
-            else:
-                continue
-            del self._unrecorded[run_dir]
+        self._submitted.put(None)
+        self._thread.join(timeout_s)
+        return sorted(self._unsent)
 
     def _run(self) -> None:
-        pause = 0.0
-        while True:
-            with self._changed:
-                while not (self._unrecorded or self._unsent or self._is_closing):
-                    self._changed.wait()
-                self._record()
-                is_last, unsent = self._is_closing, sorted(self._unsent)
-            outcomes = self._send(unsent)
-            with self._changed:
-                self._unsent = {run_dir for run_dir in self._unsent if not _is_sent(run_dir, self._uri)}
-                is_ending = bool(self._unrecorded) or "busy" in outcomes
-                if self._is_over or (is_last and not is_ending):
-                    return
-                is_soon = is_ending or self._is_closing or "sent" in outcomes
-                pause = 0.0 if is_soon else min(_LONGEST_PAUSE, 2 * pause or _POLL_SECONDS)
-                if self._unrecorded or self._unsent:
-                    self._changed.wait(pause or _POLL_SECONDS)
+        while (ending := self._submitted.get()) is not None:
+            if not ending.wait():
+                _logger.warning(
+                    "%s: its training is still running, so no end is recorded", ending.folder.path
+                )
+                self._unsent.pop(ending.folder.path, None)
+            elif not ending.try_record():
+                self._unsent.pop(ending.folder.path, None)
+            self._send_all(patience_s=0.0)
+        self._send_all(patience_s=_ENDING_TIMEOUT_S)
 
-    def _send(self, run_dirs: Sequence[Path]) -> set[str]:
-        """How sending each went, up to the first that found the store away."""
-        outcomes: set[str] = set()
-        for run_dir in run_dirs:
-            outcomes.add(_send(run_dir, self._uri, _SENDING_SECONDS, patience=0.0))
-            if "away" in outcomes:
-                break
-        return outcomes
+    def _send_all(self, *, patience_s: float) -> None:
+        for run_dir, ending in list(self._unsent.items()):
+            outcome = _send(ending.folder, self._uri, _SENDING_TIMEOUT_S, patience_s=patience_s)
+            if outcome == "sent":
+                self._unsent.pop(run_dir, None)
+            if outcome == "unavailable":
+                return
 
 
-def register_trial(
-    run_dir: Path, *, name: str, alias: str, uri: str | None, seconds: float = _REGISTERING_SECONDS
-) -> str | None:
+def register_trial(run_dir: Path, *, name: str, alias: str, uri: str | None) -> str | None:
     """Register a finished trial's model; doing it again makes no second version.
 
-    Its journal keeps the request: if the store is away now, ``langpose registry replay`` makes the version.
-    That belongs to the trial's own run and carries those of its tags that begin with ``sweep.``.
+    Its record keeps the request: if the store is unavailable now, ``langpose registry replay`` makes the
+    version. That belongs to the trial's own run and carries those of its tags that begin with ``sweep.``.
 
     Args:
         run_dir: The trial's folder.
         name: Name in the registry; created where it is new.
         alias: Moves to the version.
         uri: Tracking URI, as configured.
-        seconds: After which sending what came before it is left for later.
 
     Returns:
         ``"NAME/VERSION"``; ``None`` if it could not be done now, which is said.
@@ -203,163 +161,146 @@ def register_trial(
     Raises:
         UserError: If the folder holds no finished and recorded training, or the registry takes no such name.
     """
-    from langpose_dist.tracking.finished import read_json
     from langpose_dist.tracking.registry.versions import check_name
 
     check_name(name, alias)
-    told = _Told.read(run_dir)
-    weights = run_dir / "model.safetensors"
-    if told is None or not weights.is_file():
-        raise UserError(f"{run_dir} holds no finished training with a journal, so no model to register")
-    wanted = {
-        "weights": weights.name,
+    folder = RunFolder(run_dir)
+    record = RunRecord.read(folder)
+    if record is None or not folder.weights.is_file():
+        raise UserError(f"{run_dir} holds no finished training with a record, so no model to register")
+    uid = record.initial_weights.get("run_uid")
+    tags = {
+        key: value for key, value in record.tags.items() if key in _VERSION_TAGS or key.startswith(SWEEP_TAG)
+    }
+    request = {
+        "weights": folder.weights.name,
         "name": name,
         "alias": alias,
-        "evaluation": read_json(run_dir / "evaluation.json"),
-        "tags": {
-            key: value
-            for key, value in told.tags.items()
-            if key in _VERSION_TAGS or key.startswith(SWEEP_TAG)
-        },
-        "licence": load_config(run_dir / "config.yaml").data.licence,
-        "parents": told.parents,
+        "evaluation": folder.read_evaluation(),
+        "tags": tags,
+        "licence": load_config(folder.config).data.licence,
+        "parents": [uid] if uid else [],
     }
-    asked = told.registration
-    state = _state(run_dir, uri)
-    is_asked = asked is not None and wanted.items() <= asked.content.items()
-    was_refused = asked is not None and state.sent >= asked.end and state.registered_at != asked.end
+    asked = record.registration
+    state = _state(folder, uri)
+    is_asked = asked is not None and request.items() <= asked.items()
+    was_refused = asked is not None and state.registration == asked["number"] and state.registered is None
     if not is_asked or was_refused:
-        Journal(run_dir).append("register", **wanted)
-    _send(run_dir, uri, seconds, patience=_ENDING_SECONDS, has_large_files=True)
-    told, state = _Told.read(run_dir), read_state(run_dir)
-    if told and told.registration and state.registered_at == told.registration.end:
+        record.request_registration(**request)
+        record.version += 1
+        record.write(folder)
+    _send(folder, uri, _REGISTERING_TIMEOUT_S, patience_s=_ENDING_TIMEOUT_S, has_large_files=True)
+    state = read_state(folder)
+    assert record.registration is not None
+    if state.registration == record.registration["number"] and state.registered is not None:
         return state.registered
     _logger.warning(
         "%s is not registered as %s yet (%s); langpose registry replay %s does it",
-        weights,
+        folder.weights,
         name,
-        state.problem or f"see {run_dir / FOLDER}",
+        state.problem or f"see {folder.tracking}",
         run_dir,
     )
     return None
 
 
-def recorded_runs(folder: Path) -> list[Path]:
-    """The folders with journals that a sweep's folder holds, its own first; any other folder as it is."""
-    if not ((folder / "sweep.json").is_file() and (folder / "trials").is_dir()):
-        return [folder]
-    run_dirs = [folder, *sorted(path for path in (folder / "trials").iterdir() if path.is_dir())]
-    return [run_dir for run_dir in run_dirs if Journal(run_dir).path.is_file()] or [folder]
+def recorded_runs(path: Path) -> list[Path]:
+    """Folders of the recorded runs of a sweep, its own first; any other folder as it is."""
+    if not ((path / "sweep.json").is_file() and (path / "trials").is_dir()):
+        return [path]
+    run_dirs = [path, *sorted(trial for trial in (path / "trials").iterdir() if trial.is_dir())]
+    return [run_dir for run_dir in run_dirs if RunRecord.read(RunFolder(run_dir)) is not None] or [path]
 
 
 @dataclass(frozen=True)
 class _Ending:
     """How a trial ended, as its sweep sees it."""
 
-    run_dir: Path
+    folder: RunFolder
     status: Status
     reason: str
     tags: Mapping[str, str]
     parent: str | None
 
-    def record(self) -> bool:
-        """Add to the trial's journal what it does not say; false if the trial recorded nothing."""
-        told = _Told.read(self.run_dir)
-        if told is None:
+    def wait(self) -> bool:
+        """Wait until the trial's processes are gone; false if they are still there after a while."""
+        until = time.monotonic() + _ENDING_TIMEOUT_S
+        while self.folder.is_in_use():
+            if time.monotonic() > until:
+                return False
+            time.sleep(_POLL_INTERVAL_S)
+        return True
+
+    def try_record(self) -> bool:
+        """As ``record``, but a sweep does not end for a full disk."""
+        try:
+            return self.record()
+        except OSError as error:
+            _logger.warning("%s: its end cannot be recorded: %s", self.folder.path, error)
             return False
-        journal = Journal(self.run_dir)
-        tags = redact_values(self.tags)
-        if not tags.items() <= told.tags.items() or self.parent not in (None, told.parent):
-            journal.append("tags", tags=tags, parent=self.parent)
-        if told.status != self.status:
+
+    def record(self) -> bool:
+        """Add to the trial's record what it does not say; false if the trial recorded nothing."""
+        record = RunRecord.read(self.folder)
+        if record is None:
+            return False
+        before = record.last.status, dict(record.tags), record.parent
+        record.tags |= redact_values(self.tags)
+        record.parent = self.parent or record.parent
+        if record.last.status != self.status:
             # As the process is gone, the last that was heard of it is its end.
-            journal.append("close", status=self.status, reason=redact(self.reason), time=told.time)
-        if lost := journal.num_unwritten:
-            _logger.error("%s could not be written: %d records of its end are lost", journal.path, lost)
+            record.end(self.status, redact(self.reason), last_heard(self.folder, record))
+        if (record.last.status, record.tags, record.parent) != before:
+            record.version += 1
+            record.write(self.folder)
         return True
 
 
-@dataclass
-class _Told:
-    """What a trial's journal says by now."""
-
-    tags: dict[str, str] = field(default_factory=dict)
-    parent: str | None = None
-    parents: list[str] = field(default_factory=list)
-    """Runs that its weights started from."""
-    status: Status | None = None
-    """How the last attempt ended; ``None`` while nothing says so."""
-    time: int = 0
-    """When something was recorded last, milliseconds since 1970."""
-    registration: Record | None = None
-    """The last."""
-
-    @classmethod
-    def read(cls, run_dir: Path) -> "_Told | None":
-        """``None`` if no attempt was begun."""
-        told: _Told | None = None
-        for record in read_journal(run_dir):
-            content = record.content
-            if record.kind == "open":
-                told = told or cls()
-                told.status = None
-                told.tags |= content["tags"]
-                told.parent = content.get("parent_run_id") or told.parent
-                uid = content.get("initial_weights", {}).get("run_uid")
-                told.parents = [uid] if uid else []
-            if told is None:
-                continue
-            told.time = content.get("time", told.time)
-            if record.kind == "tags":
-                told.tags |= content["tags"]
-                told.parent = content["parent"] or told.parent
-            elif record.kind == "close":
-                told.status = content["status"]
-            elif record.kind == "register":
-                told.registration = record
-        return told
-
-
 def _send(
-    run_dir: Path, uri: str | None, seconds: float, *, patience: float, has_large_files: bool = False
-) -> Literal["sent", "left", "away", "busy"]:
-    """Send what a journal holds, unless a process of the trial still does."""
-    from langpose_dist.tracking.client import StoreAway, connect, expect_large_files, one_line, resolve_uri
-    from langpose_dist.tracking.replay import send_rest
+    folder: RunFolder, uri: str | None, timeout_s: float, *, patience_s: float, has_large_files: bool = False
+) -> Literal["sent", "left", "unavailable", "busy"]:
+    """Send what a trial's folder holds, unless a process of the trial still does."""
+    from langpose_dist.tracking.client import (
+        StoreUnavailable,
+        connect,
+        expect_large_files,
+        is_unavailable,
+        one_line,
+        resolve_uri,
+    )
+    from langpose_dist.tracking.mirror import mirror, note_problem
 
     try:
-        with sender_lock(run_dir).acquire(timeout=patience):
-            if _is_sent(run_dir, uri):
+        with sender_lock(folder).acquire(timeout=patience_s):
+            if _is_sent(folder, uri):
                 return "sent"
             try:
                 client = connect(resolve_uri(uri), create=True)
             except UserError as error:
-                is_away = isinstance(error, StoreAway)
-                write_state(run_dir, _state(run_dir, uri), problem=one_line(error), is_refused=not is_away)
+                note_problem(folder, _state(folder, uri), error)
                 raise
             if has_large_files:
                 expect_large_files()
-            send_rest(client, run_dir, seconds=seconds)
-            return "sent" if _is_sent(run_dir, uri) else "left"
+            is_over = not folder.is_in_use()
+            mirror(folder, client, is_over=is_over, until=time.monotonic() + timeout_s)
+            return "sent" if _is_sent(folder, uri) else "left"
     except Timeout:
         return "busy"
-    except StoreAway:
-        return "away"
     except Exception as error:  # the store's refusal, the disk's
-        _logger.debug("%s: %s", run_dir, one_line(error))
-        return "left"
+        _logger.debug("%s: %s", folder.path, one_line(error))
+        return "unavailable" if isinstance(error, StoreUnavailable) or is_unavailable(error) else "left"
 
 
-def _is_sent(run_dir: Path, uri: str | None) -> bool:
-    """Whether the store has all of a journal whose trial has ended."""
+def _is_sent(folder: RunFolder, uri: str | None) -> bool:
+    """Whether the store has all of a trial that has ended."""
     try:
-        state = _state(run_dir, uri)
-        return state.sent >= Journal(run_dir).size and state.unlinked is None
+        record, state = RunRecord.read(folder), _state(folder, uri)
+        return record is not None and state.unlinked is None and state.is_current(folder, record)
     except OSError:  # the folder cannot be read now
         return False
 
 
-def _state(run_dir: Path, uri: str | None) -> State:
+def _state(folder: RunFolder, uri: str | None) -> MirrorState:
     from langpose_dist.tracking.client import resolve_uri
 
-    return state_for(run_dir, redact(resolve_uri(uri)))
+    return state_for(folder, redact(resolve_uri(uri)))

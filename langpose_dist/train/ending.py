@@ -4,12 +4,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 from langpose_dist.config import UserError
 from langpose_dist.host.console import say
 from langpose_dist.host.redaction import presentable, redact
-from langpose_dist.runs.status import read_status, write_status
+from langpose_dist.runs.folder import RunFolder, RunStatus
 from langpose_dist.runs.tracker import Status, Tracker
 from langpose_dist.train.checkpoint import saved_step
 from langpose_dist.train.distributed.guard import TrainingError
@@ -21,7 +20,7 @@ _PEER_LOST = re.compile(
     r"Connection (closed|reset) by peer|Broken pipe|Read error|Connection refused"
     r"|ncclRemoteError|remote process exited"
 )
-_STATUS: dict[Status, Literal["finished", "interrupted", "failed"]] = {
+_STATUS: dict[Status, RunStatus] = {
     "FINISHED": "finished",
     "KILLED": "interrupted",
     "FAILED": "failed",
@@ -94,7 +93,7 @@ def recorded_end(run_dir: Path, tracker: Tracker, processes: Processes) -> Itera
         if processes.is_main:
             _write(run_dir, status, reason)
             tracker.finish(status, reason)
-        elif is_peer_lost and read_status(run_dir) == "running":
+        elif is_peer_lost and RunFolder(run_dir).read_status() == "running":
             _write(run_dir, status, reason)  # rank 0 is the one that is gone
 
 
@@ -106,4 +105,5 @@ def record_forced_end(run_dir: Path, tracker: Tracker, status: Status, reason: s
 
 
 def _write(run_dir: Path, status: Status, reason: str) -> None:
-    write_status(run_dir, _STATUS[status], saved_step(run_dir / "checkpoints"), reason)
+    folder = RunFolder(run_dir)
+    folder.write_status(_STATUS[status], saved_step(folder.checkpoints), reason)

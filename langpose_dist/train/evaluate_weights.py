@@ -9,11 +9,12 @@ from langpose_dist.config import RunConfig, UserError, override_config
 from langpose_dist.config.affects import MODEL, keys_that_affect
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.host.environment import describe_environment
+from langpose_dist.runs.folder import RunFolder
 from langpose_dist.tasks.exported import load_exported
 from langpose_dist.tasks.task import rate_problems
 from langpose_dist.train.distributed.processes import join_processes, leave_processes
 from langpose_dist.train.evaluate import Evaluation, Evaluator
-from langpose_dist.train.run import read_record, resolve_autocast
+from langpose_dist.train.run import resolve_autocast
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def read_run(run_dir: Path) -> tuple[Path, Mapping[str, Any]]:
     Raises:
         UserError: If the folder holds no finished run.
     """
-    weights = run_dir / "model.safetensors"
-    if not weights.is_file():
-        raise UserError(f"{run_dir} holds no finished run: {weights} does not exist")
-    return weights, read_record(run_dir)
+    folder = RunFolder(run_dir)
+    if not folder.weights.is_file():
+        raise UserError(f"{run_dir} holds no finished run: {folder.weights} does not exist")
+    return folder.weights, folder.read_record()

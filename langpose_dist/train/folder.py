@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from langpose_dist.config import RUN_LOCK, RunConfig, UserError, load_config
+from langpose_dist.config import RunConfig, UserError, load_config
 from langpose_dist.config.affects import EVALUATION, LENGTH, RUNTIME, keys_that_affect
 from langpose_dist.host.atomic import replace_text
-from langpose_dist.runs.status import write_status
+from langpose_dist.runs.folder import RunFolder
 from langpose_dist.train.checkpoint import TrainState, checkpoint_folders, find_checkpoint
 from langpose_dist.train.distributed.processes import Processes
 from langpose_dist.train.preflight import PreflightError, Prepared
@@ -27,7 +27,7 @@ def locked_folder(run_dir: Path, processes: Processes) -> Iterator[None]:
     Raises:
         PreflightError: On every rank, if another job holds it.
     """
-    lock = FileLock(run_dir / RUN_LOCK, timeout=_LOCK_TIMEOUT_S)
+    lock = RunFolder(run_dir).lock(_LOCK_TIMEOUT_S)
     problem = ""
     if processes.is_main:
         try:
@@ -44,7 +44,7 @@ def locked_folder(run_dir: Path, processes: Processes) -> Iterator[None]:
 
 def is_started(run_dir: Path) -> bool:
     """True if the folder holds a run."""
-    return (run_dir / "config.yaml").exists()
+    return RunFolder(run_dir).config.exists()
 
 
 def open_folder(
@@ -67,7 +67,7 @@ def open_folder(
                 outcome = (path and str(path), vars(state))
             else:
                 _start(prepared.config, run_dir)
-            write_status(run_dir, "running", outcome[1].get("step", 0))
+            RunFolder(run_dir).write_status("running", outcome[1].get("step", 0))
         except UserError as error:
             outcome = error
     outcome = processes.broadcast(outcome)
@@ -79,7 +79,8 @@ def open_folder(
 
 def _start(config: RunConfig, run_dir: Path) -> None:
     # A run that ended before its first line of metrics left nothing worth keeping.
-    if (run_dir / "metrics.jsonl").exists() or checkpoint_folders(run_dir / "checkpoints"):
+    folder = RunFolder(run_dir)
+    if folder.metrics.exists() or checkpoint_folders(folder.checkpoints):
         raise UserError(f"{run_dir} already holds a run; resume it with --resume or choose another output=")
     _write_config(config, run_dir)
 
@@ -88,9 +89,9 @@ def _resume(prepared: Prepared, run_dir: Path, *, strict: bool) -> tuple[Path | 
     config, fingerprint = prepared.config, prepared.corpus.manifest.fingerprint
     if not is_started(run_dir):
         raise UserError(f"{run_dir} holds no run to resume; leave out --resume")
-    before = load_config(run_dir / "config.yaml")
+    before = load_config(RunFolder(run_dir).config)
     _refuse_changes(before, config)
-    path, state = find_checkpoint(run_dir / "checkpoints", strict=strict) or (None, TrainState())
+    path, state = find_checkpoint(RunFolder(run_dir).checkpoints, strict=strict) or (None, TrainState())
     if path is None:
         print(f"{run_dir} has no checkpoint yet; starting from step 0", flush=True)
     elif state.data_fingerprint != fingerprint:
@@ -122,6 +123,6 @@ def _evaluation_keys(config: RunConfig) -> dict[str, Any]:
 def _write_config(config: RunConfig, run_dir: Path) -> None:
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        replace_text(run_dir / "config.yaml", config.to_yaml())
+        replace_text(RunFolder(run_dir).config, config.to_yaml())
     except OSError as error:
         raise UserError(f"output={run_dir} cannot be written: {error.strerror or error}") from None

@@ -16,8 +16,9 @@ from langpose_dist.host.atomic import replace_text
 from langpose_dist.host.environment import describe_environment, installed_packages
 from langpose_dist.models.weights import read_header, write_weights
 from langpose_dist.report.plots import draw_curves
+from langpose_dist.runs.folder import RunFolder
 from langpose_dist.runs.metrics import read_metrics
-from langpose_dist.runs.tracker import Tracker
+from langpose_dist.runs.tracker import RunInfo, Tracker
 from langpose_dist.tasks.task import Task
 from langpose_dist.train.checkpoint import TrainState, read_optimizer, read_weights
 from langpose_dist.train.distributed.gate import Gate
@@ -128,6 +129,7 @@ class _Run:
         self.checkpoint = checkpoint
         self.state = state
         self.run_dir = Path(self.config.output)
+        self.folder = RunFolder(self.run_dir)
         self.environment = describe_environment(
             devices=self.processes.gather(self.processes.describe_device()),
             nodes=self.processes.gather(platform.node()),
@@ -151,17 +153,19 @@ class _Run:
             return
         request = self.gate.request
         self.tracker.start(
-            config=self.config,
-            run_dir=self.run_dir,
-            dataset=self.prepared.corpus.manifest.dataset,
-            data_fingerprint=self.prepared.corpus.manifest.fingerprint,
-            environment=self.environment,
-            packages=installed_packages(),
-            origin=_origin(self.config.model.initial_weights),
-            resumed=is_resumed,
-            step=self.state.step,
-            run_id=self.state.run_id,
-            is_stopping=lambda: request is not None and bool(request.code),
+            RunInfo(
+                config=self.config,
+                run_dir=self.run_dir,
+                dataset=self.prepared.corpus.manifest.dataset,
+                data_fingerprint=self.prepared.corpus.manifest.fingerprint,
+                environment=self.environment,
+                packages=installed_packages(),
+                origin=_origin(self.config.model.initial_weights),
+                is_resumed=is_resumed,
+                step=self.state.step,
+                run_id=self.state.run_id,
+                is_stopping=lambda: request is not None and bool(request.code),
+            )
         )
 
     def build(self, on_evaluation: OnEvaluation | None) -> Trainer:
@@ -207,16 +211,16 @@ class _Run:
             self.gate.progress.close()  # the other ranks have nothing left to do
         if not self.processes.is_main:
             return None
-        exported = self.run_dir / "model.safetensors"
+        exported = self.folder.weights
         write_weights(exported, weights, trainer.header())
         report = evaluation.report(step=trainer.step, **self.origin)
-        for file in _write_reports(self.run_dir, report):
+        for file in _write_reports(self.folder, report):
             self.tracker.log_artifact(file)
-        for file in draw_pictures(evaluation.pictures, self.run_dir / "pictures"):
+        for file in draw_pictures(evaluation.pictures, self.folder.pictures):
             self.tracker.log_artifact(file, "pictures")
         registered = self.tracker.register(exported, report)
         record = self.tracker.record
-        _write_record(self.run_dir, record, self.environment)
+        self.folder.write_record(record, self.environment)
         return TrainingResult(self.run_dir, exported, report, record, registered)
 
 
@@ -291,7 +295,7 @@ def _finish_start(
             error = problem
         else:
             record = tracker.record
-            _write_record(run_dir, record, environment)
+            RunFolder(run_dir).write_record(record, environment)
     record, error = processes.broadcast((record, error))
     if error is not None:
         raise PreflightError(str(error))
@@ -309,28 +313,8 @@ def _origin(initial_weights: str | None) -> dict[str, str]:
     return {name: header[name] for name in ("run_uid", *_IN_HEADER) if name in header}
 
 
-def read_record(run_dir: Path) -> dict[str, Any]:
-    """What ``run.json`` says of a run's environment and record; empty where it is missing or cut off."""
-    try:
-        return json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-
-
-def _write_record(run_dir: Path, record: Mapping[str, str], environment: Mapping[str, str]) -> None:
-    """``run.json``; a start without tracking leaves the record of those before it."""
-    before = {key: value for key, value in read_record(run_dir).items() if key != "environment"}
-    _write_json(run_dir / "run.json", {**before, **record, "environment": environment})
-
-
-def _write_json(path: Path, content: Any) -> None:
-    replace_text(path, json.dumps(content, indent=2))
-
-
-def _write_reports(run_dir: Path, report: dict[str, Any]) -> list[Path]:
-    """The evaluation and the curves; returns the files."""
-    evaluation = run_dir / "evaluation.json"
-    _write_json(evaluation, report)
-    curves = run_dir / "curves.png"
-    draw_curves(curves, read_metrics(run_dir / "metrics.jsonl"))
-    return [evaluation, curves, run_dir / "metrics.jsonl"]
+def _write_reports(folder: RunFolder, report: dict[str, Any]) -> list[Path]:
+    """Write the evaluation and draw the curves; returns the files."""
+    replace_text(folder.evaluation, json.dumps(report, indent=2))
+    draw_curves(folder.curves, read_metrics(folder.metrics))
+    return [folder.evaluation, folder.curves, folder.metrics]

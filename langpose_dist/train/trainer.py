@@ -18,6 +18,7 @@ from langpose_dist.data.loader import TrainingStream, load_batches, stream_batch
 from langpose_dist.data.streaming import StreamingWindows
 from langpose_dist.metrics.table import higher_is_better
 from langpose_dist.models.weights import weights_header
+from langpose_dist.runs.folder import RunFolder
 from langpose_dist.runs.metrics import MetricsFile
 from langpose_dist.runs.tracker import Tracker
 from langpose_dist.tasks.task import Task, best_metric, total_loss
@@ -78,6 +79,7 @@ class Trainer:
     ) -> None:
         self.config = config
         self.run_dir = run_dir
+        self.folder = RunFolder(run_dir)
         self.processes = processes
         self.corpus = corpus
         self.engine = engine
@@ -92,11 +94,11 @@ class Trainer:
         self.micro_steps = config.train.global_batch_size // (self.micro_batch_size * processes.world_size)
         self.guard = FiniteGuard(processes)
         self.usage = DeviceUsage(processes.rank, processes.device)
-        self.metrics_file = MetricsFile(run_dir / "metrics.jsonl", self.step) if processes.is_main else None
+        self.metrics_file = MetricsFile(self.folder.metrics, self.step) if processes.is_main else None
         self.origin = origin
         self.on_evaluation = on_evaluation
         self.writer = (
-            CheckpointWriter(run_dir / "checkpoints", keep=config.train.keep_checkpoints, step=state.step)
+            CheckpointWriter(self.folder.checkpoints, keep=config.train.keep_checkpoints, step=state.step)
             if processes.is_main
             else None
         )
@@ -236,9 +238,7 @@ class Trainer:
             self.save()
             self.finish_saving()
             with self._untimed():
-                self.on_evaluation(
-                    self.step, metrics, self.run_dir / "checkpoints" / checkpoint_name(self.step)
-                )
+                self.on_evaluation(self.step, metrics, self.folder.checkpoints / checkpoint_name(self.step))
             self.gate.tick("the next step")
         return self.evaluation
 
@@ -407,4 +407,3 @@ class Trainer:
     def _record(self, metrics: dict[str, float]) -> None:
         if self.metrics_file is not None:
             self.metrics_file.append(metrics, self.step)
-            self.tracker.log_metrics(metrics, self.step)

@@ -96,7 +96,7 @@ def test_the_numbers_go_to_the_store_that_the_user_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     addresses: list[str] = []
-    monkeypatch.setattr(runs, "add_metrics", lambda uri, *_: addresses.append(uri))
+    monkeypatch.setattr(runs, "add_evaluation", lambda uri, *_: addresses.append(uri))
     monkeypatch.setenv("HOME", str(tmp_path))  # without credentials of MLflow
     record = {"tracking_uri": "http://theirs:5000", "run_id": "1" * 32}
     (tmp_path / "run.json").write_text(json.dumps(record))

@@ -9,8 +9,9 @@ from langpose_dist.cli.main import main
 from langpose_dist.cli.registry import add_parser
 from langpose_dist.config import UserError
 from langpose_dist.models.langpose import LangPose
+from langpose_dist.runs.folder import RunFolder
 from langpose_dist.tracking import client as tracking_client
-from langpose_dist.tracking.journal import State, write_state
+from langpose_dist.tracking.record import MirrorState, write_state
 from tests.exports import save_weights
 from tests.tracking.registering import Store, evaluation, make_store, tiny_config
 
@@ -348,7 +349,7 @@ def test_a_folder_does_not_decide_where_the_password_goes(
     run_dir.mkdir()
     for theirs in ("http://theirs:5000", "http://REDACTED@theirs:5000"):
         (run_dir / "run.json").write_text(json.dumps({"tracking_uri": theirs}))
-        write_state(run_dir, State(tracking_uri=theirs))
+        write_state(RunFolder(run_dir), MirrorState(tracking_uri=theirs))
         with pytest.raises(UserError, match="name the store with --tracking-uri"):
             run(*command)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mine:5000")

@@ -12,6 +12,7 @@ import psutil
 from mlflow import MlflowClient
 
 from langpose_dist.config import RunConfig, UserError, build_config
+from langpose_dist.runs.tracker import RunInfo
 from langpose_dist.tracking.tracker import MLflowTracker
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +42,7 @@ def start(
     origin: Mapping[str, str] | None = None,
     **options: Any,
 ) -> MLflowTracker:
-    """A tracker that records a run, once the store has it or has shown that it is away.
+    """A tracker that records a run, once the store has it or has shown that it is unavailable.
 
     ``options`` are the tracker's own.
     """
@@ -51,16 +52,18 @@ def start(
     tracker = MLflowTracker(config.tracking, **options)
     tracker.check()
     tracker.start(
-        config=config,
-        run_dir=run_dir,
-        dataset="walks",
-        data_fingerprint="d" * 64,
-        environment=ENVIRONMENT,
-        packages="numpy==2.4.6\n",
-        origin=origin or {},
-        resumed=resumed,
-        step=step,
-        run_id=run_id,
+        RunInfo(
+            config=config,
+            run_dir=run_dir,
+            dataset="walks",
+            data_fingerprint="d" * 64,
+            environment=ENVIRONMENT,
+            packages="numpy==2.4.6\n",
+            origin=origin or {},
+            is_resumed=resumed,
+            step=step,
+            run_id=run_id,
+        )
     )
     try:
         tracker.opened()
@@ -88,7 +91,7 @@ time.sleep(60)
 
 
 def recording_process(uri: str, run_dir: Path) -> "subprocess.Popen[str]":
-    """A process that records 100 values, says so and goes on living; to be killed."""
+    """A process that records 100 values, says so and lives on; to be killed."""
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, uri, str(run_dir)],
         cwd=ROOT,

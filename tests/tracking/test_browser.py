@@ -14,7 +14,8 @@ from mlflow import MlflowClient
 from playwright.sync_api import Page, sync_playwright
 
 from langpose_dist.cli.main import main
-from langpose_dist.tracking.journal import read_state
+from langpose_dist.runs.folder import RunFolder
+from langpose_dist.tracking.record import read_state
 from tests.tracking.servers import TrackingServer
 from tests.train.jobs import finish, make_shards, prepare
 
@@ -71,7 +72,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
         )
         finish(training, "none", 1, words=())
         client = MlflowClient(server.uri)
-        run_id = read_state(training / "run").run_id
+        run_id = read_state(RunFolder(training / "run")).run_id
         assert run_id is not None
         experiment_id = client.get_run(run_id).info.experiment_id
         parent = client.create_run(experiment_id, run_name="sweep").info.run_id

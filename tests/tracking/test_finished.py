@@ -7,8 +7,9 @@ import pytest
 
 from langpose_dist.config import RunConfig, UserError
 from langpose_dist.models.langpose import LangPose
+from langpose_dist.runs.folder import RunFolder
 from langpose_dist.tracking.finished import choose_uri, register_run_folder
-from langpose_dist.tracking.journal import State, write_state
+from langpose_dist.tracking.record import MirrorState, write_state
 from langpose_dist.tracking.registry.references import resolve
 from langpose_dist.tracking.runs import RUN_UID
 from tests.exports import save_weights
@@ -134,7 +135,7 @@ def test_the_user_s_word_goes_before_the_folder_s(
 ) -> None:
     run_dir = recorded_at(tmp_path)
     assert choose_uri(run_dir, None) == RECORDED
-    write_state(run_dir, State(tracking_uri="http://sent-there:5000"))
+    write_state(RunFolder(run_dir), MirrorState(tracking_uri="http://sent-there:5000"))
     assert choose_uri(run_dir, None) == "http://sent-there:5000"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mine:5000")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from langpose_dist.runs.folder import RunFolder
 from langpose_dist.runs.metrics import read_metrics
-from langpose_dist.tracking.journal import read_state
+from langpose_dist.tracking.record import read_state
 from tests.tracking.recording import history
 from tests.train.jobs import finish, job, make_shards, prepare
 
@@ -49,7 +50,7 @@ def test_a_run_that_was_stopped_and_killed_is_one_run_with_three_attempts(
         running.wait_for_step(20)
         running.ranks()[1].send_signal(signal.SIGTERM)
         assert running.wait_until_gone(40) < 30
-    run_id = read_state(tmp_path / "run").run_id
+    run_id = read_state(RunFolder(tmp_path / "run")).run_id
     assert run_id is not None
     assert client.get_run(run_id).info.status == "KILLED"
     with job(tmp_path, launcher, words=["--resume-if-started"]) as running:

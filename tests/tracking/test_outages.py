@@ -14,7 +14,8 @@ from mlflow import MlflowClient
 
 from langpose_dist.cli.main import main
 from langpose_dist.config import UserError
-from langpose_dist.tracking.journal import FOLDER, read_state
+from langpose_dist.runs.folder import RunFolder
+from langpose_dist.tracking.record import read_state
 from langpose_dist.tracking.tracker import MLflowTracker
 from tests.tracking.recording import history, make_config, start
 from tests.tracking.servers import TrackingServer, missing_postgresql
@@ -58,7 +59,7 @@ def outage(server: TrackingServer, tracker: MLflowTracker, run_dir: Path) -> Non
     server.kill()
     tracker.log_metrics({"in/outage": 0.0}, 0)
     deadline = time.monotonic() + 60
-    while read_state(run_dir).problem is None:
+    while read_state(RunFolder(run_dir)).problem is None:
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
@@ -77,7 +78,7 @@ def test_an_outage_in_the_middle_of_a_run_loses_nothing(
         tracker.log_metrics({"loss": 1 / (step + 1)}, step)
     tracker.log_artifact(tmp_path / "picture.png", "pictures")
     assert time.monotonic() - began < 5  # 1000 steps in an outage: nothing waits for the server
-    assert read_state(tmp_path).problem is not None
+    assert read_state(RunFolder(tmp_path)).problem is not None
     server.start()
     for step in range(1050, 1100):
         tracker.log_metrics({"loss": 1 / (step + 1)}, step)
@@ -106,7 +107,7 @@ def test_a_run_that_ends_in_an_outage_is_sent_by_replay(
     assert "Traceback" not in error
     server.start()
     assert main(["registry", "replay", str(tmp_path)]) == 0
-    run_id = read_state(tmp_path).run_id
+    run_id = read_state(RunFolder(tmp_path)).run_id
     assert run_id is not None
     assert run_id in capsys.readouterr().out
     client = MlflowClient(server.uri)
@@ -120,7 +121,7 @@ def test_a_run_that_ends_in_an_outage_is_sent_by_replay(
 
 
 @ALSO_ON_POSTGRESQL
-def test_a_server_that_is_away_at_the_start_gets_the_run_later(
+def test_a_server_that_is_unavailable_at_the_start_gets_the_run_later(
     server: TrackingServer, tmp_path: Path
 ) -> None:
     server.kill()
@@ -191,7 +192,7 @@ def test_a_password_that_is_changed_under_a_run_stops_no_training(
     subprocess.run([sys.executable, "-c", script, server.uri], check=True, capture_output=True)
     tracker.log_metrics({"loss": 1.0}, 1)
     deadline = time.monotonic() + 30
-    while not read_state(tmp_path).is_refused:
+    while not read_state(RunFolder(tmp_path)).is_refused:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     tracker.finish("FINISHED")
@@ -217,12 +218,12 @@ def test_a_reader_may_not_write(
 
 
 @ALSO_ON_POSTGRESQL
-def test_no_journal_or_log_holds_a_password(server: TrackingServer, tmp_path: Path) -> None:
+def test_no_record_or_log_holds_a_password(server: TrackingServer, tmp_path: Path) -> None:
     uri = server.uri.replace("//", f"//writer:{PASSWORD.replace(' ', '%20')}@")
     tracker = start(make_config(uri), tmp_path)
     outage(server, tracker, tmp_path)
     server.start()
     tracker.finish("FINISHED")
-    for path in (tmp_path / FOLDER).iterdir():
+    for path in RunFolder(tmp_path).tracking.rglob("*.*"):
         assert not re.search(rb"long.*pass-word", path.read_bytes())
     assert not re.search(r"long.*pass-word", json.dumps(tracker.record))

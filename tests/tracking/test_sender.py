@@ -13,8 +13,11 @@ import pytest
 from mlflow import MlflowClient
 
 from langpose_dist.config import UserError
-from langpose_dist.tracking.journal import read_journal, read_state
-from langpose_dist.tracking.replay import LOST
+from langpose_dist.runs.folder import RunFolder
+from langpose_dist.runs.metrics import read_metrics
+from langpose_dist.runs.tracker import RunInfo
+from langpose_dist.tracking.mirror import LOST
+from langpose_dist.tracking.record import RunRecord, read_state
 from langpose_dist.tracking.tracker import MLflowTracker
 from tests.tracking.recording import (
     history,
@@ -32,21 +35,28 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-def test_no_process_can_be_started_and_training_goes_on(
+def test_training_continues_where_no_process_can_be_started(
     uri: str, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracker = start(make_config(uri), tmp_path)
     with monkeypatch.context() as shortage:
-        shortage.setattr("langpose_dist.tracking.sender._RESTART_SECONDS", 0.0)
+        shortage.setattr("langpose_dist.tracking.sender._RESTART_INTERVAL_S", 0.0)
         shortage.setattr("langpose_dist.tracking.sender.subprocess.Popen", refuse_to_start)
         (sender,) = senders_of(tmp_path)
         sender.kill()
         (tmp_path / "file").write_text("")
         tracker.log_artifact(tmp_path / "file")
         tracker.log_metrics({"loss": 1.0}, 1)
-    monkeypatch.setattr("langpose_dist.tracking.sender._RESTART_SECONDS", 0.0)
+    monkeypatch.setattr("langpose_dist.tracking.sender._RESTART_INTERVAL_S", 0.0)
     tracker.finish("FINISHED")
     assert history(client, tracker.record["run_id"], "loss") == [(1, 1.0)]
+
+
+def recorded(run_dir: Path) -> tuple[int, str | None]:
+    """Number of values that the folder holds for its store, and how the attempt ended."""
+    record = RunRecord.read(RunFolder(run_dir))
+    assert record is not None
+    return len(read_metrics(run_dir / "tracking/metrics.jsonl")), record.last.status
 
 
 def refuse_to_start(*arguments: object, **options: object) -> None:
@@ -58,16 +68,15 @@ def test_a_request_to_stop_cuts_the_waiting_short(tmp_path: Path) -> None:
         tracker = MLflowTracker(make_config(f"http://127.0.0.1:{server.getsockname()[1]}").tracking)
         config = make_config("sqlite:///x.db")
         tracker.start(
-            config=config,
-            run_dir=tmp_path,
-            dataset="",
-            data_fingerprint="",
-            environment={},
-            packages="",
-            origin={},
-            resumed=False,
-            step=0,
-            is_stopping=lambda: True,
+            RunInfo(
+                config=config,
+                run_dir=tmp_path,
+                dataset="",
+                data_fingerprint="",
+                environment={},
+                packages="",
+                is_stopping=lambda: True,
+            )
         )
         began = time.monotonic()
         tracker.finish("FINISHED")
@@ -80,7 +89,7 @@ def test_a_killed_process_loses_nothing_and_its_run_is_closed(
     with recording_process(uri, tmp_path) as process:
         process.kill()
     wait_until(lambda: not senders_of(tmp_path), 15)
-    run_id = read_state(tmp_path).run_id
+    run_id = read_state(RunFolder(tmp_path)).run_id
     assert run_id is not None
     run = client.get_run(run_id)
     assert run.info.status == "FAILED"
@@ -97,7 +106,7 @@ def test_signals_for_the_whole_job_leave_the_sender_at_work(
             sender.send_signal(number)
         process.kill()
         sender.wait(15)
-    run_id = read_state(tmp_path).run_id
+    run_id = read_state(RunFolder(tmp_path)).run_id
     assert run_id is not None
     assert client.get_run(run_id).info.status == "FAILED"
 
@@ -105,7 +114,7 @@ def test_signals_for_the_whole_job_leave_the_sender_at_work(
 def test_a_killed_sender_is_replaced(
     uri: str, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("langpose_dist.tracking.sender._RESTART_SECONDS", 0.0)
+    monkeypatch.setattr("langpose_dist.tracking.sender._RESTART_INTERVAL_S", 0.0)
     tracker = start(make_config(uri), tmp_path)
     tracker.log_metrics({"loss": 1.0}, 1)
     (sender,) = senders_of(tmp_path)
@@ -115,7 +124,7 @@ def test_a_killed_sender_is_replaced(
     assert history(client, tracker.record["run_id"], "loss") == [(1, 1.0), (2, 2.0)]
 
 
-def test_a_server_that_is_away_at_the_start_is_no_reason_not_to_start(
+def test_a_server_that_is_unavailable_at_the_start_is_no_reason_not_to_start(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     uri = "http://user:word@127.0.0.1:9"
@@ -129,15 +138,15 @@ def test_a_server_that_is_away_at_the_start_is_no_reason_not_to_start(
     assert "sent when the store is back" in caplog.messages[0]
     assert f"langpose registry replay {tmp_path}" in caplog.messages[-1]
     assert "word" not in caplog.text
-    assert [record.kind for record in read_journal(tmp_path)] == ["open", "metrics", "close"]
+    assert recorded(tmp_path) == (1, "KILLED")
 
 
 def test_a_server_that_hangs_holds_nothing_up_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Of the start alone, to save the test's time.
-    monkeypatch.setattr("langpose_dist.tracking.tracker._CHECK_SECONDS", "3")
-    monkeypatch.setattr("langpose_dist.tracking.tracker._OPENING_SECONDS", 3.0)
+    monkeypatch.setattr("langpose_dist.tracking.tracker._CHECK_TIMEOUT_S", "3")
+    monkeypatch.setattr("langpose_dist.tracking.tracker._OPENING_TIMEOUT_S", 3.0)
     with socket.create_server(("127.0.0.1", 0)) as server:  # takes connections and never answers
         began = time.monotonic()
         tracker = start(make_config(f"http://127.0.0.1:{server.getsockname()[1]}"), tmp_path)
@@ -150,7 +159,7 @@ def test_a_server_that_hangs_holds_nothing_up_for_long(
         tracker.finish("KILLED")
         assert time.monotonic() - began < 14
         wait_until(lambda: not senders_of(tmp_path), 15)
-    assert len(list(read_journal(tmp_path))) == 102
+    assert recorded(tmp_path) == (100, "KILLED")
 
 
 @pytest.mark.parametrize("status", [404, 500, pytest.param(503, marks=pytest.mark.slow)])
@@ -179,7 +188,7 @@ def test_a_server_that_answers_nonsense_stops_no_training(tmp_path: Path, status
                 tracker = start(config, tmp_path)
                 tracker.log_metrics({"loss": 1.0}, 1)
                 tracker.finish("KILLED")
-                assert [record.kind for record in read_journal(tmp_path)] == ["open", "metrics", "close"]
+                assert recorded(tmp_path) == (1, "KILLED")
         finally:
             server.shutdown()
             thread.join()
@@ -207,7 +216,7 @@ def test_a_new_run_in_the_folder_of_a_killed_one_closes_that(
         (sender,) = psutil.Process(process.pid).children()
         sender.kill()
         process.kill()
-    first = read_state(tmp_path).run_id
+    first = read_state(RunFolder(tmp_path)).run_id
     assert first is not None
     assert client.get_run(first).info.status == "RUNNING"
     tracker = start(make_config(uri), tmp_path)

@@ -10,8 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from langpose_dist.config import RunConfig, UserError, build_config
-from langpose_dist.tracking.client import StoreAway, connect
-from langpose_dist.tracking.journal import FOLDER
+from langpose_dist.tracking.client import StoreUnavailable, connect
 from langpose_dist.tracking.runs import metric_name
 from langpose_dist.tracking.tracker import MLflowTracker
 from tests.tracking.recording import ENVIRONMENT, history, make_config, start
@@ -70,8 +69,18 @@ def test_a_run_holds_configuration_environment_metrics_and_artifacts(
     attempt = json.loads(run.data.tags["attempt.1"])
     assert (attempt["status"], attempt["nodes"], attempt["from_step"]) == ("FINISHED", "node-a, node-b", 0)
     assert run.inputs is not None
-    (dataset,) = run.inputs.dataset_inputs
-    assert (dataset.dataset.name, dataset.dataset.digest) == ("walks", "d" * 36)
+    contexts = {item.tags[0].value: item.dataset for item in run.inputs.dataset_inputs}
+    assert {context: dataset.name for context, dataset in contexts.items()} == {
+        "training": "walks (train)",
+        "validation": "walks (validation)",
+    }
+    for dataset in contexts.values():
+        assert (dataset.digest, dataset.source_type) == ("d" * 36, "s3")
+        assert json.loads(dataset.source)["uri"].startswith("s3://REDACTED@bucket/xp")
+        (keypoints,) = json.loads(json.loads(str(dataset.schema))["mlflow_tensorspec"]["features"])
+        assert keypoints["name"] == "keypoints_2d"
+        assert keypoints["tensor-spec"] == {"dtype": "float32", "shape": [-1, 243, 17, 3]}
+    assert run.data.tags["mlflow.source.type"] == "LOCAL"
     assert history(client, record["run_id"], "retrieval/R_1") == [(10, 0.25)]
     (first, second) = history(client, record["run_id"], "train/loss")
     assert first == (10, 2.0)
@@ -88,7 +97,7 @@ def test_a_run_holds_configuration_environment_metrics_and_artifacts(
     assert names == {"a.json", "config.yaml", "constraints.txt", "environment.json", "pictures"}
     store = Path(uri.removeprefix("sqlite:///")).parent
     assert (store / "mlartifacts/an-experiment" / record["run_id"] / "artifacts/config.yaml").is_file()
-    everything = b"".join(path.read_bytes() for path in (run_dir / FOLDER).iterdir())
+    everything = b"".join(path.read_bytes() for path in (run_dir / "tracking").rglob("*.*"))
     assert b"word" not in everything
     assert b"hf_secret" not in everything
 
@@ -126,7 +135,7 @@ def test_the_environment_names_the_store_where_the_configuration_does_not(
     assert client.get_run(tracker.record["run_id"]).info.status == "FINISHED"
 
 
-def test_a_resumed_run_goes_on_in_its_record_without_repeating_values(
+def test_a_resumed_run_continues_its_record_without_repeating_values(
     uri: str, client: MlflowClient, tmp_path: Path
 ) -> None:
     tracker = start(make_config(uri), tmp_path)
@@ -170,7 +179,7 @@ def test_an_attempt_that_came_to_no_step_leaves_its_folder_to_the_next(
     assert "changed_on_resume" not in run.data.tags
 
 
-def test_a_checkpoint_finds_the_run_where_the_journal_is_gone(
+def test_a_checkpoint_finds_the_run_where_its_record_is_gone(
     uri: str, client: MlflowClient, tmp_path: Path
 ) -> None:
     tracker = start(make_config(uri), tmp_path / "here")
@@ -252,7 +261,7 @@ def test_a_wrong_configuration_is_one_line_within_seconds(
     assert "word" not in str(caught.value)
 
 
-def test_a_database_that_takes_connections_and_never_answers_is_away(
+def test_a_database_that_takes_connections_and_never_answers_is_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert int(os.environ["PGCONNECT_TIMEOUT"]) <= 10  # set where the user has not
@@ -260,7 +269,7 @@ def test_a_database_that_takes_connections_and_never_answers_is_away(
     with socket.create_server(("127.0.0.1", 0)) as server:
         uri = f"postgresql+psycopg://user:word@127.0.0.1:{server.getsockname()[1]}/db"
         began = time.monotonic()
-        with pytest.raises(StoreAway) as caught:
+        with pytest.raises(StoreUnavailable) as caught:
             connect(uri, create=True)
     assert time.monotonic() - began < 8
     assert "word" not in str(caught.value)

@@ -9,16 +9,16 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from langpose_dist.cli.main import main
-from langpose_dist.config import RUN_LOCK, RunConfig, UserError
+from langpose_dist.config import RunConfig, UserError
 from langpose_dist.models.langpose import LangPose
-from langpose_dist.tracking.journal import Journal, read_state, sender_lock
+from langpose_dist.runs.folder import RunFolder
+from langpose_dist.tracking.mirror import replay
+from langpose_dist.tracking.record import RunRecord, read_state, sender_lock
 from langpose_dist.tracking.registry.references import resolve
-from langpose_dist.tracking.replay import replay
 from langpose_dist.tracking.tracker import MLflowTracker
 from langpose_dist.tracking.trials import Settler, recorded_runs, register_trial, settle
 from tests.exports import save_weights
@@ -55,7 +55,7 @@ def remote(server: TrackingServer, monkeypatch: pytest.MonkeyPatch) -> TrackingS
         server.start()
     for key, value in server.login().items():
         monkeypatch.setenv(key, value)
-    monkeypatch.setattr("langpose_dist.tracking.tracker._AWAY_SECONDS", 0.5)
+    monkeypatch.setattr("langpose_dist.tracking.tracker._UNAVAILABLE_TIMEOUT_S", 0.5)
     return server
 
 
@@ -79,16 +79,22 @@ def record_trial(uri: str, run_dir: Path, parent: MLflowTracker, value: float = 
 
 def run_of(client: MlflowClient, run_dir: Path) -> Run:
     """The one run that the folder's uid has in a store."""
-    uid = json.loads(Journal(run_dir).path.read_text().splitlines()[0])["uid"]
+    uid = record_of(run_dir).uid
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     (run,) = client.search_runs(experiments, f"tags.`langpose.run_uid` = '{uid}'")
     return run
 
 
-def kinds(run_dir: Path) -> list[str]:
-    """What the journal holds, without metrics."""
-    found = [json.loads(line)["kind"] for line in Journal(run_dir).path.read_text().splitlines()]
-    return [kind for kind in found if kind != "metrics"]
+def record_of(run_dir: Path) -> RunRecord:
+    record = RunRecord.read(RunFolder(run_dir))
+    assert record is not None
+    return record
+
+
+def end_of(run_dir: Path) -> tuple[str | None, str, str | None]:
+    """How the folder says that the run ended: status, reason, and how the sweep saw it."""
+    record = record_of(run_dir)
+    return record.last.status, record.last.reason, record.tags.get("sweep.status")
 
 
 def end_as(status: str, reason: str = "", **changes: Any) -> dict[str, Any]:
@@ -98,7 +104,7 @@ def end_as(status: str, reason: str = "", **changes: Any) -> dict[str, Any]:
 def test_trials_lie_under_their_sweep(
     uri: str, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("langpose_dist.tracking.replay.ORPHAN_SECONDS", 0.0)
+    monkeypatch.setattr("langpose_dist.tracking.mirror.ORPHAN_TIMEOUT_S", 0.0)
     config = make_config(uri)
     parent = start(
         config,
@@ -112,7 +118,7 @@ def test_trials_lie_under_their_sweep(
     (tmp_path / "report/table.md").write_text("a table")
     parent.log_artifact(tmp_path / "report", "report")
     parent.log_metrics({"best/masked/mpjpe_mm": 91.0}, 1)
-    with FileLock(tmp_path / RUN_LOCK), pytest.raises(UserError, match="running"):
+    with RunFolder(tmp_path).lock(0.0), pytest.raises(UserError, match="running"):
         replay(client, tmp_path)
     parent.finish("FINISHED")
     run = run_of(client, tmp_path)
@@ -139,9 +145,9 @@ def test_a_trial_that_comes_before_its_sweep_is_put_under_it_while_it_trains(
     tags = run_of(client, tmp_path / "trial").data.tags
     assert tags["langpose.parent_run"] == parent.record["run_uid"]
     assert PARENT not in tags
-    assert read_state(tmp_path / "trial").unlinked == parent.record["run_uid"]
+    assert read_state(RunFolder(tmp_path / "trial")).unlinked == parent.record["run_uid"]
     _, state = replay(client, tmp_path / "sweep")
-    wait_until(lambda: read_state(tmp_path / "trial").unlinked is None, 30)
+    wait_until(lambda: read_state(RunFolder(tmp_path / "trial")).unlinked is None, 30)
     assert run_of(client, tmp_path / "trial").data.tags[PARENT] == state.run_id
     trial.finish("FINISHED")
 
@@ -186,7 +192,7 @@ def test_a_sweep_in_an_outage_is_sent_whole_afterwards(
         str(sweep / "trials/0"),
         str(sweep / "trials/1"),
     ]
-    assert [report["sent"] for report in reports] == [2, 3, 0]
+    assert [report["sent"] for report in reports] == [3, 4, 0]  # three texts, one value
     parent_id = run_of(client, sweep).info.run_id
     for number in range(2):
         run = run_of(client, sweep / f"trials/{number}")
@@ -205,8 +211,8 @@ def test_replay_tells_which_trials_were_not_sent(
     for run_dir in recorded_runs(tmp_path):
         wait_until(lambda run_dir=run_dir: not senders_of(run_dir), 15)
         (run_dir / "tracking/state.json").unlink()
-    monkeypatch.setattr("langpose_dist.tracking.replay.ORPHAN_SECONDS", 0.0)
-    with sender_lock(tmp_path / "trials/one"):
+    monkeypatch.setattr("langpose_dist.tracking.mirror.ORPHAN_TIMEOUT_S", 0.0)
+    with sender_lock(RunFolder(tmp_path / "trials/one")):
         assert main(["registry", "replay", str(tmp_path), "--tracking-uri", uri]) == 2
     out, err = capsys.readouterr()
     assert [line.partition(": ")[0] for line in out.splitlines()] == [
@@ -247,10 +253,10 @@ def test_a_killed_trial_ends_as_its_sweep_says_once(
     assert len(history(client, run.info.run_id, "loss")) == 100
     last = max(value.timestamp for value in client.get_metric_history(run.info.run_id, "loss"))
     assert run.info.end_time == last
-    assert kinds(run_dir) == ["open", "tags", "close"]
+    before = record_of(run_dir)
     again = settle(run_dir, **end_as(status, "rung 250", parent=parent), uri=uri)
     assert again == state
-    assert kinds(run_dir) == ["open", "tags", "close"]
+    assert record_of(run_dir) == before
     after = run_of(client, run_dir)
     assert (after.info.end_time, after.data.tags) == (run.info.end_time, run.data.tags)
 
@@ -262,19 +268,18 @@ def test_a_trial_that_said_how_it_ended_is_corrected_only_where_that_is_wrong(
     tracker.finish("KILLED", "SIGTERM at step 9")
     end = run_of(client, tmp_path).info.end_time
     settle(tmp_path, **end_as("KILLED", "interrupted"), uri=uri)
-    assert kinds(tmp_path) == ["open", "close", "tags"]
+    assert end_of(tmp_path) == ("KILLED", "SIGTERM at step 9", "stopped")
     assert json.loads(run_of(client, tmp_path).data.tags["attempt.1"])["reason"] == "SIGTERM at step 9"
     settle(tmp_path, **end_as("FINISHED", "stopped at rung 250"), uri=uri)
-    assert kinds(tmp_path) == ["open", "close", "tags", "close"]
+    assert end_of(tmp_path) == ("FINISHED", "stopped at rung 250", "stopped")
     run = run_of(client, tmp_path)
     assert (run.info.status, run.info.end_time) == ("FINISHED", end)
     assert json.loads(run.data.tags["attempt.1"])["reason"] == "stopped at rung 250"
     settle(tmp_path, **end_as("FINISHED", tags={**STOPPED, "sweep.rung": "750"}), uri=uri)
-    assert kinds(tmp_path) == ["open", "close", "tags", "close", "tags"]
     assert run_of(client, tmp_path).data.tags["sweep.rung"] == "750"
 
 
-def test_a_settled_trial_that_goes_on_is_one_run(uri: str, client: MlflowClient, tmp_path: Path) -> None:
+def test_a_settled_trial_that_is_resumed_is_one_run(uri: str, client: MlflowClient, tmp_path: Path) -> None:
     run_dir = tmp_path / "trial"
     with recording_process(uri, run_dir) as process:
         process.kill()
@@ -296,18 +301,17 @@ def test_a_settled_trial_that_goes_on_is_one_run(uri: str, client: MlflowClient,
     assert len(history(client, run.info.run_id, "loss")) == 101
 
 
-def test_a_trial_without_a_journal_is_no_trial(uri: str, tmp_path: Path) -> None:
+def test_a_trial_without_a_record_is_no_trial(uri: str, tmp_path: Path) -> None:
     assert settle(tmp_path / "none", **end_as("FAILED"), uri=uri) is None
     assert not (tmp_path / "none").exists()
-    Journal(tmp_path).append("metrics", step=1, time=1, values={"a": 1.0})
     assert settle(tmp_path, **end_as("FAILED"), uri=uri) is None
-    assert kinds(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
     settler = Settler(uri)
     settler.submit(tmp_path, **end_as("FAILED"))
     assert settler.close(30.0) == []
 
 
-def test_a_trial_that_goes_on_has_not_ended(
+def test_a_trial_that_still_runs_has_not_ended(
     uri: str,
     client: MlflowClient,
     tmp_path: Path,
@@ -317,24 +321,24 @@ def test_a_trial_that_goes_on_has_not_ended(
     with recording_process(uri, tmp_path) as process:
         process.kill()
     settler = Settler(uri)
-    with FileLock(tmp_path / RUN_LOCK):
+    with RunFolder(tmp_path).lock(0.0):
         settler.submit(tmp_path, **end_as("FINISHED"))
         with monkeypatch.context() as patch:
-            patch.setattr("langpose_dist.tracking.trials._ENDING_SECONDS", 0.0)
-            with pytest.raises(UserError, match="its training goes on"):
+            patch.setattr("langpose_dist.tracking.trials._ENDING_TIMEOUT_S", 0.0)
+            with pytest.raises(UserError, match="its training is still running"):
                 settle(tmp_path, **end_as("KILLED"), uri=uri)
         time.sleep(1)
-        assert kinds(tmp_path) == ["open"]
-    wait_until(lambda: kinds(tmp_path) == ["open", "tags", "close"], 5)
+        assert end_of(tmp_path) == (None, "", None)
+    wait_until(lambda: end_of(tmp_path) == ("FINISHED", "", "stopped"), 5)
     assert settler.close(30.0) == []
     assert run_of(client, tmp_path).info.status == "FINISHED"
-    monkeypatch.setattr("langpose_dist.tracking.trials._ENDING_SECONDS", 0.0)
+    monkeypatch.setattr("langpose_dist.tracking.trials._ENDING_TIMEOUT_S", 0.0)
     settler = Settler(uri)
-    with FileLock(tmp_path / RUN_LOCK):
+    with RunFolder(tmp_path).lock(0.0):
         settler.submit(tmp_path, **end_as("KILLED"))
-        wait_until(lambda: "its training goes on" in caplog.text, 5)
+        wait_until(lambda: "its training is still running" in caplog.text, 5)
     assert settler.close(30.0) == []
-    assert kinds(tmp_path) == ["open", "tags", "close"]
+    assert end_of(tmp_path) == ("FINISHED", "", "stopped")
 
 
 def test_ends_of_an_outage_arrive_when_the_store_is_back(
@@ -369,13 +373,10 @@ def test_ends_of_an_outage_arrive_when_the_store_is_back(
         assert history(client, run.info.run_id, "loss") == [(1, 1.0)]
     parent.finish("FINISHED")
     assert main(["registry", "replay", str(tmp_path)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.partition(" records")[0] for line in lines] == [
-        f"{tmp_path}: 0",
-        f"{trials[0]}: 0",
-        f"{trials[1]}: 0",
-        f"{trials[2]}: 4",
-    ]
+    *others, last = [line.partition(" values")[0] for line in capsys.readouterr().out.splitlines()]
+    assert others == [f"{tmp_path}: 0", f"{trials[0]}: 0", f"{trials[1]}: 0"]
+    assert last.startswith(f"{trials[2]}: ")
+    assert not last.endswith(" 0")
     run = run_of(client, trials[2])
     assert (run.info.status, run.data.tags["sweep.rung"]) == ("FINISHED", "250")
     assert run.data.tags[PARENT] == run_of(client, tmp_path).info.run_id
@@ -406,7 +407,7 @@ def test_a_store_that_hangs_holds_no_sweep_up(tmp_path: Path, uri: str) -> None:
         settler.submit(tmp_path, **end_as("KILLED", "rung 250"))
         assert settler.close(2.0) == [tmp_path]
         assert time.monotonic() - began < 4
-    assert kinds(tmp_path) == ["open", "close", "tags", "close"]
+    assert end_of(tmp_path) == ("KILLED", "rung 250", "stopped")
 
 
 def finished_trial(uri: str, run_dir: Path, parent: MLflowTracker) -> None:
@@ -426,7 +427,7 @@ def test_the_best_trial_s_model_leads_to_the_sweep(uri: str, client: MlflowClien
     settle(run_dir, **end_as("FINISHED"), uri=uri)
     for _ in range(2):
         assert register_trial(run_dir, name="swept", alias="candidate", uri=uri) == "swept/1"
-    assert kinds(run_dir).count("register") == 1
+    assert (record_of(run_dir).registration or {})["number"] == 1
     version = resolve(client, "swept@candidate")
     assert version.run_id == run_of(client, run_dir).info.run_id
     assert run_of(client, run_dir).info.status == "FINISHED"
@@ -477,19 +478,3 @@ def test_a_registration_that_was_refused_is_asked_for_again(
     (run_dir / "evaluation.json").write_text(json.dumps(evaluation()))
     assert register_trial(run_dir, name="again", alias="candidate", uri=uri) == "again/1"
     parent.finish("FINISHED")
-
-
-def test_a_journal_from_before_sweeps_is_sent(uri: str, client: MlflowClient, tmp_path: Path) -> None:
-    tracker = start(make_config(uri), tmp_path / "old")
-    tracker.finish("FINISHED")
-    first, *rest = Journal(tmp_path / "old").path.read_text().splitlines()
-    content = json.loads(first)
-    del content["source"]
-    content["uid"] = "5" * 32
-    del content["parent_run_id"]
-    new = Journal(tmp_path / "new").path
-    new.parent.mkdir(parents=True)
-    new.write_text("\n".join([json.dumps(content), *rest, ""]))
-    replay(client, tmp_path / "new")
-    run = run_of(client, tmp_path / "new")
-    assert (run.info.status, run.data.tags["mlflow.source.name"]) == ("FINISHED", "langpose train")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from langpose_dist.config import RunConfig
+from langpose_dist.runs.folder import RunFolder
 from langpose_dist.runs.metrics import read_metrics
-from langpose_dist.runs.status import read_reason, read_status
 from tests.corpus import build_corpus, tiny_config
 
 ROOT = Path(__file__).parents[2]
@@ -72,11 +72,11 @@ def test_every_evaluation_but_the_last_is_told_with_its_checkpoint_and_may_end_t
     run_dir = Path(config.output)
     lines = {line["step"]: line for line in read_metrics(run_dir / "metrics.jsonl")}
     assert told[1]["metrics"]["validation/masked/mpjpe_mm"] == lines[4]["validation/masked/mpjpe_mm"]
-    assert read_status(run_dir) == "finished"
-    assert read_reason(run_dir) == "enough"
+    assert RunFolder(run_dir).read_status() == "finished"
+    assert RunFolder(run_dir).read_reason() == "enough"
     assert not (run_dir / "model.safetensors").exists()
 
     again = watch(config)  # what was told is not told again, what comes last is in the result
     assert [line["step"] for line in again] == [6]
     assert (run_dir / "model.safetensors").exists()
-    assert read_reason(run_dir) == ""
+    assert RunFolder(run_dir).read_reason() == ""

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from filelock import FileLock
 
-from langpose_dist.config import RUN_LOCK
+from langpose_dist.runs.folder import RunFolder
 from tests.tuning.sweeps import STEPS, run_command, write_config
 from tuning.sweep import main
 
@@ -75,10 +74,10 @@ def test_a_folder_has_one_sweep_at_a_time(
     monkeypatch.setattr("tuning.folder._LOCK_TIMEOUT_S", 0.2)
     output = config.parent / "sweep"
     output.mkdir()
-    with FileLock(output / RUN_LOCK):
+    with RunFolder(output).lock(0.0):
         line = refusal(capsys, "--config", str(config))
     assert line == f"{output}: another sweep is running there; stop it first"
-    assert [path.name for path in output.iterdir()] == [RUN_LOCK]
+    assert [path.name for path in output.iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize(

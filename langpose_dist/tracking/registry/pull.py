@@ -1,27 +1,23 @@
-"""Fetching a registered model: nothing is believed that its hashes do not confirm."""
+"""Download of a registered model, verified by its hashes."""
 
 import os
 import shutil
 import tempfile
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from mlflow import MlflowClient
-from mlflow.store.artifact.artifact_repo import ArtifactRepository
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from tqdm import tqdm
+from mlflow.artifacts import download_artifacts
 
 from langpose_dist.config import UserError
-from langpose_dist.tracking.client import explained
+from langpose_dist.tracking.client import explained, settings
 from langpose_dist.tracking.registry.references import resolve
 from langpose_dist.tracking.registry.registration import hash_file
 from langpose_dist.tracking.registry.versions import RegisteredVersion
 
 _LEFT_BY_LOADING = ("registered_model_meta", "__pycache__")
 """What MLflow and Python write into a folder that a model is loaded from; never fetched."""
-_SECONDS_BETWEEN_LOOKS = 0.2
 
 
 @dataclass(frozen=True)
@@ -69,12 +65,12 @@ def pull(client: MlflowClient, reference: str, folder: Path) -> Pulled:
         raise UserError(f"{folder} cannot be written: {error.strerror or error}") from None
     try:
         with explained(f"{version.label} cannot be fetched"):
-            _download(client, version, aside)
-        if problem := _find_problem(aside, version.files):
+            fetched = _download(client, version, aside)
+        if problem := _find_problem(fetched, version.files):
             raise UserError(f"{version.label} is not what was registered: {problem}; nothing was kept")
-        aside.chmod(0o755)  # a model is for others to read, too
+        fetched.chmod(0o755)  # a model is for others to read, too
         try:
-            aside.rename(folder)
+            fetched.rename(folder)
         except OSError as error:
             raise UserError(f"{folder} cannot be written: {error.strerror or error}") from None
     finally:
@@ -106,62 +102,22 @@ def _check_name(name: str, version: RegisteredVersion) -> None:
         )
 
 
-def _download(client: MlflowClient, version: RegisteredVersion, aside: Path) -> None:
+def _download(client: MlflowClient, version: RegisteredVersion, aside: Path) -> Path:
+    """Fetch all files of a version; returns the folder below ``aside`` that holds them."""
     # Not through models:/, which MLflow resolves at its global address instead of the client's.
     source = client.get_model_version_download_uri(version.name, str(version.version))
-    repository = get_artifact_repository(source, tracking_uri=client.tracking_uri)
-    sizes = _list_files(repository, version)
-    if extra := sorted(sizes.keys() - version.files.keys()):
-        raise UserError(
-            f"{version.label} is not what was registered: {extra[0]!r} is too much; nothing was kept"
+    with settings(MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="true"):
+        fetched = download_artifacts(
+            artifact_uri=source, dst_path=str(aside), tracking_uri=client.tracking_uri
         )
-    with tqdm(total=sum(sizes.values()), unit="B", unit_scale=True, desc=version.label, leave=False) as shown:
-        for name in version.files:
-            if name not in sizes:
-                raise UserError(
-                    f"{version.label} is not what was registered: {name!r} is gone; nothing was kept"
-                )
-            _download_file(repository, name, aside, shown)
-
-
-def _list_files(repository: ArtifactRepository, version: RegisteredVersion) -> dict[str, int]:
-    """Size of every stored file in bytes, by its path."""
-    sizes: dict[str, int] = {}
-    folders: list[str | None] = [None]
-    while folders:
-        for entry in repository.list_artifacts(folders.pop()):
-            if PurePosixPath(entry.path).name in _LEFT_BY_LOADING:
-                continue
-            _check_name(entry.path, version)
-            if entry.is_dir:
-                folders.append(entry.path)
-            else:
-                sizes[entry.path] = entry.file_size or 0
-    return sizes
-
-
-def _download_file(repository: ArtifactRepository, name: str, aside: Path, shown: tqdm) -> None:
-    """Fetch one file, showing how it grows: MLflow tells nothing before it is whole."""
-    before, target = shown.n, aside / name
-    ended = threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(_SECONDS_BETWEEN_LOOKS):
-            size = target.stat().st_size if target.exists() else 0
-            shown.update(before + size - shown.n)
-
-    watcher = threading.Thread(target=watch, name="pull", daemon=True)
-    watcher.start()
-    try:
-        repository.download_artifacts(name, str(aside))
-    finally:
-        ended.set()
-        watcher.join()
-    shown.update(before + target.stat().st_size - shown.n)
+    for name in _LEFT_BY_LOADING:
+        for path in Path(fetched).rglob(name):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return Path(fetched)
 
 
 def _find_problem(folder: Path, files: Mapping[str, str]) -> str | None:
-    """How a folder differs from the recorded files; ``None`` if it does not."""
+    """First difference of a folder from the recorded files; ``None`` if there is none."""
     found = set()
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name not in _LEFT_BY_LOADING]

@@ -26,11 +26,10 @@ from langpose_dist.host.redaction import redact
 from langpose_dist.tasks.task import load_task
 from langpose_dist.tracking.registry.card import write_model_card
 from langpose_dist.tracking.registry.versions import NO_LICENCE, Tag, check_name, search_versions
-from langpose_dist.tracking.runs import MAX_METRICS_PER_BATCH
+from langpose_dist.tracking.runs import MAX_DIGEST_LENGTH, dataset_name, find_values, log_metrics
 
 _MODEL_CODE = Path(__file__).with_name("pyfunc.py")
 _RUNTIME_PACKAGES = ("mlflow", "torch", "numpy", "pydantic", "pyyaml", "jaxtyping", "safetensors")
-_MAX_DIGEST_LENGTH = 36
 
 
 def register_model(
@@ -183,7 +182,8 @@ def _store_model(
     _log_metrics(client, model, run_id, evaluation or {})
     outputs = client.get_run(run_id).outputs
     if model.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:
-        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+        step = int((evaluation or {}).get("step", 0))
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=step)])
     return client.finalize_logged_model(model.model_id, "READY")
 
 
@@ -198,9 +198,8 @@ def _write_model(
     (folder / "config.yaml").write_text(redact(config.to_yaml()), encoding="utf-8")
     (folder / "evaluation.json").write_text(json.dumps(evaluation, indent=2), encoding="utf-8")
     with warnings.catch_warnings():
-        # MLflow warns of its own type hints when its module is imported, and wants an example of the
-        # input although a signature is given.
-        warnings.filterwarnings("ignore", ".*(type hint|input example)", UserWarning)
+        # MLflow warns of its own type hints when its module is imported.
+        warnings.filterwarnings("ignore", ".*type hint", UserWarning)
         pyfunc.save_model(
             folder / "model",
             python_model=_MODEL_CODE,
@@ -210,6 +209,7 @@ def _write_model(
                 "evaluation": str(folder / "evaluation.json"),
             },
             signature=_signature(config),
+            input_example=_input_example(config),
             pip_requirements=_requirements(),
             mlflow_model=Model(
                 artifact_path=model.artifact_location,
@@ -223,25 +223,33 @@ def _write_model(
 def _log_metrics(
     client: MlflowClient, model: LoggedModel, run_id: str, evaluation: Mapping[str, Any]
 ) -> None:
-    """On the model's own page, with the data that they were measured on."""
-    # MLflow keeps a model's NaN as 0. The time makes a value that is sent again the same one.
-    metrics = [
-        Metric(
-            f"{evaluation.get('split', 'unknown')}/{condition}/{name}",
-            float(value),
-            model.creation_timestamp,
-            int(evaluation.get("step", 0)),
-            model_id=model.model_id,
-            dataset_name=str(evaluation.get("dataset", "unknown")),
-            dataset_digest=str(evaluation.get("data_fingerprint", "unknown"))[:_MAX_DIGEST_LENGTH],
-        )
+    """Show the numbers on the model's own page, with the data that they were measured on.
+
+    MLflow adds a model's metrics to its run too. With the time that a value has there it is the same one; a
+    number that contradicts the run's own stays in the version's evaluation alone.
+    """
+    split, step = str(evaluation.get("split", "unknown")), int(evaluation.get("step", 0))
+    found = {
+        f"{split}/{condition}/{name}": float(value)
         for condition, values in evaluation.get("conditions", {}).items()
         for name, value in values.items()
-        if math.isfinite(value)
+        if math.isfinite(value)  # MLflow keeps a model's NaN as 0
+    }
+    known = find_values(client, run_id, found, step)
+    metrics = [
+        Metric(
+            name,
+            value,
+            known[name].timestamp if name in known else model.creation_timestamp,
+            step,
+            model_id=model.model_id,
+            dataset_name=dataset_name(str(evaluation.get("dataset", "unknown")), split),
+            dataset_digest=str(evaluation.get("data_fingerprint", "unknown"))[:MAX_DIGEST_LENGTH],
+        )
+        for name, value in found.items()
+        if name not in known or known[name].value == value
     ]
-    for first in range(0, len(metrics), MAX_METRICS_PER_BATCH):
-        batch = metrics[first : first + MAX_METRICS_PER_BATCH]
-        client.log_batch(run_id, metrics=batch, synchronous=True)  # or an error may go unseen
+    log_metrics(client, run_id, metrics)
 
 
 def _create_version(
@@ -276,6 +284,12 @@ def _move_alias(client: MlflowClient, name: str, alias: str, version: int) -> No
     before = int(client.get_registered_model(name).aliases.get(alias, 0))
     if before < version:
         client.set_registered_model_alias(name, alias, str(version))
+
+
+def _input_example(config: RunConfig) -> np.ndarray:
+    """Zeros of the smallest input."""
+    shape = [1 if size < 0 else size for size in load_task(config.task).interface.inputs]
+    return np.zeros(shape, np.float32)
 
 
 def _signature(config: RunConfig) -> ModelSignature:

@@ -17,9 +17,6 @@ import psutil
 
 from langpose_dist.host.console import EXIT_INTERRUPTED, say
 
-STOP_FILE = "stop"
-"""A file of this name in a run's folder asks for a stop."""
-
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 _FILE, _LAUNCHER = 100, 101
 _SECOND_SIGNAL_AFTER = 2.0

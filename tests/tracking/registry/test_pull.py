@@ -116,7 +116,7 @@ def test_a_store_that_was_tampered_with_is_refused(
         expected = "'pyfunc.py' has another SHA-256"
     elif what == "missing":
         (folder / WEIGHTS).unlink()
-        expected = f"{WEIGHTS!r} is gone"
+        expected = f"{WEIGHTS!r} is missing"
     elif what == "extra":
         (folder / "artifacts" / "more.py").write_text("import os\n")
         expected = "'artifacts/more.py' is too much"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mlflow import MlflowClient
+from mlflow import MlflowClient, pyfunc
 from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
@@ -78,10 +78,12 @@ def test_the_stored_model_is_plain_files_with_their_hashes(store: Store, tmp_pat
         "artifacts/evaluation.json",
         "artifacts/model.safetensors",
         "conda.yaml",
+        "input_example.json",
         "model_card.md",
         "pyfunc.py",
         "python_env.yaml",
         "requirements.txt",
+        "serving_input_example.json",
     }
     assert version.files == {name: hash_file(folder / name) for name in files}
     assert json.loads((folder / "artifacts/evaluation.json").read_text()) == evaluation()
@@ -133,11 +135,43 @@ def test_the_metrics_are_on_the_model_s_page_with_their_data(store: Store) -> No
         "validation/masked/r_at_1": 0.25,
     }
     assert {(metric.dataset_name, metric.dataset_digest, metric.step) for metric in metrics} == {
-        ("toy", "f" * 36, 7)
+        ("toy (validation)", "f" * 36, 7)
     }
     assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": "page", "version": 1}]
     # The version itself keeps what MLflow's metrics cannot.
     assert np.isnan(only_version(store, "page").metrics["clean/p_mpjpe_mm"])
+
+
+def test_the_stored_model_carries_its_step_and_an_example_that_it_takes(store: Store, tmp_path: Path) -> None:
+    run_id = store.start_run()
+    store.register("example", evaluation(), run_id=run_id)
+    outputs = store.client.get_run(run_id).outputs
+    assert outputs is not None
+    assert [output.step for output in outputs.model_outputs] == [7]
+    model = pyfunc.load_model(str(stored(store, only_version(store, "example"), tmp_path)))
+    example = model.input_example
+    assert isinstance(example, np.ndarray)
+    assert (example.shape, example.dtype) == ((1, 1, 17, 3), np.float32)
+    assert model.predict(example).shape == (1, 1, 17, 3)
+
+
+def test_each_step_of_the_run_keeps_one_value_of_each_metric(store: Store) -> None:
+    run_id = store.start_run()
+    names = {"validation/clean/mpjpe_mm": 70.0, "validation/masked/mpjpe_mm": 999.0}
+    for name, value in names.items():
+        store.client.log_metric(run_id, name, value, timestamp=1, step=7)
+    for seed in (0, 1):
+        store.register("single", evaluation(), run_id=run_id, seed=seed)
+    for name, value in {**names, "validation/clean/r_at_1": 0.5}.items():
+        (metric,) = store.client.get_metric_history(run_id, name)
+        assert (metric.value, metric.step) == (value, 7)
+    for output in store.client.get_run(run_id).outputs.model_outputs:  # pyright: ignore[reportOptionalMemberAccess]
+        metrics = store.client.get_logged_model(output.model_id).metrics or []
+        assert {metric.key: metric.value for metric in metrics} == {
+            "validation/clean/mpjpe_mm": 70.0,
+            "validation/clean/r_at_1": 0.5,
+            "validation/masked/r_at_1": 0.25,
+        }
 
 
 def test_a_fresh_process_loads_it_by_alias_without_pickle(store: Store, tmp_path: Path) -> None:

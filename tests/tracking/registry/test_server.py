@@ -80,7 +80,9 @@ def test_the_metrics_are_on_the_model_s_page(store: Store) -> None:
     store.register("page", evaluation(), run_id=run_id)
     _, metrics = store.stored_model(run_id)
     assert {metric.key for metric in metrics} >= {"validation/clean/mpjpe_mm", "validation/masked/mpjpe_mm"}
-    assert {(metric.dataset_name, metric.dataset_digest) for metric in metrics} == {("toy", "f" * 36)}
+    assert {(metric.dataset_name, metric.dataset_digest) for metric in metrics} == {
+        ("toy (validation)", "f" * 36)
+    }
 
 
 def test_files_that_changed_on_the_server_are_refused(
@@ -95,7 +97,9 @@ def test_files_that_changed_on_the_server_are_refused(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_server_that_is_away_is_one_line(server: TrackingServer, store: Store, tmp_path: Path) -> None:
+def test_a_server_that_is_unavailable_is_one_line(
+    server: TrackingServer, store: Store, tmp_path: Path
+) -> None:
     store.register("away", evaluation())
     client = store.client
     server.stop()

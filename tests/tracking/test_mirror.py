@@ -1,17 +1,20 @@
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import psutil
 import pytest
-from filelock import FileLock
 from mlflow import MlflowClient
 
-from langpose_dist.config import RUN_LOCK, UserError
+from langpose_dist.config import UserError
 from langpose_dist.models.langpose import LangPose
-from langpose_dist.tracking.journal import FOLDER, Journal, read_state
-from langpose_dist.tracking.replay import replay
+from langpose_dist.runs.folder import RunFolder
+from langpose_dist.runs.metrics import MetricsFile
+from langpose_dist.tracking.mirror import replay
+from langpose_dist.tracking.record import read_state
+from langpose_dist.tracking.runs import add_evaluation
 from tests.exports import save_weights
 from tests.tracking.recording import history, make_config, recording_process, start, wait_until
 from tests.tracking.registering import evaluation, tiny_config
@@ -49,10 +52,10 @@ def test_a_run_deleted_under_its_training_is_sent_anew(
     second = tracker.record["run_id"]
     assert second != first
     assert history(client, second, "train/loss") == [(1, 1.0), (2, 2.0)]
-    assert read_state(tmp_path).refused == 0
+    assert read_state(RunFolder(tmp_path)).refused == 0
 
 
-def test_what_mlflow_refuses_is_set_aside_and_the_rest_goes_on(
+def test_what_mlflow_refuses_is_set_aside_and_the_rest_is_sent(
     uri: str, client: MlflowClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     tracker = start(make_config(uri), tmp_path)
@@ -67,7 +70,9 @@ def test_what_mlflow_refuses_is_set_aside_and_the_rest_goes_on(
     assert history(client, run_id, "good") == [(1, 1.0), (3, 3.0)]
     assert history(client, run_id, "kept") == [(2, 1.0)]
     assert client.get_run(run_id).info.status == "FINISHED"
-    refused = [json.loads(line) for line in (tmp_path / FOLDER / "refused.jsonl").read_text().splitlines()]
+    refused = [
+        json.loads(line) for line in (RunFolder(tmp_path).tracking / "refused.jsonl").read_text().splitlines()
+    ]
     assert refused[0]["step"] == 2
     assert [record["kind"] for record in refused] == ["metrics", "artifact"]
     assert "MLflow took all but 2 records" in caplog.text
@@ -82,7 +87,7 @@ def test_a_bad_value_takes_none_of_its_neighbours_along(
     run_id = tracker.record["run_id"]
     assert history(client, run_id, "good") == [(1, 1.0)]
     assert history(client, run_id, "also good") == [(1, 3.0)]
-    (refused,) = (tmp_path / FOLDER / "refused.jsonl").read_text().splitlines()
+    (refused,) = (RunFolder(tmp_path).tracking / "refused.jsonl").read_text().splitlines()
     assert json.loads(refused)["values"] == {"a//b": 2.0}
 
 
@@ -127,7 +132,7 @@ def test_a_user_who_has_asynchronous_logging_on_loses_nothing(
     tracker.log_metrics({"a//b": 1.0}, 0)
     tracker.finish("FINISHED")
     assert len(history(client, tracker.record["run_id"], "loss")) == 100
-    assert read_state(tmp_path).refused == 1  # an answer was waited for
+    assert read_state(RunFolder(tmp_path)).refused == 1  # an answer was waited for
 
 
 def test_a_replay_leaves_a_training_open_whose_sender_is_gone(
@@ -137,7 +142,7 @@ def test_a_replay_leaves_a_training_open_whose_sender_is_gone(
         (sender,) = psutil.Process(process.pid).children()
         sender.kill()
         wait_until(lambda: sender.status() == psutil.STATUS_ZOMBIE, 5)
-        with FileLock(tmp_path / RUN_LOCK):
+        with RunFolder(tmp_path).lock(0.0):
             _, state = replay(client, tmp_path)
             assert state.run_id is not None
             assert client.get_run(state.run_id).info.status == "RUNNING"
@@ -173,9 +178,9 @@ def test_sending_everything_again_changes_nothing(uri: str, client: MlflowClient
     before = client.get_run(run_id)
     number = len(client.search_runs([before.info.experiment_id]))
     for _ in range(2):
-        (tmp_path / FOLDER / "state.json").unlink()
+        (RunFolder(tmp_path).tracking / "state.json").unlink()
         count, state = replay(client, tmp_path)
-        assert count == 5
+        assert count == 3  # files alone
         assert state.run_id == run_id
     after = client.get_run(run_id)
     assert after.data.tags == before.data.tags
@@ -193,16 +198,63 @@ def test_a_run_made_twice_by_a_lost_answer_is_one_run(uri: str, client: MlflowCl
     double = client.create_run(first.info.experiment_id, tags=tags).info.run_id
     copy = client.create_run(first.info.experiment_id, tags=tags).info.run_id
     client.log_metric(copy, "its own", 1.0)
-    (tmp_path / FOLDER / "state.json").unlink()
+    (RunFolder(tmp_path).tracking / "state.json").unlink()
     replay(client, tmp_path)
-    assert read_state(tmp_path).run_id == first.info.run_id
+    assert read_state(RunFolder(tmp_path)).run_id == first.info.run_id
     assert client.get_run(double).info.lifecycle_stage == "deleted"
     assert client.get_run(copy).info.lifecycle_stage == "active"
 
 
-def test_a_journal_says_where_it_belongs(client: MlflowClient, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no journal"):
-        replay(client, tmp_path)
-    Journal(tmp_path).append("metrics", step=1, time=1, values={"a": 1.0})
-    with pytest.raises(UserError, match="nothing of the run"):
+def test_a_finished_run_that_was_deleted_is_sent_anew_by_replay(
+    uri: str, client: MlflowClient, tmp_path: Path
+) -> None:
+    tracker = start(make_config(uri), tmp_path)
+    tracker.log_metrics({"loss": 1.0}, 1)
+    tracker.finish("FINISHED")
+    first = tracker.record["run_id"]
+    client.delete_run(first)
+    count, state = replay(client, tmp_path)
+    assert (count, state.run_id != first) == (4, True)
+    assert history(client, str(state.run_id), "loss") == [(1, 1.0)]
+
+
+def test_the_values_of_the_run_s_own_file_are_sent_once_also_when_it_is_rewritten(
+    uri: str, client: MlflowClient, tmp_path: Path
+) -> None:
+    tracker = start(make_config(uri), tmp_path)
+    metrics = MetricsFile(tmp_path / "metrics.jsonl")
+    for step in (1, 2, 3):
+        metrics.append({"loss": float(step)}, step)
+    tracker.finish("KILLED")
+    tracker = start(make_config(uri), tmp_path, resumed=True, step=1)
+    metrics = MetricsFile(tmp_path / "metrics.jsonl", step=1)
+    for step in (2, 3, 4):
+        metrics.append({"loss": float(step)}, step)
+    tracker.finish("FINISHED")
+    run_id = tracker.record["run_id"]
+    assert history(client, run_id, "loss") == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)]
+    stamps = [metric.timestamp for metric in client.get_metric_history(run_id, "loss")]
+    assert all(abs(stamp / 1000 - time.time()) < 600 for stamp in stamps)
+
+
+def test_each_step_has_one_value_of_each_metric_however_often_the_run_is_evaluated(
+    uri: str, client: MlflowClient, tmp_path: Path
+) -> None:
+    tracker = start(make_config(uri), tmp_path)
+    tracker.log_metrics({"validation/clean/mpjpe_mm": 80.0, "validation/chance/r_at_1": float("nan")}, 7)
+    tracker.finish("FINISHED")
+    run_id = tracker.record["run_id"]
+    own = {"validation/clean/mpjpe_mm": 80.0, "validation/chance/r_at_1": float("nan"), "validation/new": 1.0}
+    other, third = own | {"validation/clean/mpjpe_mm": 81.0}, own | {"validation/clean/mpjpe_mm": 82.0}
+    for found in (own, own, other, other, third, other, own):
+        add_evaluation(uri, run_id, found, 7)
+    assert history(client, run_id, "validation/clean/mpjpe_mm") == [(7, 80.0)]
+    assert history(client, run_id, "validation/new") == [(7, 1.0)]
+    assert len(history(client, run_id, "validation/chance/r_at_1")) == 1
+    assert history(client, run_id, "evaluation/validation/clean/mpjpe_mm") == [(1, 81.0), (2, 82.0)]
+    assert history(client, run_id, "evaluation/validation/new") == [(1, 1.0), (2, 1.0)]
+
+
+def test_a_folder_without_a_record_is_one_line(client: MlflowClient, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no record of a run"):
         replay(client, tmp_path)
