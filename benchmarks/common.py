@@ -1,4 +1,4 @@
-"""What every benchmark shares: the machine it ran on, and the file its numbers go to."""
+"""Shared parts of the benchmarks: the machine it ran on, and the file its numbers go to."""
 
 import argparse
 import datetime

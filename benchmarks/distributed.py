@@ -1,4 +1,4 @@
-"""What distributed training costs on this machine: the engine, ranks, starts, stops and checkpoints.
+"""Cost of distributed training on this machine: the engine, ranks, starts, stops and checkpoints.
 
 python -m benchmarks.distributed [--name distributed]
 

@@ -24,7 +24,7 @@ def family_of(pid: int) -> list[psutil.Process]:
 
 
 def is_trial(process: psutil.Process) -> bool:
-    """Whether Ray runs a trial in it."""
+    """True if Ray runs a trial in it."""
     try:
         return any(_TRIAL in word for word in process.cmdline()[:1])
     except psutil.Error:
@@ -106,7 +106,7 @@ def _seconds_in_queue(pid: int) -> float:
 
 
 def read_watch(path: Path) -> list[dict[str, Any]]:
-    """What a watch wrote; empty without one."""
+    """Lines that a watch wrote; empty without one."""
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -97,7 +97,7 @@ def main() -> None:
 def whole_mesh(
     path: Path, regressor: np.ndarray, poses: np.ndarray, trans: np.ndarray, betas: np.ndarray
 ) -> Callable[[], np.ndarray]:
-    """What makes the keypoints by ``smplx``."""
+    """Function that makes the keypoints by ``smplx``."""
     import smplx
 
     class SixteenShapes(smplx.SMPLH):

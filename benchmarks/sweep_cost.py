@@ -1,4 +1,4 @@
-"""What a sweep costs besides its trainings, and how busy it keeps the cores.
+"""Cost of a sweep besides its trainings, and how busy it keeps the cores.
 
   python -m benchmarks.sweep_cost SHARDS EMPTY_FOLDER
 

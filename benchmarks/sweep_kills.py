@@ -48,9 +48,9 @@ class Kill:
     after_seconds: float
     """Since the command was started."""
     evaluations: int
-    """That the sweep's trials had had until then."""
+    """Evaluations that the sweep's trials had had until then."""
     status: int | None = None
-    """With which the command ended; ``None`` if it went on."""
+    """With which the command ended; ``None`` if it continued."""
     seconds_to_its_end: float | None = None
     left_running: list[str] = field(default_factory=list)
     """Processes that did not end with it."""
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def measure_kills(base: Path, times: int, seed: int) -> dict[str, Any]:
-    """Kill until it has been done so many times, going on each time, then count.
+    """Kill until it has been done so many times, resuming each time, then count.
 
     Args:
         base: Empty folder.
@@ -247,7 +247,7 @@ def _evaluations(output: Path) -> int:
 
 
 def count_losses(output: Path, reference: Values) -> dict[str, Any]:
-    """What a finished sweep lacks, or has twice.
+    """Values that a finished sweep lacks, or has twice.
 
     Args:
         output: Its folder.

@@ -1,4 +1,4 @@
-"""What a search of the loss weights is worth: the best of 16 ASHA trials, the paper's weights, random search.
+"""Worth of a search of the loss weights: the best of 16 ASHA trials, the paper's weights, random search.
 
 Three sweeps of configs/pretrain/small.yaml with the paper's weights as baseline; this module gathers them:
 

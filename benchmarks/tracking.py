@@ -1,4 +1,4 @@
-"""What recording runs costs, what outages lose, and how long the registry takes.
+"""Cost of recording runs, losses by outages, and how long the registry takes.
 
 python -m benchmarks.tracking [--rounds 6] [--outages 20]
 

@@ -64,7 +64,7 @@ class Node:
     rank: int = 0
     num_nodes: int = 1
     address: str = "127.0.0.1"
-    """Of the first node."""
+    """Address of the first node."""
     port: int
     """On the first node."""
 

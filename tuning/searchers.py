@@ -47,7 +47,7 @@ class Suggestions:
         self._numbers = list(numbers)
         self._objective = sweep.settings.objective
         self._asked: dict[int, optuna.Trial] = {}
-        """Of the sweep's number of a trial."""
+        """The sweep's number of a trial -> Optuna's trial."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._study = optuna.create_study(
             directions=["maximize" if higher_is_better(name) else "minimize" for name in self._objective]
@@ -108,7 +108,7 @@ class PlannedSearcher(Searcher):
         self._suggestions = suggestions
         self._output = output
         self._numbers: dict[str, int] = {}
-        """Of Tune's name of each trial."""
+        """Tune's name of a trial -> the sweep's number."""
 
     @property
     def num_left(self) -> int:

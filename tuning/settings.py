@@ -81,7 +81,7 @@ class SweepConfig(Section):
     num_trials: Count = 16
     """random: draws; optuna: trials in all; grid: not used."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Of the searcher's draws."""
+    """Seed of the searcher's draws."""
     objective: tuple[str, ...] = ("masked/mpjpe_mm",)
     """CONDITION/METRIC of the validation that ranks configurations; two for a Pareto front."""
     seeds: tuple[Seed, ...] = ()
@@ -107,12 +107,12 @@ class SweepConfig(Section):
 
     @property
     def has_fixed_points(self) -> bool:
-        """Whether all configurations are known before the first has ended."""
+        """True if all configurations are known before the first has ended."""
         return self.searcher != "optuna"
 
     @property
     def has_confirm_stage(self) -> bool:
-        """Whether finalists are trained anew, since the search did not treat all alike."""
+        """True if finalists are trained anew, since the search did not treat all alike."""
         is_even = self.has_fixed_points and self.scheduler.name == "none"
         return bool(self.seeds) and not is_even
 

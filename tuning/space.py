@@ -52,13 +52,13 @@ class Dimension:
         return entry
 
     def may_be(self, value: Any) -> bool:
-        """Whether a value is among those of this key."""
+        """True if a value is among those of this key."""
         if self.kind == "choice":
             return value in self.arguments
         return self.arguments[0] <= value <= self.arguments[1]
 
     def is_active(self, point: Mapping[str, Any]) -> bool:
-        """Whether all conditions hold; a key that is itself left out fulfils none."""
+        """True if all conditions hold; a key that is itself left out fulfils none."""
         return all(key in point and point[key] in values for key, values in self.when.items())
 
     def draw(self, seed: int, number: int) -> Any:

@@ -29,7 +29,7 @@ from tuning.settings import ResourcesConfig, Sweep
 STEP = "step"
 """Name of the time that trials are compared at: optimizer updates, which no restart sets back."""
 ENDED = "ended"
-"""Of the last report of a trial: ``finished`` or ``diverged``; missing in those before."""
+"""Key in the last report of a trial: ``finished`` or ``diverged``; missing in those before."""
 
 Report = Callable[[Mapping[str, Any]], None]
 """Reports metrics to the sweep; raises ``EarlyStop`` where the sweep stops the trial."""

@@ -1,4 +1,4 @@
-"""What all commands share: the parser, ``--config`` and overrides, one line for a user's mistake."""
+"""Shared parts of the commands: parser, ``--config`` and overrides, one line for a user's mistake."""
 
 import argparse
 import difflib

@@ -44,14 +44,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         action="store_const",
         const="yes",
         default="no",
-        help="go on from the newest whole checkpoint in the run's folder, on any number of ranks",
+        help="resume from the newest whole checkpoint in the run's folder, on any number of ranks",
     )
     resume.add_argument(
         "--resume-if-started",
         dest="resume",
         action="store_const",
         const="if started",
-        help="go on if the folder holds a run, else start one; for jobs that are started again by themselves",
+        help="resume if the folder holds a run, else start one; for jobs that are restarted automatically",
     )
     parser.add_argument(
         "--strict", action="store_true", help="with --resume: refuse where the newest checkpoint is damaged"

@@ -1,4 +1,4 @@
-"""What a configuration key changes, said beside the key; hash, resume, registry and sweeps ask it.
+"""Marks beside configuration keys that say what a key changes; hash, resume, registry and sweeps ask them.
 
 Every key of the schema carries one of these marks::
 
@@ -19,15 +19,15 @@ class Affects:
 
 
 MODEL = Affects("model")
-"""What the weights are: their shapes, and which of them learn. Weights fix it."""
+"""Shapes of the weights, and which of them learn; exported weights fix it."""
 OBJECTIVE = Affects("objective")
-"""What a step computes from its windows, and how it updates the weights."""
+"""Computation of a step from its windows, and its update of the weights."""
 LENGTH = Affects("length")
 """How long the run is; a resumed run may change it."""
 DATA = Affects("data")
 """Which windows training sees, and in what order."""
 INPUT = Affects("input")
-"""What a window's 2D input and labels are, in training and in evaluation."""
+"""2D input and labels of a window, in training and in evaluation."""
 EVALUATION = Affects("evaluation")
 """Which numbers an evaluation gives; a resumed run may change it."""
 RUNTIME = Affects("runtime")

@@ -253,7 +253,7 @@ class LossConfig(Section):
 
     @property
     def is_contrastive(self) -> bool:
-        """Whether motions are compared with labels at all."""
+        """True if motions are compared with labels."""
         return self.contrastive != "none" and self.lambda_con > 0
 
     @model_validator(mode="after")
@@ -300,7 +300,7 @@ class TrainConfig(Section):
     micro_batch_size: Annotated[Count | None, RUNTIME] = None
     """Windows per rank and forward pass; default: global_batch_size over ranks."""
     precision: Annotated[Literal["auto", "float32", "bfloat16"], OBJECTIVE] = "auto"
-    """Of activations; weights stay float32. auto: bfloat16 on a GPU that has it."""
+    """Type of activations; weights stay float32. auto: bfloat16 on a GPU that has it."""
     zero_stage: Annotated[Literal[0, 1, 2, 3], RUNTIME] = 0
     """DeepSpeed ZeRO stage: what ranks share out. 1: optimizer state, 2: gradients too, 3: weights too."""
     offload: Annotated[Literal["none", "optimizer", "parameters"], RUNTIME] = "none"
@@ -335,7 +335,7 @@ class TrainConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """What an evaluation does."""
+    """Conditions and size of an evaluation."""
 
     conditions: Annotated[tuple[Condition, ...], EVALUATION] = (
         "clean",
@@ -395,7 +395,7 @@ class RunConfig(Section):
     """Everything that defines a run."""
 
     task: Annotated[str, MODEL] = "pretrain"
-    """What is trained: pretrain, or a task that an installed package adds."""
+    """Task to train: pretrain, or one that an installed package adds."""
     output: Annotated[str, RUNTIME] = "runs/pretrain"
     """Folder of the run: configuration, metrics, checkpoints, weights."""
     seed: Annotated[int, Field(ge=0, lt=2**63), OBJECTIVE] = 0

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 EXIT_INTERRUPTED = 75
-"""Exit status of a run that was asked to stop and can go on; EX_TEMPFAIL of sysexits.h."""
+"""Exit status of a run that was asked to stop and can be resumed; EX_TEMPFAIL of sysexits.h."""
 
 
 class BestEffortStream:

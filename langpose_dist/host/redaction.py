@@ -49,11 +49,11 @@ def redact_values(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def is_secret(name: str, value: str) -> bool:
-    """Whether the name or the value looks like a credential."""
+    """True if the name or the value looks like a credential."""
     return redact_values({name: value}) != {name: value}
 
 
 def holds_secret(word: str) -> bool:
-    """Whether a word of a command line, such as ``name=value``, looks like a credential."""
+    """True if a word of a command line, such as ``name=value``, looks like a credential."""
     name, has_value, value = word.partition("=")
     return redact(word) != word or bool(has_value and is_secret(name, value))

@@ -29,7 +29,7 @@ class Metric:
     protocol: str = ""
     """How it is measured; empty where its name says all."""
     kind: Kind = "pose"
-    """What it needs: 3D alone, labels, or nothing that could rank models (``reference``)."""
+    """Kind of number: needs 3D alone, needs labels, or cannot rank models (``reference``)."""
     reduction: Reduction = "mean"
     """How the values of single windows become one."""
     protocol_name: str | None = None

@@ -15,7 +15,7 @@ from langpose_dist.skeleton import H36M17
 
 
 class LangPoseOutput(NamedTuple):
-    """What the model says about B windows."""
+    """Output of the model for B windows."""
 
     poses_3d: Float[Tensor, "B T J 3"]
     """Camera axes, pelvis at 0 as far as it was trained so, metres; float32 also under autocast."""

@@ -230,7 +230,7 @@ def _from_pretrained(source: str, *, local_files_only: bool) -> tuple[TextBackbo
         model, report = AutoModel.from_pretrained(
             source, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
         )
-    # transformers only logs what it did not find and goes on with random weights.
+    # transformers only logs what it did not find and continues with random weights.
     if missing := sorted(key for key in report["missing_keys"] if not key.startswith("pooler.")):
         raise ValueError(f"{len(missing)} weights are missing from its file, the first is {missing[0]}")
     return TextBackbone(model), tokenizer

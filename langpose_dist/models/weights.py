@@ -13,7 +13,7 @@ import langpose_dist
 from langpose_dist.config import RunConfig, UserError
 
 FORMAT_VERSION = "1"
-"""Of the header; raised when older readers could not use the file."""
+"""Version of the header; raised when older readers could not use the file."""
 
 
 def weights_header(model: Mapping[str, str], config: RunConfig, extra: Mapping[str, str]) -> dict[str, str]:

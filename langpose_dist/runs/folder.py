@@ -43,14 +43,14 @@ class RunFolder:
         self.curves = self.path / "curves.png"
         self.pictures = self.path / "pictures"
         self.tracking = self.path / "tracking"
-        """What tracking keeps of the run; see ``langpose_dist.tracking.record``."""
+        """State of the copy in the tracking store; see ``langpose_dist.tracking.record``."""
 
     def lock(self, timeout_s: float) -> FileLock:
         """Lock that one training holds; the system frees it when that process ends."""
         return FileLock(self.lock_file, timeout=timeout_s)
 
     def is_in_use(self) -> bool:
-        """Whether a training, or a sweep, holds the lock at this moment."""
+        """True if a training, or a sweep, holds the lock at this moment."""
         if not self.lock_file.exists():
             return False
         try:

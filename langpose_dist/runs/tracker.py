@@ -33,13 +33,13 @@ class RunInfo:
     origin: Mapping[str, str] = field(default_factory=dict)
     """Header of the initial weights; empty without any."""
     is_resumed: bool = False
-    """Whether the run that the folder holds is resumed."""
+    """True if the run that the folder holds is resumed."""
     step: int = 0
     """First step of the attempt."""
     run_id: str | None = None
     """Run in the store to continue where the folder has no record of it."""
     is_stopping: Callable[[], bool] = _never
-    """Whether the run was asked to stop, so that nothing is waited for longer."""
+    """True once the run was asked to stop, so that nothing is waited for longer."""
 
 
 @runtime_checkable

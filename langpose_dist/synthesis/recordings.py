@@ -48,7 +48,7 @@ class Recording:
     fps: float
     sequence: Sequence
     split: str
-    """Of the subject: train, val or test."""
+    """Split of the subject: train, val or test."""
     has_dmpls: bool
     """The file holds soft-tissue parameters; those of two subsets do."""
 

@@ -127,7 +127,7 @@ def explained(problem: str) -> Iterator[None]:
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether an error means that the store cannot be reached, is starting or has broken down.
+    """True if an error means that the store cannot be reached, is starting or has broken down.
 
     An error in the request itself, such as a wrong password, is not worth waiting for.
     """

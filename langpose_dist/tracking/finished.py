@@ -124,7 +124,7 @@ def choose_uri(run_dir: Path, given: str | None) -> str | None:
 
 
 def _has_credentials() -> bool:
-    """Whether MLflow or a database driver would send credentials to any address."""
+    """True if MLflow or a database driver would send credentials to any address."""
     with explained("~/.mlflow/credentials cannot be read"):
         is_kept = bool(read_mlflow_creds().password)
     return is_kept or any(os.environ.get(name) for name in _CREDENTIALS)

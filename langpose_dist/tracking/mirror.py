@@ -75,7 +75,7 @@ def mirror(
     """Bring a run's folder into MLflow; for whoever holds the ``sender_lock``.
 
     Args:
-        folder: Of the run; its training may go on writing to it.
+        folder: Of the run; its training may continue to write to it.
         client: From ``connect``.
         is_over: The run's process has ended: an attempt that does not say how is closed as FAILED.
         if_changed: Ask nothing of the store unless the folder has changed since it was sent.
@@ -388,7 +388,7 @@ class _Mirror:
             self._remember(breakdowns=0)
 
     def _is_refusal(self, kind: str, error: Exception) -> bool:
-        """Whether asking again does not help.
+        """True if asking again does not help.
 
         Raises:
             _RunDeleted: If it is the run that is gone.

@@ -55,7 +55,7 @@ class RunRecord:
     source: str
     """Program that recorded it."""
     params: dict[str, str]
-    """Of the first attempt."""
+    """Parameters of the first attempt."""
     changed: dict[str, str] = field(default_factory=dict)
     """Parameters of the last attempt that differ from those."""
     tags: dict[str, str] = field(default_factory=dict)
@@ -139,11 +139,11 @@ class MirrorState:
     """How far a tracking store has a run."""
 
     tracking_uri: str = ""
-    """Of that store, without credentials."""
+    """URI of that store, without credentials."""
     run_id: str | None = None
     """Given by the store."""
     version: int = 0
-    """Of the record that the store has, whole."""
+    """Version of the record that the store has, whole."""
     attempt: int = 0
     """Attempts that the store knows of."""
     positions: dict[str, Position] = field(default_factory=dict)
@@ -167,10 +167,10 @@ class MirrorState:
     problem: str | None = None
     """Why nothing can be sent at the moment."""
     is_refused: bool = False
-    """Whether that is because the store refuses the run, rather than being unavailable."""
+    """True if the store refuses the run, rather than being unavailable."""
 
     def is_current(self, folder: RunFolder, record: RunRecord) -> bool:
-        """Whether the store has all that the folder holds."""
+        """True if the store has all that the folder holds."""
         positions = [
             (path, self.positions.get(name, Position())) for name, path in value_files(folder).items()
         ]
@@ -185,7 +185,7 @@ def value_files(folder: RunFolder) -> dict[str, Path]:
 
 
 def refused_file(folder: RunFolder) -> Path:
-    """What the store refused for good, a line each."""
+    """Refusals of the store that are final, a line each."""
     return folder.tracking / "refused.jsonl"
 
 

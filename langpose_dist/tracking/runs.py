@@ -131,7 +131,7 @@ def log_params(client: MlflowClient, run: Run, params: Mapping[str, str], change
     Args:
         client: From ``connect``.
         run: As the store has it.
-        params: Of the first attempt.
+        params: Time of the first attempt.
         changed: Of the last attempt, where they differ.
     """
     known = run.data.params

@@ -58,7 +58,7 @@ class Sender:
 
     @property
     def is_running(self) -> bool:
-        """Whether the process is alive."""
+        """True while the process is alive."""
         return self._process is not None and self._process.poll() is None
 
     def wake(self) -> None:
@@ -87,7 +87,7 @@ class Sender:
         self._started_at = time.monotonic()
         try:
             self._process = self._popen()
-        except OSError as error:  # too many processes, a full disk: training goes on, and it is tried again
+        except OSError as error:  # too many processes, a full disk: training continues, and it is tried again
             _logger.warning("nothing is sent to MLflow for now: %s", error.strerror or error)
 
     def _popen(self) -> "subprocess.Popen[bytes]":
@@ -146,13 +146,13 @@ def main(run_dir: Path, attempt: int, parent: int) -> int:
 
 
 def _is_newest(folder: RunFolder, attempt: int) -> bool:
-    """Whether no later attempt at the run has begun."""
+    """True if no later attempt at the run has begun."""
     record = RunRecord.read(folder)
     return record is not None and len(record.attempts) == attempt
 
 
 def _is_closed(folder: RunFolder, attempt: int, state: MirrorState) -> bool:
-    """Whether the store has the end of the attempt, or a later attempt has a sender of its own."""
+    """True if the store has the end of the attempt, or a later attempt has a sender of its own."""
     record = RunRecord.read(folder)
     if record is None or len(record.attempts) != attempt:
         return True
@@ -178,7 +178,7 @@ class _Training:
         self._pid = pid
         self._woken = threading.Event()
         self.is_gone = False
-        """Whether it has ended, or has nothing more to say."""
+        """True if it has ended, or has nothing more to send."""
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
 
     def wait(self, seconds: float) -> None:

@@ -299,7 +299,7 @@ class ActiveRun:
     info: RunInfo
     record: RunRecord
     uri: str
-    """Of the store, without credentials."""
+    """URI of the store, without credentials."""
     sender: Sender | None = None
     is_closed: bool = False
     _is_written: bool = True
@@ -327,14 +327,14 @@ class ActiveRun:
                 )
 
     def is_written(self) -> bool:
-        """Whether the disk has all that was recorded; what it has not is tried again."""
+        """True if the disk has all that was recorded; what is missing is tried again."""
         with self._lock:
             if not self._is_written:
                 self._write()
             return self.values.flush() and self._is_written
 
     def has_sent(self, state: MirrorState) -> bool:
-        """Whether the store has all that was recorded so far."""
+        """True if the store has all that was recorded so far."""
         return self.is_written() and state.is_current(self.folder, self.record)
 
     def wait(

@@ -292,7 +292,7 @@ def _send(
 
 
 def _is_sent(folder: RunFolder, uri: str | None) -> bool:
-    """Whether the store has all of a trial that has ended."""
+    """True if the store has all of a trial that has ended."""
     try:
         record, state = RunRecord.read(folder), _state(folder, uri)
         return record is not None and state.unlinked is None and state.is_current(folder, record)

@@ -3,7 +3,7 @@
 A checkpoint is a folder ``step-00001000`` with three safetensors files and ``checkpoint.json``, which says
 where the run stands and gives size and SHA-256 of each file. It is written under another name, pushed to
 disk and renamed; then the file ``latest`` names it. Neither the number of ranks nor the ZeRO stage shows
-in it, so a run goes on from it on any number of ranks and with any stage.
+in it, so a run resumes from it on any number of ranks and with any stage.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ _ASIDE = ".unfinished-"
 
 @dataclass(frozen=True)
 class TrainState:
-    """Where a run stands; with the files beside it, it is all that going on needs.
+    """Where a run stands; with the files beside it, it is all that resuming needs.
 
     The learning rate is a function of the step, and every draw of a function of the position: neither has
     a state of its own.
@@ -51,9 +51,9 @@ class TrainState:
     position: int = 0
     """Samples of the training stream that are used up."""
     data_fingerprint: str = ""
-    """Of the data that the position counts in."""
+    """Fingerprint of the data that the position counts in."""
     run_id: str | None = None
-    """Of the run in its tracking store."""
+    """Id of the run in its tracking store."""
     evaluated_step: int = 0
     """Step of the last evaluation."""
     best_step: int | None = None
@@ -83,13 +83,13 @@ class Snapshot:
 class CheckpointWriter:
     """Writes checkpoints beside the training; used on rank 0.
 
-    A thread writes, hashes and publishes while training goes on. A write that fails for want of space is
+    A thread writes, hashes and publishes while training continues. A write that fails for want of space is
     told loudly and leaves the last checkpoint in place; the next one is tried in its turn.
 
     Args:
         folder: The run's ``checkpoints``.
         keep: Newest checkpoints that stay; the best one stays besides.
-        step: Where the run goes on. What lies beyond was found damaged; it is set aside, under a name that no
+        step: Where the run resumes. What lies beyond was found damaged; it is set aside, under a name that no
             checkpoint has.
     """
 
@@ -287,7 +287,7 @@ def find_checkpoint(
     remedy = (
         "leave out --strict to fall back to the one before" if candidates and strict else "start a new run"
     )
-    raise UserError(f"no checkpoint to go on from: {'; '.join(problems)}; {remedy}")
+    raise UserError(f"no checkpoint to resume from: {'; '.join(problems)}; {remedy}")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -307,7 +307,7 @@ def raise_if_failed(error: str | None) -> None:
         TrainingError: If there is an error.
     """
     if error is not None:
-        raise TrainingError(f"the last checkpoint was not written: {error}; go on with --resume")
+        raise TrainingError(f"the last checkpoint was not written: {error}; resume with --resume")
 
 
 def _read_pointer(path: Path) -> str | None:

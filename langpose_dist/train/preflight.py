@@ -25,7 +25,7 @@ from langpose_dist.train.engine import count_steps, micro_batch_size
 
 _SAME_ON_ALL_NODES = ("python", "torch", "deepspeed", "langpose_dist", "webdataset", "numpy", "git_commit")
 _BYTES_PER_PARAMETER = 12
-"""Of a checkpoint: weight and two moments in float32."""
+"""Bytes per parameter of a checkpoint: weight and two moments in float32."""
 _CHECK_TIMEOUT_S = 3600.0
 """Longest wait for the checks of the slowest node, which hashes at the speed of its disk."""
 _VISIBLE_TIMEOUT_S = 15.0

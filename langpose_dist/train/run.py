@@ -44,13 +44,13 @@ _IN_HEADER = ("data_fingerprint", "config_hash", "commit", "dataset", "fps")
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run leaves behind."""
+    """Files and numbers that a run leaves behind."""
 
     run_dir: Path
     weights: Path
     evaluation: dict[str, Any]
     record: dict[str, str]
-    """What finds the run in its tracking store; see ``Tracker.record``. Empty without tracking."""
+    """Names of the run in its tracking store; see ``Tracker.record``. Empty without tracking."""
     registered: str | None
 
 
@@ -303,7 +303,7 @@ def _finish_start(
 
 
 def _origin(initial_weights: str | None) -> dict[str, str]:
-    """What the initial weights say of the run that they come from; empty for another project's."""
+    """Header entries of the initial weights about their run; empty for another project's."""
     if initial_weights is None or not initial_weights.endswith(".safetensors"):
         return {}
     try:

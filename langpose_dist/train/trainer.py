@@ -39,8 +39,8 @@ from langpose_dist.train.engine_state import capture
 from langpose_dist.train.evaluate import Evaluation, Evaluator
 
 OnEvaluation = Callable[[int, Mapping[str, float], Path], None]
-"""Is told of an evaluation: step, metrics by full name, folder of the step's published checkpoint. May raise
-``EarlyStop`` to end the run there."""
+"""Callback after an evaluation: step, metrics by full name, folder of the step's published checkpoint. May
+raise ``EarlyStop`` to end the run there."""
 
 
 class Trainer:
@@ -54,7 +54,7 @@ class Trainer:
         engine: The DeepSpeed engine around a ``Task``.
         evaluator: Evaluates between steps.
         tracker: Records metrics; used on rank 0.
-        gate: Where ranks agree to go on.
+        gate: Where the ranks agree to continue.
         num_steps: Updates in the whole run.
         state: Where to start.
         on_evaluation: Called on every rank after each evaluation but the last.
@@ -140,14 +140,15 @@ class Trainer:
         except Interrupted as stop:
             self._save_last()
             raise Interrupted(
-                f"{stop} at step {self.step}; saved, go on with --resume"
+                f"{stop} at step {self.step}; saved, resume with --resume"
                 if self.step
                 else f"{stop} before the first step; there was nothing to save"
             ) from None
         except DataFailure as failure:
             self._save_last()
             raise TrainingError(
-                f"data cannot be read after step {self.step}: {failure}; mend them and go on with --resume"
+                f"data cannot be read after step {self.step}: {failure}; fix the files, then "
+                "rerun with --resume"
             ) from None
         self._save_last()
         return evaluation
@@ -271,7 +272,7 @@ class Trainer:
         self.gate.tick("the next step")
 
     def header(self) -> dict[str, str]:
-        """Of the weights as they are now."""
+        """Header of the weights as they are now."""
         extra = {**self.origin, "step": str(self.step)}
         return weights_header(self.task.header(), self.config, extra)
 

@@ -135,11 +135,11 @@ def test_a_resumed_run_repeats_the_uninterrupted_one_to_the_bit(tmp_path: Path, 
     shutil.rmtree(tmp_path / "run/checkpoints/step-00000006")
     refused = train(tmp_path, config)
     assert refused.returncode == 2
-    assert "already holds a run; go on with --resume" in refused.stderr
+    assert "already holds a run; resume with --resume" in refused.stderr
 
     resumed = train(tmp_path, config, "--resume")
     assert resumed.returncode == 0, resumed.stderr[-3000:]
-    assert "going on after step 3" in resumed.stdout
+    assert "resuming after step 3" in resumed.stdout
     after = read_metrics(tmp_path / "run/metrics.jsonl")
     assert len(before) == len(after) == 7
     for one, other in zip(before, after, strict=True):

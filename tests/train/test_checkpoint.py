@@ -271,7 +271,7 @@ def test_if_all_are_damaged_it_is_an_error_that_names_each(tmp_path: Path, stric
     write(tmp_path, 1, 2)
     damage(tmp_path / "step-00000001", "flipped optimizer.safetensors")
     damage(tmp_path / "step-00000002", "missing model.safetensors")
-    with pytest.raises(UserError, match="no checkpoint to go on from") as caught:
+    with pytest.raises(UserError, match="no checkpoint to resume from") as caught:
         find_checkpoint(tmp_path, strict=strict)
     for words in ("step-00000001: optimizer.safetensors is damaged", "step-00000002: model.safetensors"):
         assert words in str(caught.value)

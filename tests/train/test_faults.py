@@ -1,4 +1,4 @@
-"""What can go wrong with a running job, done for real: it ends in bounds, says why, and goes on exactly."""
+"""What can go wrong with a running job, done for real: it ends in bounds, says why, and resumes exactly."""
 
 import contextlib
 import os
@@ -67,7 +67,7 @@ def test_a_signal_to_one_rank_stops_all_at_one_step(
     assert status["status"] == "interrupted"
     assert status["exit_code"] == 75
     assert jobs.checkpoint_steps(folder)[-1] == status["step"]
-    assert f"going on after step {status['step']}" in resumes_exactly(folder, reference)
+    assert f"resuming after step {status['step']}" in resumes_exactly(folder, reference)
 
 
 @pytest.mark.parametrize(
@@ -116,9 +116,9 @@ def test_a_killed_rank_ends_the_job_and_the_restart_goes_on(
         running.ranks()[1].send_signal(signal.SIGKILL)
         assert running.wait(BOUND) != 0
         running.wait_until_gone(5)
-        assert "another rank ended, so this one cannot go on" in running.output
+        assert "another rank ended, so this one cannot continue" in running.output
     assert read_status(folder)["status"] == "failed"
-    assert "going on after step 30" in resumes_exactly(folder, reference)
+    assert "resuming after step 30" in resumes_exactly(folder, reference)
 
 
 def test_a_stop_file_stops_a_single_process(tmp_path: Path, shards: Path) -> None:
@@ -273,7 +273,7 @@ def test_a_damaged_checkpoint_falls_back_loudly_or_is_refused(
         assert "leave out --strict" in strict.output
     output = resumes_exactly(folder, reference)
     assert "WARNING: a checkpoint cannot be used, falling back to step-00000030" in output
-    assert "going on after step 30" in output
+    assert "resuming after step 30" in output
 
 
 def one_shard_per_clip(folder: Path) -> Path:
@@ -329,7 +329,7 @@ def test_a_shard_that_is_lost_in_mid_run_stops_all_ranks_with_a_checkpoint(
     for victim, content in kept.items():
         victim.write_bytes(content)
     output = finish(folder, words=["--resume", f"train.max_steps={status['step'] + 5}"])
-    assert f"going on after step {status['step']}" in output
+    assert f"resuming after step {status['step']}" in output
 
 
 @pytest.mark.slow

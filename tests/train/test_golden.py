@@ -1,8 +1,8 @@
 """The numbers of a debug run, held to the digits that they had before the code was rearranged.
 
 Losses, gradient norms and evaluations of ten steps in float32, for each contrastive form: on one rank, on
-two, and stopped and resumed in between. ``golden.json`` was written at commit 53901be, and for the two contrastive forms again
-when their term became a mean over the windows that carry a label, by::
+two, and stopped and resumed in between. ``golden.json`` was written at commit 53901be, and for the two
+contrastive forms again when their term became a mean over the windows that carry a label, by::
 
     LANGPOSE_WRITE_GOLDEN=1 pytest tests/train/test_golden.py -k "one_rank"
 

@@ -92,7 +92,7 @@ def test_nodes_whose_cable_is_pulled_end_with_a_reason_and_go_on_as_if_nothing_h
     assert not re.search(reasons[2], outputs[0])
     assert re.search(reasons[2], outputs[1])
     assert status(run)["status"] == "failed"
-    assert "go on with --resume" in status(run)["reason"]
+    assert "resume with --resume" in status(run)["reason"]
     reached = int(read_metrics(run / "metrics.jsonl")[-1]["step"])
     assert CUT_AFTER <= reached < STEPS
 
@@ -100,7 +100,7 @@ def test_nodes_whose_cable_is_pulled_end_with_a_reason_and_go_on_as_if_nothing_h
     started = start_both(pair, config, *words, "train.hang_timeout=60", options=interface("torchrun"))
     statuses = wait_for_both(pair, started, WHOLE_SECONDS)
     assert statuses == [0, 0], said(started)
-    saved = re.search(r"going on after step (\d+)", started[0].output)
+    saved = re.search(r"resuming after step (\d+)", started[0].output)
     assert saved is not None
     assert 5 <= int(saved[1]) <= reached
     assert status(run)["status"] == "finished"

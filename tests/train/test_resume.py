@@ -1,4 +1,4 @@
-"""A run that goes on with other ranks, workers and ZeRO stages than it began with."""
+"""A run that resumes with other ranks, workers and ZeRO stages than it began with."""
 
 import json
 from collections import Counter

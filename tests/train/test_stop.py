@@ -201,7 +201,7 @@ time.sleep(60)
         assert running.process.wait(4) == 75
         assert time.monotonic() - started > 0.9
         reason = "SIGTERM, but no step ended within 1 s; left without saving"
-        assert running.line(1) == f"langpose: {reason}; the last checkpoint is whole, go on with --resume"
+        assert running.line(1) == f"langpose: {reason}; the last checkpoint is whole, resume with --resume"
         assert running.line(1) == f"reason: {reason}"
 
 

@@ -30,7 +30,7 @@ _TRANSITION = "transition"
 
 @dataclass(frozen=True)
 class Label:
-    """What is done from one time to another."""
+    """Activity from one time to another."""
 
     text: str
     """Normalised."""
@@ -54,7 +54,7 @@ class Annotation:
     duration: float | None
     """Seconds."""
     kind: Literal["frame", "sequence", "none"]
-    """What the labels describe: segments, or the whole motion."""
+    """Extent of the labels: segments, or the whole motion."""
     labels: tuple[Label, ...]
     """Each once, in the order of their times."""
 

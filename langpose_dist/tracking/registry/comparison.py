@@ -1,4 +1,4 @@
-"""Whether the numbers of two versions may be compared, and what comparing them says."""
+"""Comparison of two versions: reasons against it, and its outcome."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ _ORIGIN = {
     "data_fingerprint": "evaluation data (fingerprint)",
     "num_windows": "number of windows",
 }
-"""What two evaluations must have in common, besides the protocol."""
+"""Entries that two evaluations must share, besides the protocol."""
 
 
 @dataclass(frozen=True)

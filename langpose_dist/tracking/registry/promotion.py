@@ -32,7 +32,7 @@ from langpose_dist.tracking.registry.versions import (
 
 MAX_REASON_LENGTH = 500
 _MAX_OBJECTIONS, _MAX_OBJECTION_LENGTH = 8, 160
-"""Of the record: a registered model's tag holds 5,000 characters in PostgreSQL."""
+"""Limits of the record: a registered model's tag holds 5,000 characters in PostgreSQL."""
 _TIME_TO_PROMOTE = timedelta(minutes=2)
 """After which a pending record is of a promotion that ended before its time."""
 
@@ -47,7 +47,7 @@ class Promotion:
     from_version: int | None
     """Which held the alias before; ``None`` if none did."""
     metrics: Mapping[str, float | None]
-    """Of the promoted version, those that the gate compares."""
+    """Metrics of the promoted version that the gate compares."""
     replaced_metrics: Mapping[str, float | None]
     """The same of the version before."""
     tolerance: float
@@ -55,7 +55,7 @@ class Promotion:
     time: str
     """ISO 8601, UTC."""
     objections: tuple[str, ...] = ()
-    """What the gate said against it and ``reason`` overrode."""
+    """Objections of the gate that ``reason`` overrode."""
     reason: str | None = None
     """Why it was forced; ``None`` if it was not."""
     is_new: bool = True

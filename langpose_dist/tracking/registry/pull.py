@@ -17,7 +17,7 @@ from langpose_dist.tracking.registry.registration import hash_file
 from langpose_dist.tracking.registry.versions import RegisteredVersion
 
 _LEFT_BY_LOADING = ("registered_model_meta", "__pycache__")
-"""What MLflow and Python write into a folder that a model is loaded from; never fetched."""
+"""Files that MLflow and Python write into a folder that a model is loaded from; never fetched."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def pull(client: MlflowClient, reference: str, folder: Path) -> Pulled:
 
 
 def _check_names(version: RegisteredVersion) -> None:
-    """What the registry says is written by others."""
+    """Refuse file names of the registry, which others write, that cannot be verified or lead elsewhere."""
     if not any(name.endswith(".safetensors") for name in version.files):
         raise UserError(
             f"{version.label} has no record of its files' hashes and cannot be verified: langpose did not "

@@ -51,7 +51,7 @@ def register_model(
     ``model_card.md``; ``mlflow.pyfunc.load_model("models:/NAME@ALIAS")`` loads it without pickle.
 
     Calling it again for the same name, run and weights makes no second version: wherever the first call
-    ended, the second goes on from there.
+    ended, the second resumes.
 
     Args:
         client: From ``connect``.
@@ -113,7 +113,7 @@ def hash_folder(folder: Path) -> dict[str, str]:
 
 
 def _check_evaluation(evaluation: Mapping[str, Any]) -> None:
-    """Of a run registered by hand it comes from a file that anybody may have changed."""
+    """Refuse what is no report: a run registered by hand has it from a file that anybody may change."""
     conditions, protocol = evaluation.get("conditions", {}), evaluation.get("protocol", {})
     if (
         not isinstance(conditions, dict)
@@ -142,7 +142,7 @@ def _find_version(client: MlflowClient, name: str, run_id: str, digest: str) -> 
 
 
 def _find_logged_model(client: MlflowClient, name: str, run_id: str, digest: str) -> LoggedModel | None:
-    """What an earlier call stored, or began to store."""
+    """Model that an earlier call stored, or began to store."""
     experiment_id = client.get_run(run_id).info.experiment_id
     wanted = f"source_run_id = '{run_id}' AND tags.{Tag.WEIGHTS} = '{digest}'"
     found = [

@@ -46,7 +46,7 @@ class Tag:
 
 
 _MAX_DEPTH = 16
-"""Of a tag's JSON; an evaluation has three levels."""
+"""Deepest nesting of a tag's JSON; an evaluation has three levels."""
 _FIELDS = (Tag.EVALUATION, Tag.SETTINGS, Tag.LICENCE, Tag.PARENTS, Tag.FILES)
 _Container = TypeVar("_Container", dict[str, Any], list[Any])
 
@@ -63,13 +63,13 @@ class RegisteredVersion:
     run_id: str | None
     status: str
     tags: Mapping[str, str]
-    """What has no field of its own: data fingerprint, configuration hash, commit and the like."""
+    """Tags without a field of their own: data fingerprint, configuration hash, commit and the like."""
     evaluation: Mapping[str, Any]
     """Content of the run's ``evaluation.json``; empty if it was never evaluated."""
     settings: Mapping[str, Any]
     """Configuration that decides what the evaluation's 2D input looks like."""
     licence: str
-    """Of the training data."""
+    """Licence of the training data."""
     parents: tuple[str, ...]
     files: Mapping[str, str]
     """SHA-256 of every stored file; empty for a version that another tool registered."""
@@ -275,7 +275,7 @@ def _read(tags: Mapping[str, str], key: str, empty: _Container) -> _Container:
 
 
 def _is_deep(content: object) -> bool:
-    """Whether it is nested so deeply that writing it as JSON again may fail."""
+    """True if it is nested so deeply that writing it as JSON again may fail."""
     level = [content]
     for _ in range(_MAX_DEPTH):
         level = [

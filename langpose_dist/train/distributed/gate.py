@@ -1,4 +1,4 @@
-"""The one place where all ranks agree, before each micro step and evaluation batch, whether to go on."""
+"""The one place where all ranks agree, before each micro step and evaluation batch, whether to continue."""
 
 from langpose_dist.config import UserError
 from langpose_dist.train.distributed.processes import Processes
@@ -37,15 +37,15 @@ class Gate:
             self.progress.tick(place)
 
     def check(self, place: str, error: UserError | None = None) -> None:
-        """Go on, or raise on every rank.
+        """Continue, or raise on every rank.
 
         Args:
             place: What comes next, for messages about a rank that does not come here.
-            error: Why this rank cannot go on.
+            error: Why this rank cannot continue.
 
         Raises:
             Interrupted: If any rank has been asked to stop.
-            DataFailure: If any rank cannot go on.
+            DataFailure: If any rank cannot continue.
         """
         self.tick(place)
         mine = self.request.code if self.request is not None else 0

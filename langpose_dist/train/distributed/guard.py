@@ -12,7 +12,7 @@ Losses = Sequence[tuple[Sequence[str], Tensor]]
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on; the message is one line for a person.
+    """Training cannot continue; the message is one line for a person.
 
     Args:
         message: The line.
@@ -91,7 +91,7 @@ class FiniteGuard:
 
 
 class _Verdict:
-    """Whether values are finite, on its way to the CPU while the GPU goes on."""
+    """Finiteness of values, on its way to the CPU while the GPU continues."""
 
     def __init__(self, values: Tensor) -> None:
         finite = values.isfinite().all()

@@ -16,9 +16,9 @@ from langpose_dist.train.distributed.processes import Layout
 
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 15.0
-"""That an answer of the store may take, connection included."""
+"""Time limit of an answer of the store, connection included."""
 _PART_SECONDS = 1.0
-"""That a message to the store may take while the process ends."""
+"""Time limit of a message to the store while the process ends."""
 
 
 class Progress:
@@ -139,7 +139,7 @@ class Progress:
         }
 
     def _end(self, limit: float, problem: str) -> None:
-        message = f"no progress for {limit:g} s: {problem}; ending the run, go on with --resume"
+        message = f"no progress for {limit:g} s: {problem}; ending the run, resume with --resume"
         say(f"error: {self.layout.name}: {message}")
         try:
             self.on_hang(message)

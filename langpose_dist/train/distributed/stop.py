@@ -66,7 +66,7 @@ class StopRequest:
         self.grace = grace
         self.on_forced_exit: Callable[[str], Any] = lambda reason: None
         self.code = 0
-        """What asked for a stop; 0: nothing did."""
+        """Source of the request to stop; 0 without one."""
         self._raises = True
         self._is_saving = False
         self._since = 0.0
@@ -100,7 +100,7 @@ class StopRequest:
             raise Interrupted(describe(self.code), is_agreed=False)
 
     def saving(self) -> None:
-        """What was asked for is being done: the process is not ended for being slow."""
+        """Note that the run is being saved: the process is no longer ended for being slow."""
         self._is_saving = True
 
     def close(self) -> None:
@@ -158,7 +158,7 @@ class StopRequest:
             self._end(f"a second signal ({describe(code)}); left at once", 128 + code)
 
     def _end(self, reason: str, status: int) -> None:
-        say(f"{reason}; the last checkpoint is whole, go on with --resume")
+        say(f"{reason}; the last checkpoint is whole, resume with --resume")
         try:
             self.on_forced_exit(reason)
         finally:
@@ -166,7 +166,7 @@ class StopRequest:
 
 
 def describe(code: int) -> str:
-    """What a request's code stands for."""
+    """Name of a request's source."""
     if code == _FILE:
         return "the stop file"
     if code == _LAUNCHER:

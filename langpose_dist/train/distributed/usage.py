@@ -1,4 +1,4 @@
-"""What each rank's own device and process use."""
+"""Use of device and process by each rank."""
 
 import contextlib
 import socket

@@ -409,7 +409,7 @@ def write_npz(folder: Path, *, keypoints: bool = True, extra: int = 3) -> Path:
         views = {
             subject: {
                 name: [
-                    # Videos go on after the 3D has ended.
+                    # Videos continue after the 3D has ended.
                     np.pad(
                         film(poses, subject, camera)[0][..., :2] + (3, 0),
                         ((0, extra if extra > 0 else 0), (0, 0), (0, 0)),
