@@ -39,39 +39,11 @@ def label_ranks(
     return num_labels - (similarity < own - TIE).sum(dim=1)
 
 
-def recall_at(ranks: Int[Tensor, "N"], k: int) -> float:
-    """Share of motions whose own label is among the first ``k``.
-
-    Raises:
-        ValueError: If there are no ranks or ``k`` is below 1.
-    """
-    _check(ranks)
-    if k < 1:
-        raise ValueError(f"k={k} must be 1 or more")
-    return float((ranks <= k).double().mean())
-
-
-def median_rank(ranks: Int[Tensor, "N"]) -> float:
-    """Median rank; the mean of the middle two where their number is even.
-
-    Raises:
-        ValueError: If there are no ranks.
-    """
-    _check(ranks)
-    in_order = ranks.sort().values
-    return float((in_order[(len(ranks) - 1) // 2] + in_order[len(ranks) // 2]) / 2)
-
-
 def chance_recall(num_labels: int, k: int) -> float:
-    """``recall_at`` of a uniform guess among ``num_labels`` labels."""
+    """Share of ranks up to ``k`` of a uniform guess among ``num_labels`` labels."""
     return min(k, num_labels) / num_labels
 
 
 def chance_median_rank(num_labels: int) -> float:
-    """``median_rank`` of a uniform guess among ``num_labels`` labels."""
+    """Median rank of a uniform guess among ``num_labels`` labels."""
     return (num_labels + 1) / 2
-
-
-def _check(ranks: Int[Tensor, "N"]) -> None:
-    if len(ranks) == 0:
-        raise ValueError("there are no ranks: no window has a label")

@@ -1,4 +1,4 @@
-"""Exported models of every task: written with a header, rebuilt from the file alone."""
+"""Exported models of every task: rebuilt from the file alone."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from torch import nn
 
 import langpose_dist
 from langpose_dist.config import RunConfig, UserError, build_config
-from langpose_dist.models.weights import read_header, weights_header, write_weights
+from langpose_dist.models.weights import read_header
 from langpose_dist.tasks.task import Task, load_task
 
 
@@ -53,18 +53,3 @@ def load_exported(path: Path | str) -> Exported:
             f"(written by {header.get('langpose_dist', 'an unknown version')}): {reason}"
         ) from None
     return Exported(task, model.eval(), config, header)
-
-
-def export_task(path: Path | str, task: Task, config: RunConfig, extra: Mapping[str, str]) -> None:
-    """Write a task's model so that ``load_exported`` rebuilds it from the file alone.
-
-    Args:
-        path: Target file; replaced if it exists.
-        task: Holds the model.
-        config: Configuration that it was built from.
-        extra: More entries of the header, such as the commit.
-
-    Raises:
-        ValueError: If ``extra`` has a key of the header itself.
-    """
-    write_weights(path, task.model.state_dict(), weights_header(task.header(), config, extra))
