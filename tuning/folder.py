@@ -17,7 +17,7 @@ from langpose_dist.report.sweep import TrialRecord
 from langpose_dist.report.sweep.records import FORMAT
 from langpose_dist.report.sweep.records import SWEEP_FILE as RECORD_FILE
 from langpose_dist.runs.folder import RunFolder
-from langpose_dist.train.evaluate import SOURCE_2D
+from langpose_dist.train.evaluate import SOURCES_2D
 from tuning.plan import Plan
 from tuning.schedulers import rungs
 from tuning.settings import SWEEP_FILE, Sweep, load_sweep
@@ -179,7 +179,7 @@ def _describe(plan: Plan, environment: dict[str, Any]) -> dict[str, Any]:
             "config_hash": sweep.config.hash(),
             "commit": environment["git_commit"],
             "commit_dirty": environment["git_dirty"],
-            "source_2d": SOURCE_2D,
+            "source_2d": SOURCES_2D[plan.sweep.config.data.observation],
         },
         "environment": environment,
     }

@@ -27,8 +27,11 @@ from langpose_dist.train.distributed.processes import Processes
 _MEAN_TARGET_WINDOWS = 2000
 """Training windows, spread evenly, that the mean target is taken over."""
 
-SOURCE_2D = "synthetic: ground-truth 3D through a virtual camera"
-"""2D source of every evaluation here."""
+SOURCES_2D = {
+    "camera": "synthetic: ground-truth 3D through a virtual camera",
+    "stored": "stored: 2D joints of the data set",
+}
+"""``data.observation`` -> 2D source, as reports name it."""
 
 Record = dict[str, tuple[float, float]]
 """Metric -> value and weight of one window; ``position`` and ``num_frames`` besides."""
@@ -39,6 +42,7 @@ class Evaluation:
     """Numbers of one evaluation."""
 
     split: str
+    source_2d: str
     num_windows: int
     num_frames: int
     conditions: Mapping[str, Mapping[str, float]]
@@ -67,7 +71,7 @@ class Evaluation:
         """
         return {
             "split": self.split,
-            "source_2d": SOURCE_2D,
+            "source_2d": self.source_2d,
             "num_windows": self.num_windows,
             "num_frames": self.num_frames,
             **self.facts,
@@ -122,6 +126,7 @@ class Evaluator:
                 self._baselines = self._evaluate_baselines(task)
         return Evaluation(
             split=self.split,
+            source_2d=SOURCES_2D[self.config.data.observation],
             num_windows=len(records),
             num_frames=int(sum(record["num_frames"][0] for record in records)),
             conditions=conditions,
