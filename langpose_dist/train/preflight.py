@@ -203,8 +203,13 @@ def check_best_metric(config: RunConfig) -> None:
         UserError: Naming those that they give.
     """
     task, chosen = load_task(config.task), config.train.best_metric
-    name = chosen and metric_of(chosen).name
-    if name is not None and name not in task.metrics:
+    if chosen is None:
+        return
+    try:
+        name = metric_of(chosen).name
+    except UserError as error:
+        raise UserError(f"train.best_metric: {error}") from None
+    if name not in task.metrics:
         raise UserError(
             f"train.best_metric={chosen}: task={config.task} does not evaluate {name}; choose one of "
             f"{', '.join(task.metrics)}"

@@ -13,6 +13,7 @@ import pytest
 
 from langpose_dist.config import RunConfig, UserError
 from langpose_dist.data.shards import read_tar, tar_members
+from langpose_dist.datasets.build import build_shards
 from langpose_dist.models.langpose import LangPose
 from langpose_dist.runs.tracker import NullTracker
 from langpose_dist.tracking.tracker import MLflowTracker
@@ -26,7 +27,7 @@ from langpose_dist.train.preflight import (
     compare_nodes,
     count_parameters,
 )
-from tests.corpus import build_corpus, tiny_config
+from tests.corpus import MadeClip, build_corpus, tiny_config
 from tests.disk import small_disk
 
 ROOT = Path(__file__).parents[2]
@@ -339,3 +340,33 @@ def test_the_output_must_be_one_folder_for_all_nodes(shards: Path, tmp_path: Pat
         assert said[0].startswith(expected)
         assert ("choose one that all nodes share" in said[0]) is (folder != tmp_path)
         assert not list(tmp_path.glob("**/.preflight-*"))
+
+
+@pytest.mark.parametrize(
+    ("metric", "problem"),
+    [
+        ("clean/mpjpe", "train.best_metric: unknown metric 'clean/mpjpe'; did you mean 'mpjpe_mm'?"),
+        ("clean/most_frequent_r_at_1", "does not evaluate most_frequent_r_at_1; choose one of loss_3d,"),
+    ],
+)
+def test_a_best_metric_that_no_evaluation_gives_is_a_problem(shards: Path, metric: str, problem: str) -> None:
+    [found] = check_run(tiny_config(shards, train={"best_metric": metric}), 1)
+    assert problem in found
+
+
+def test_what_training_needs_of_the_labels_is_a_problem_of_the_data(tmp_path: Path) -> None:
+    clips = [
+        (split, MadeClip(f"{split}{n}", None, 12)) for split in ("train", "validation") for n in range(3)
+    ]
+    build_shards(clips, tmp_path, dataset="x", source="x", fps=30.0, options={}, shard_size=4)
+    [found] = check_data(tiny_config(tmp_path), 1)
+    assert "the contrastive loss needs two labels or more" in found
+    assert list(check_data(tiny_config(tmp_path, loss={"contrastive": "none"}), 1)) == []
+
+
+def test_preflight_returns_what_it_prepared(shards: Path, tmp_path: Path) -> None:
+    config = tiny_config(shards, tmp_path / "run")
+    prepared = check_everything(config, Meeting(ALONE, 5.0), NullTracker())
+    assert (prepared.num_steps, prepared.micro_batch_size) == (4, 12)
+    assert prepared.task.key_metric == "mpjpe_mm"
+    assert len(prepared.corpus.training_set) > 0
