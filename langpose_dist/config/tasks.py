@@ -6,7 +6,8 @@ value is its class, such as ``speed = "my_package.speed:SpeedTask"``.
 
 import difflib
 from collections.abc import Mapping
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from langpose_dist.config.errors import ConfigError
@@ -15,21 +16,19 @@ if TYPE_CHECKING:
     from langpose_dist.config.schema import Section
 
 GROUP = "langpose_dist.tasks"
-TASKS: Mapping[str, EntryPoint] = {
-    "pretrain": EntryPoint("pretrain", "langpose_dist.tasks.pretrain:PretrainTask", GROUP)
-}
-"""Tasks of this package; their configuration sections are part of the schema."""
+TASKS: Mapping[str, str] = {"pretrain": "langpose_dist.tasks.pretrain:PretrainTask"}
+"""Classes of this package's tasks, whose configuration sections are part of the schema."""
 
 
-def find_task(name: str) -> EntryPoint:
-    """Entry point of a task; ``load()`` gives its class.
+def find_task(name: str) -> str:
+    """Class of a task, as ``module:Class``.
 
     Raises:
         ConfigError: If no task has the name.
     """
     if name in TASKS:
         return TASKS[name]
-    added = {point.name: point for point in entry_points(group=GROUP)}
+    added = {point.name: point.value for point in entry_points(group=GROUP)}
     if name not in added:
         known = [*TASKS, *added]
         near = difflib.get_close_matches(name, known, n=1)
@@ -46,8 +45,17 @@ def section_of(name: Any) -> "type[Section] | None":
     """
     if not isinstance(name, str) or name in TASKS:
         return None  # a name of the wrong type is refused by the schema
-    point = find_task(name)
+    return load_task_class(name).section
+
+
+def load_task_class(name: str) -> Any:
+    """Import the class of a task.
+
+    Raises:
+        ConfigError: If no task has the name, or its package cannot be imported.
+    """
+    place = find_task(name)
     try:
-        return point.load().section
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"task={name}: {point.value} cannot be loaded: {error}") from None
+        return resolve_name(place)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"task={name}: {place} cannot be loaded: {error}") from None

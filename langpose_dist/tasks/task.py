@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from langpose_dist.batch import WindowBatch
 from langpose_dist.config import RunConfig, Section
-from langpose_dist.config.tasks import TASKS, find_task
+from langpose_dist.config.tasks import TASKS, load_task_class
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.metrics.table import metric_of
 
@@ -239,7 +239,7 @@ def load_task(name: str) -> type[Task]:
     Raises:
         ConfigError: If no task has the name.
     """
-    return find_task(name).load()
+    return load_task_class(name)
 
 
 def autocast(dtype: torch.dtype | None, device: torch.device) -> torch.autocast:

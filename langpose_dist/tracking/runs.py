@@ -35,6 +35,7 @@ _MAX_TAGS_PER_BATCH = 100
 _MAX_PARAMS_PER_BATCH = 100
 _MAX_PARAM_LENGTH = 6000
 _MAX_TAG_LENGTH = 8000
+_IS_DOUBLE = re.compile(r"UniqueViolation|duplicate key|UNIQUE constraint", re.IGNORECASE)
 _LATER = "evaluation/"
 
 
@@ -201,7 +202,13 @@ def log_datasets(
         )
         for split, context in splits.items()
     ]
-    client.log_inputs(run_id, datasets=inputs)
+    try:
+        client.log_inputs(run_id, datasets=inputs)
+    except MlflowException as error:
+        # Two runs that name the same new data set at the same time: the second finds the first one's row.
+        if not _IS_DOUBLE.search(str(error)):
+            raise
+        client.log_inputs(run_id, datasets=inputs)
 
 
 def log_metrics(client: MlflowClient, run_id: str, metrics: Sequence[Metric]) -> None:

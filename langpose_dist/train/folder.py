@@ -81,7 +81,7 @@ def _start(config: RunConfig, run_dir: Path) -> None:
     # A run that ended before its first line of metrics left nothing worth keeping.
     folder = RunFolder(run_dir)
     if folder.metrics.exists() or checkpoint_folders(folder.checkpoints):
-        raise UserError(f"{run_dir} already holds a run; resume it with --resume or choose another output=")
+        raise UserError(f"{run_dir} already holds a run; resume with --resume or choose another output=")
     _write_config(config, run_dir)
 
 
