@@ -23,7 +23,7 @@ MODEL = Affects("model")
 OBJECTIVE = Affects("objective")
 """Computation of a step from its windows, and its update of the weights."""
 LENGTH = Affects("length")
-"""How long the run is; a resumed run may change it."""
+"""Length of the run; a resumed run may change it."""
 DATA = Affects("data")
 """Which windows training sees, and in what order."""
 INPUT = Affects("input")

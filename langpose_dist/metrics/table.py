@@ -27,11 +27,11 @@ class Metric:
     """Such as ``mm``; empty for shares, ranks and sums of different losses."""
     higher_is_better: bool
     protocol: str = ""
-    """How it is measured; empty where its name says all."""
+    """Definition of the measurement; empty where its name says all."""
     kind: Kind = "pose"
     """Kind of number: needs 3D alone, needs labels, or cannot rank models (``reference``)."""
     reduction: Reduction = "mean"
-    """How the values of single windows become one."""
+    """Reduction of the values of single windows to one."""
     protocol_name: str | None = None
     """Key of the protocol in reports, where several metrics share one; default: the name."""
     is_key: bool = False

@@ -14,7 +14,7 @@ from langpose_dist.host.atomic import replace_text
 from langpose_dist.host.console import EXIT_INTERRUPTED
 
 RunStatus = Literal["running", "finished", "interrupted", "failed"]
-"""How a run stands, in ``status.json``."""
+"""Status of a run, in ``status.json``."""
 EXIT_CODES: Mapping[RunStatus, int] = {"finished": 0, "failed": 1, "interrupted": EXIT_INTERRUPTED}
 
 
@@ -33,7 +33,7 @@ class RunFolder:
         self.stop = self.path / "stop"
         """A file of this name asks the run to stop."""
         self.status = self.path / "status.json"
-        """How the run stands, for whoever started it; launchers swallow exit codes."""
+        """Status of the run, for whoever started it; launchers swallow exit codes."""
         self.record = self.path / "run.json"
         """The run's environment, and what finds it in its tracking store."""
         self.metrics = self.path / "metrics.jsonl"

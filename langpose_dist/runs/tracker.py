@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from langpose_dist.config import RunConfig
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
-"""How a recorded run ended, in MLflow's words."""
+"""End of a recorded run, in MLflow's words."""
 
 
 def _never() -> bool:

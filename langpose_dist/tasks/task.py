@@ -212,7 +212,7 @@ def best_metric(task: type[Task], config: RunConfig) -> str | None:
 
 
 def protocol_of(task: type[Task]) -> dict[str, str]:
-    """How every number of a task's reports is measured."""
+    """Definition of every number in a task's reports."""
     rows = [metric_of(name) for name in task.metrics]
     return {row.protocol_name or row.name: row.protocol for row in rows if row.protocol} | dict(task.protocol)
 

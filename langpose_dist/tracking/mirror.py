@@ -237,7 +237,7 @@ class _Mirror:
                 self.client.set_terminated(abandoned.info.run_id, "FAILED", record.attempts[0].started)
 
     def _end(self, number: int) -> dict[str, Any]:
-        """How an attempt ended, as the store is to show it; empty while it runs."""
+        """End of an attempt, as the store is to show it; empty while it runs."""
         attempt, is_last = self.record.attempts[number - 1], number == len(self.record.attempts)
         if attempt.status is not None:
             assert attempt.ended is not None
