@@ -20,7 +20,7 @@ from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.dataset import Augmentation, WindowDataset
 from langpose_dist.data.loader import evaluation_requests, load_batches
 from langpose_dist.metrics.table import metric_of
-from langpose_dist.tasks.task import Columns, Picture, Task, protocol_of
+from langpose_dist.tasks.task import Columns, Picture, Scores, Task, protocol_of
 from langpose_dist.train.distributed.gate import Gate
 from langpose_dist.train.distributed.processes import Processes
 
@@ -118,9 +118,11 @@ class Evaluator:
         pictures: list[tuple[str, Picture]] = []
         records: list[Record] = []
         with _evaluation_mode(task):
+            score = task.scorer()
             for condition in self.config.evaluation.conditions:
-                records = self._condition(task, condition, pictures)
-                conditions[condition] = _means(records) | _loss(_means(records), task.weights)
+                records = self._condition(score, condition, pictures)
+                means = _means(records)
+                conditions[condition] = means | _loss(means, task.weights)
             # A property of the data alone: the same however often a model is evaluated.
             if self._baselines is None:
                 self._baselines = self._evaluate_baselines(task)
@@ -136,8 +138,12 @@ class Evaluator:
             pictures=tuple(pictures),
         )
 
-    def _condition(self, task: Task, condition: str, pictures: list[tuple[str, Picture]]) -> list[Record]:
-        score = task.scorer()
+    def _condition(
+        self,
+        score: Callable[[WindowBatch], Scores],
+        condition: str,
+        pictures: list[tuple[str, Picture]],
+    ) -> list[Record]:
         is_last = condition == self.config.evaluation.conditions[-1]
         dataset = self.corpus.dataset(self.windows, Augmentation.evaluation(condition))
         records: list[Record] = []

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -115,11 +114,11 @@ class SpeedTask(Task):
         return steps.sum(dim=1) / (windows.frame_mask.sum(dim=1) - 1).clamp(min=1) * self.fps
 
     def scorer(self) -> Callable[[WindowBatch], Scores]:
-        return partial(self._score, 1.0)
+        return self._score
 
-    def _score(self, scale: float, windows: WindowBatch) -> Scores:
+    def _score(self, windows: WindowBatch) -> Scores:
         error = self(windows)["loss_speed"]
-        return Scores({"loss_speed": Column(error), "speed_error_m_s": Column(scale * error)})
+        return Scores({"loss_speed": Column(error), "speed_error_m_s": Column(error)})
 
     def target(self, windows: WindowBatch) -> tuple[Tensor, Tensor]:
         speed = self.true_speed(windows)[:, None].expand(windows.frame_mask.shape)
