@@ -12,7 +12,7 @@ from filelock import Timeout
 
 from langpose_dist.config import UserError
 from langpose_dist.config.affects import RUNTIME, keys_that_affect
-from langpose_dist.host.atomic import replace_text
+from langpose_dist.host.atomic import write_text
 from langpose_dist.report.sweep import TrialRecord
 from langpose_dist.report.sweep.records import FORMAT
 from langpose_dist.report.sweep.records import SWEEP_FILE as RECORD_FILE
@@ -149,7 +149,7 @@ class SweepRecord:
         self.content |= changes
         self.content["seconds"] += now - self._counted_until
         self._counted_until = now
-        replace_text(self._path, json.dumps(self.content, indent=2))
+        write_text(self._path, json.dumps(self.content, indent=2))
 
     def write_if_begun(self, **changes: Any) -> None:
         """Write changes unless the attempt ended before its first record."""

@@ -11,7 +11,7 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
-from langpose_dist.host.atomic import replace_text
+from langpose_dist.host.atomic import write_text
 from langpose_dist.report.sweep.records import FORMAT, TRIAL_FILE, Evaluation, TrialRecord
 from langpose_dist.runs.folder import RunFolder
 from tuning.schedulers import rungs
@@ -140,7 +140,7 @@ class Recorder(tune.Callback):
         folder = trial_folder(self._output, record.trial_id)
         folder.mkdir(parents=True, exist_ok=True)
         content = {"format": FORMAT, **record.model_dump(mode="json")}
-        replace_text(folder / TRIAL_FILE, json.dumps(content, indent=2))
+        write_text(folder / TRIAL_FILE, json.dumps(content, indent=2))
         return record
 
 

@@ -9,7 +9,7 @@ import yaml
 from ray.tune.error import TuneError
 
 from langpose_dist.config import build_config, with_values
-from langpose_dist.host.atomic import replace_text
+from langpose_dist.host.atomic import write_text
 from langpose_dist.host.console import say
 from langpose_dist.host.environment import describe_environment, installed_packages
 from langpose_dist.host.redaction import redact
@@ -134,7 +134,7 @@ class SweepAttempt:
         tracking = self.tracker.record
         # Trials read their configuration from here, and belong under this run.
         parent = self.plan.sweep.with_values({"tracking.parent_run_id": tracking.get("run_uid")})
-        replace_text(self.output / SWEEP_FILE, _to_yaml(parent))
+        write_text(self.output / SWEEP_FILE, _to_yaml(parent))
         self.record.write(max_concurrent=max_concurrent, tracking=tracking)
 
     def _finalists(self) -> list[TrialRecord]:
@@ -185,7 +185,7 @@ class SweepAttempt:
         sweep = self.plan.sweep
         values = {name: best.mean(name) for name in sorted({*sweep.settings.objective, *best.values})}
         best_file = self.output / "best.yaml"
-        replace_text(best_file, _best_yaml(sweep, best))
+        write_text(best_file, _best_yaml(sweep, best))
         trials = [trial.trial_id for trial in best.trials]
         found = {"trials": trials, "params": dict(best.params), "values": values, "registered": registered}
         self.record.write(best=found, status="finished", reason="")

@@ -18,7 +18,7 @@ from ray.tune.schedulers import (
     TrialScheduler,
 )
 
-from langpose_dist.host.atomic import replace_text
+from langpose_dist.host.atomic import write_text
 from langpose_dist.metrics.table import higher_is_better
 from tuning.settings import Sweep
 from tuning.trial import STEP, from_tune
@@ -55,7 +55,7 @@ class RememberingScheduler(FIFOScheduler):
             self._ask(line["trial_id"], line[STEP], line["value"])
             self._decisions[line["trial_id"], line[STEP]] = line["decision"]
         if lines:  # what comes next must not be written behind half a line
-            replace_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+            write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Decide whether the trial continues."""

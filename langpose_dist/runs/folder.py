@@ -10,7 +10,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from langpose_dist.config import UserError
-from langpose_dist.host.atomic import replace_text
+from langpose_dist.host.atomic import write_text
 from langpose_dist.host.console import EXIT_INTERRUPTED
 
 RunStatus = Literal["running", "finished", "interrupted", "failed"]
@@ -94,7 +94,7 @@ class RunFolder:
         """Replace the record; a start without tracking keeps the tracking record of those before it."""
         before = {key: value for key, value in self.read_record().items() if key != "environment"}
         content = {**before, **record, "environment": environment}
-        replace_text(self.record, json.dumps(content, indent=2))
+        write_text(self.record, json.dumps(content, indent=2))
 
     def read_evaluation(self) -> dict[str, Any] | None:
         """The last evaluation; ``None`` where there is none.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from langpose_dist.host.atomic import replace_text
+from langpose_dist.host.atomic import write_text
 from langpose_dist.host.console import say
 
 TIME = "time"
@@ -28,7 +28,7 @@ class MetricsFile:
         self._known = {_identity(line) for line in kept}
         text = "".join(json.dumps(line) + "\n" for line in kept)
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            replace_text(path, text)
+            write_text(path, text)
         self._size = os.path.getsize(path)
         self._waiting: list[str] = []
 

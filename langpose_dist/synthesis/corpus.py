@@ -19,7 +19,7 @@ from langpose_dist import __version__
 from langpose_dist.data.sample import DataError
 from langpose_dist.datasets.amass.synthetic import RECORD
 from langpose_dist.datasets.files import code_revision
-from langpose_dist.host.atomic import replace_text
+from langpose_dist.host.atomic import write_text
 from langpose_dist.synthesis.body import GENDERS, body_model, keypoint_regressor
 from langpose_dist.synthesis.recordings import FILES, Recording, recordings
 
@@ -70,7 +70,7 @@ def synthesize(
         _claim(out, record)
         _write_body(out)
         record |= _write_motions(out, recordings(hours, seed), on_seconds)
-        replace_text(out / RECORD, json.dumps(record))
+        write_text(out / RECORD, json.dumps(record))
     return record
 
 
@@ -110,7 +110,7 @@ def _claim(out: Path, record: dict[str, Any]) -> None:
             )
     elif any(item.name not in (LOCK, f"{RECORD}.partial") for item in out.iterdir()):
         raise DataError(f"{out} is not empty and holds no {RECORD}; choose a new folder")
-    replace_text(path, json.dumps(record))
+    write_text(path, json.dumps(record))
 
 
 def _write_body(out: Path) -> None:
@@ -142,7 +142,7 @@ def _write_motions(
             annotations[name][str(entry["babel_sid"])] = entry
     (out / BABEL).mkdir(exist_ok=True)
     for name, entries in annotations.items():
-        replace_text(out / BABEL / f"{name}.json", json.dumps(entries))
+        write_text(out / BABEL / f"{name}.json", json.dumps(entries))
     return {
         "complete": True,
         "num_recordings": num_recordings,

@@ -10,12 +10,13 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import read_mlflow_creds
 
 from langpose_dist.config import UserError, load_config
+from langpose_dist.host.atomic import hash_file
 from langpose_dist.host.redaction import redact
 from langpose_dist.models.weights import read_header
 from langpose_dist.runs.folder import RunFolder
 from langpose_dist.tracking.client import database_path, explained
 from langpose_dist.tracking.record import now_ms, read_state
-from langpose_dist.tracking.registry.registration import hash_file, register_model
+from langpose_dist.tracking.registry.registration import register_model
 from langpose_dist.tracking.runs import RUN_UID, all_experiment_ids, create_run
 
 _FROM_FOLDER = "langpose.registered_from_folder"

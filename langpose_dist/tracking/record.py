@@ -17,7 +17,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from langpose_dist.host.atomic import replace_text
+from langpose_dist.host.atomic import write_text
 from langpose_dist.runs.folder import RunFolder
 from langpose_dist.runs.metrics import TIME
 from langpose_dist.runs.tracker import Status
@@ -95,7 +95,7 @@ class RunRecord:
             OSError: If there is no space or no access.
         """
         folder.tracking.mkdir(parents=True, exist_ok=True)
-        replace_text(_record_file(folder), json.dumps(asdict(self), indent=1))
+        write_text(_record_file(folder), json.dumps(asdict(self), indent=1))
 
     @property
     def last(self) -> Attempt:
@@ -221,7 +221,7 @@ def write_state(folder: RunFolder, state: MirrorState, **changes: Any) -> Mirror
     state = replace(state, **changes)
     try:
         folder.tracking.mkdir(parents=True, exist_ok=True)
-        replace_text(folder.tracking / "state.json", json.dumps(asdict(state), indent=1))
+        write_text(folder.tracking / "state.json", json.dumps(asdict(state), indent=1))
     except OSError as error:
         _logger.warning("the state in %s cannot be written: %s", folder.tracking, error.strerror or error)
     return state

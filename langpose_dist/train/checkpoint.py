@@ -24,8 +24,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from langpose_dist.config import UserError
+from langpose_dist.host.atomic import fsync_path, hash_file
 from langpose_dist.host.console import say
-from langpose_dist.models.weights import flush, write_weights
+from langpose_dist.models.weights import write_weights
 from langpose_dist.train.distributed.guard import TrainingError
 
 WEIGHTS, OPTIMIZER = "model.safetensors", "optimizer.safetensors"
@@ -171,15 +172,15 @@ def publish(folder: Path, snapshot: Snapshot, state: TrainState, header: Mapping
         files = {}
         for name in (WEIGHTS, OPTIMIZER):
             (aside / name).chmod(0o644)
-            files[name] = {"bytes": (aside / name).stat().st_size, "sha256": _hash(aside / name)}
-            flush(aside / name)
+            files[name] = {"bytes": (aside / name).stat().st_size, "sha256": hash_file(aside / name)}
+            fsync_path(aside / name)
         content = {"format": _FORMAT, **asdict(state), "files": files}
         content["sha256"] = _digest(content)
         _write_text(aside / STATE, json.dumps(content, indent=2))
-        flush(aside)
+        fsync_path(aside)
         _remove(target)  # an unverified one of the same step
         aside.rename(target)
-        flush(folder)
+        fsync_path(folder)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
@@ -243,7 +244,7 @@ def verify_checkpoint(path: Path) -> TrainState:
             size = (path / name).stat().st_size
             if size != num_bytes:
                 raise ValueError(f"{name} has {size} bytes, not {num_bytes}")
-            if _hash(path / name) != sha256:
+            if hash_file(path / name) != sha256:
                 raise ValueError(f"{name} is damaged: its SHA-256 is another")
         except OSError as error:
             raise ValueError(f"{name}: {error.strerror}") from None
@@ -321,7 +322,7 @@ def _point(path: Path, name: str) -> None:
     partial = path.with_name(f"{_ASIDE}{path.name}")
     _write_text(partial, name + "\n")
     partial.replace(path)
-    flush(path.parent)
+    fsync_path(path.parent)
 
 
 def _remove(path: Path) -> None:
@@ -346,11 +347,6 @@ def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
-    flush(path)
+    fsync_path(path)

@@ -10,7 +10,7 @@ from filelock import Timeout
 
 from langpose_dist.config import RunConfig, UserError, load_config
 from langpose_dist.config.affects import EVALUATION, LENGTH, RUNTIME, keys_that_affect
-from langpose_dist.host.atomic import replace_text
+from langpose_dist.host.atomic import write_text
 from langpose_dist.runs.folder import RunFolder
 from langpose_dist.train.checkpoint import TrainState, checkpoint_folders, find_checkpoint
 from langpose_dist.train.distributed.processes import Processes
@@ -123,6 +123,6 @@ def _evaluation_keys(config: RunConfig) -> dict[str, Any]:
 def _write_config(config: RunConfig, run_dir: Path) -> None:
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        replace_text(RunFolder(run_dir).config, config.to_yaml())
+        write_text(RunFolder(run_dir).config, config.to_yaml())
     except OSError as error:
         raise UserError(f"output={run_dir} cannot be written: {error.strerror or error}") from None

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 
 from langpose_dist.config import RunConfig, UserError
-from langpose_dist.host.atomic import replace_text
+from langpose_dist.host.atomic import write_text
 from langpose_dist.host.environment import describe_environment, installed_packages
 from langpose_dist.models.weights import read_header, write_weights
 from langpose_dist.report.plots import draw_curves
@@ -315,6 +315,6 @@ def _origin(initial_weights: str | None) -> dict[str, str]:
 
 def _write_reports(folder: RunFolder, report: dict[str, Any]) -> list[Path]:
     """Write the evaluation and draw the curves; returns the files."""
-    replace_text(folder.evaluation, json.dumps(report, indent=2))
+    write_text(folder.evaluation, json.dumps(report, indent=2))
     draw_curves(folder.curves, read_metrics(folder.metrics))
     return [folder.evaluation, folder.curves, folder.metrics]

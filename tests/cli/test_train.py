@@ -23,8 +23,8 @@ import sys, time
 from langpose_dist.cli.main import main
 from langpose_dist.train import checkpoint
 
-flush = checkpoint.flush
-checkpoint.flush = lambda path: (time.sleep(0.3), flush(path))
+fsync_path = checkpoint.fsync_path
+checkpoint.fsync_path = lambda path: (time.sleep(0.3), fsync_path(path))
 sys.exit(main(["train", *sys.argv[1:]]))
 """
 """Trains where a checkpoint takes two seconds to write."""

@@ -11,9 +11,9 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 
 from langpose_dist.config import UserError
+from langpose_dist.host.atomic import hash_file
 from langpose_dist.tracking.client import explained, settings
 from langpose_dist.tracking.registry.references import resolve
-from langpose_dist.tracking.registry.registration import hash_file
 from langpose_dist.tracking.registry.versions import RegisteredVersion
 
 _LEFT_BY_LOADING = ("registered_model_meta", "__pycache__")

@@ -1,6 +1,5 @@
 """Registering a model: the stored folder, the version, its tags and its alias."""
 
-import hashlib
 import importlib.metadata
 import json
 import math
@@ -22,6 +21,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS, MLFLOW_PARENT_RUN_ID
 from langpose_dist import __version__
 from langpose_dist.config import RunConfig, UserError
 from langpose_dist.config.affects import INPUT, keys_that_affect
+from langpose_dist.host.atomic import hash_file
 from langpose_dist.host.redaction import redact
 from langpose_dist.tasks.task import load_task
 from langpose_dist.tracking.registry.card import write_model_card
@@ -98,12 +98,6 @@ def register_model(
         client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: link})
     _move_alias(client, name, alias, version)
     return f"{name}/{version}"
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file, as hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def hash_folder(folder: Path) -> dict[str, str]:

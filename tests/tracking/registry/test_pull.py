@@ -9,10 +9,10 @@ import torch
 from mlflow import pyfunc
 
 from langpose_dist.config import UserError
+from langpose_dist.host.atomic import hash_file
 from langpose_dist.models.lifting import lift
 from langpose_dist.tracking.registry.pull import pull
 from langpose_dist.tracking.registry.references import resolve
-from langpose_dist.tracking.registry.registration import hash_file
 from tests.exports import load_langpose
 from tests.tracking.registering import NUM_FRAMES, Store, evaluation, make_store
 

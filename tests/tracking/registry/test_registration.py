@@ -15,8 +15,8 @@ from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
 from langpose_dist.config import UserError
+from langpose_dist.host.atomic import hash_file
 from langpose_dist.tracking.client import resolve_uri
-from langpose_dist.tracking.registry.registration import hash_file
 from langpose_dist.tracking.registry.versions import RegisteredVersion, find_versions, list_models
 from tests.tracking.registering import NUM_FRAMES, Store, check_loading, evaluation, make_store, tiny_config
 
