@@ -301,7 +301,7 @@ def _to_numpy(tensor: Tensor) -> np.ndarray:
 
 def tidy(axes: Axes) -> None:
     """Give a panel the look of all others: small ticks, a faint grid, two spines."""
-    axes.tick_params(labelsize=8)
+    axes.tick_params(labelsize=8, which="both")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
 

@@ -207,13 +207,16 @@ def build_importance(report: Report) -> Figure | None:
         by_chance = [share.by_chance for share in shares]
         colours = ["#2166ac" if share.is_shown else "#b5c9de" for share in shares]
         panel.barh(places, [share.share for share in shares], color=colours, height=0.62)
+        limit = max(0.3, 1.15 * max(max(share.share, share.by_chance) for share in shares))
         for place, share in zip(places, shares, strict=True):
-            right = max(share.share, share.by_chance) + 0.008
+            # Beside its bar, unless the mark of chance would cross it there.
+            is_crossed = 0 <= share.by_chance - share.share < 0.1 * limit
+            right = (share.by_chance if is_crossed else share.share) + 0.01 * limit
             panel.text(right, place, f"{share.share:.2f}", va="center", fontsize=8)
         panel.vlines(by_chance, places - 0.4, places + 0.4, color=_BEST)
         panel.set_yticks(places, [_say(names[share.key]) for share in shares])
         panel.set_ylim(-0.7, len(shares) - 0.3)
-        panel.set_xlim(0, max(0.3, 1.15 * max(max(share.share, share.by_chance) for share in shares)))
+        panel.set_xlim(0, limit)
         panel.set_xlabel("share of the variance explained alone (fANOVA)", fontsize=9)
         title = (
             f"{_say(one.metric)} of {say_count(one.num_configurations, 'configuration')} at step {one.step}"
