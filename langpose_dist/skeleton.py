@@ -102,6 +102,9 @@ H36M17 = Skeleton(
     },
 )
 
+_BY_NAME: JointMap = {joint: {joint: 1.0} for joint in H36M17.joints}
+"""Start of maps from layouts that name their limbs as Human3.6M does; it keeps the order of the joints."""
+
 BANDAI_NAMCO: JointMap = {
     "pelvis": {"UpperLeg_L": 0.5, "UpperLeg_R": 0.5},
     "right_hip": {"UpperLeg_R": 1.0},
@@ -125,13 +128,8 @@ BANDAI_NAMCO: JointMap = {
 """From the Bandai-Namco motion dataset; Nose and Head Top are points that its reader adds to the head."""
 
 HUMANML3D: JointMap = {
+    **_BY_NAME,
     "pelvis": {"left_hip": 0.5, "right_hip": 0.5},
-    "right_hip": {"right_hip": 1.0},
-    "right_knee": {"right_knee": 1.0},
-    "right_ankle": {"right_ankle": 1.0},
-    "left_hip": {"left_hip": 1.0},
-    "left_knee": {"left_knee": 1.0},
-    "left_ankle": {"left_ankle": 1.0},
     # Half way from the pelvis to the thorax lies between these two.
     "spine": {"spine1": 0.3, "spine2": 0.7},
     "thorax": {"neck": 1.0},
@@ -140,12 +138,6 @@ HUMANML3D: JointMap = {
     # Human3.6M, and the crown is right above it.
     "neck": {"head": 1.4, "neck": -0.4},
     "head": {"head": 0.75, "neck": 1.15, "spine3": -0.9},
-    "left_shoulder": {"left_shoulder": 1.0},
-    "left_elbow": {"left_elbow": 1.0},
-    "left_wrist": {"left_wrist": 1.0},
-    "right_shoulder": {"right_shoulder": 1.0},
-    "right_elbow": {"right_elbow": 1.0},
-    "right_wrist": {"right_wrist": 1.0},
 }
 """From the 22 body joints of SMPL in HumanML3D."""
 
@@ -175,7 +167,7 @@ KIT_ML: JointMap = {
 """From the 21 joints of KIT-ML, by the names of the MMM body model; its L is the person's own left."""
 
 MPI_INF_3DHP: JointMap = {
-    **{joint: {joint: 1.0} for joint in H36M17.joints},
+    **_BY_NAME,
     "thorax": {"neck": 1.0},
     "neck": {"head": 1.0},
     "head": {"head_top": 1.0},
@@ -198,25 +190,14 @@ HALPE26_KEYPOINTS = (
 """The 26 body keypoints of Halpe-FullBody in their order; the first 17 are COCO's."""
 
 COCO17: JointMap = {
+    **_BY_NAME,
     "pelvis": {"left_hip": 0.5, "right_hip": 0.5},
-    "right_hip": {"right_hip": 1.0},
-    "right_knee": {"right_knee": 1.0},
-    "right_ankle": {"right_ankle": 1.0},
-    "left_hip": {"left_hip": 1.0},
-    "left_knee": {"left_knee": 1.0},
-    "left_ankle": {"left_ankle": 1.0},
     # Half way from the pelvis to the thorax.
     "spine": {"left_hip": 0.25, "right_hip": 0.25, "left_shoulder": 0.25, "right_shoulder": 0.25},
     "thorax": {"left_shoulder": 0.5, "right_shoulder": 0.5},
     "neck": {"nose": 1.0},
     # COCO has no point on the crown: this is well below Human3.6M's head joint.
     "head": {"left_eye": 0.5, "right_eye": 0.5},
-    "left_shoulder": {"left_shoulder": 1.0},
-    "left_elbow": {"left_elbow": 1.0},
-    "left_wrist": {"left_wrist": 1.0},
-    "right_shoulder": {"right_shoulder": 1.0},
-    "right_elbow": {"right_elbow": 1.0},
-    "right_wrist": {"right_wrist": 1.0},
 }
 """From COCO's keypoints, as MotionBERT's ``coco2h36m`` (``lib/data/dataset_action.py``) and MMPose define it
 (https://github.com/Walter0807/MotionBERT, https://github.com/open-mmlab/mmpose)."""
