@@ -34,16 +34,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Report every problem; 2 if there is one."""
     config = load_config(arguments.config, arguments.overrides)
 
+    from langpose_dist.data.corpus import Corpus
+    from langpose_dist.tasks.task import load_task
     from langpose_dist.tracking.factory import build_tracker
-    from langpose_dist.train.preflight import check_here, prepare, raise_problems
+    from langpose_dist.train.preflight import check_here, raise_problems
 
     problems = check_here(config, arguments.ranks, build_tracker(config))
     if arguments.json:
         print(json.dumps({"ok": not problems, "problems": problems}, indent=2))
         return 2 if problems else 0
     raise_problems(problems)
-    prepared = prepare(config, arguments.ranks)
-    for note in prepared.task.notes(config, prepared.corpus):
+    for note in load_task(config.task).notes(config, Corpus.open(config)):
         print(note)
     print(f"nothing stands in the way of {arguments.ranks} ranks on this machine")
     return 0

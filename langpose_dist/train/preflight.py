@@ -60,12 +60,12 @@ def check_everything(config: RunConfig, meeting: Meeting, tracker: Tracker) -> P
     """
     layout = meeting.layout
     meeting.gather(None)  # who is missing is known before anybody reads much
+    corpus, problems = _open_corpus(config)
+    if corpus is not None and layout.is_first_of_node:
+        problems += _check_corpus(corpus, layout.world_size)
     if layout.rank == 0:
-        problems = check_here(config, layout.world_size, tracker)
-    elif layout.is_first_of_node:
-        problems = list(check_data(config, layout.world_size))
-    else:
-        problems = []
+        problems = [*check_run(config, layout.world_size), *problems, *check_output(config)]
+        problems += error_messages_of(tracker.check)
     problems += _check_address(layout)
     problems += error_messages_of(lambda: choose_device(config.train, layout.local_rank))
     facts = {
@@ -84,22 +84,13 @@ def check_everything(config: RunConfig, meeting: Meeting, tracker: Tracker) -> P
     found += _check_shared_folder(config, meeting, everyone)
     found += compare_nodes(everyone)
     raise_problems(deduplicate(found))
-    return prepare(config, layout.world_size)
-
-
-def prepare(config: RunConfig, world_size: int) -> Prepared:
-    """Open what a run needs, without checking it.
-
-    Raises:
-        UserError: If the data, the task or the batch sizes do not allow the run.
-    """
-    corpus = Corpus.open(config)
+    assert corpus is not None
     return Prepared(
         config=config,
         task=load_task(config.task),
         corpus=corpus,
         num_steps=count_steps(config, len(corpus.training_set)),
-        micro_batch_size=micro_batch_size(config, world_size),
+        micro_batch_size=micro_batch_size(config, layout.world_size),
     )
 
 
@@ -133,13 +124,23 @@ def check_run(config: RunConfig, world_size: int) -> Iterator[str]:
 
 def check_data(config: RunConfig, world_size: int) -> Iterator[str]:
     """Reasons why this node cannot read the data, whole and enough of them for the task."""
+    corpus, problems = _open_corpus(config)
+    yield from problems if corpus is None else _check_corpus(corpus, world_size)
+
+
+def _open_corpus(config: RunConfig) -> tuple[Corpus | None, list[str]]:
+    """The data with both splits cut into windows, or why that cannot be."""
     try:
         corpus = Corpus.open(config)
-        num_windows = len(corpus.training_set)
+        _ = corpus.training_set
         corpus.windows(config.data.validation_split, stride=config.window.num_frames)
     except UserError as error:
-        yield str(error)
-        return
+        return None, [str(error)]
+    return corpus, []
+
+
+def _check_corpus(corpus: Corpus, world_size: int) -> Iterator[str]:
+    config, num_windows = corpus.config, len(corpus.training_set)
     yield from error_messages_of(lambda: count_steps(config, num_windows))
     yield from load_task(config.task).problems(config, corpus)
     readers = world_size * max(1, config.data.num_workers)
