@@ -14,7 +14,7 @@ from langpose_dist.tasks.exported import load_exported
 from langpose_dist.tasks.task import rate_problems
 from langpose_dist.train.distributed.processes import join_processes, leave_processes
 from langpose_dist.train.evaluate import Evaluation, Evaluator
-from langpose_dist.train.run import resolve_autocast
+from langpose_dist.train.start import resolve_autocast
 
 
 @dataclass(frozen=True)

@@ -2,30 +2,25 @@
 
 import json
 import platform
-from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
-from langpose_dist.config import RunConfig, UserError
+from langpose_dist.config import RunConfig
 from langpose_dist.host.atomic import write_text
 from langpose_dist.host.environment import describe_environment, installed_packages
-from langpose_dist.models.weights import read_header, write_weights
+from langpose_dist.models.weights import write_weights
 from langpose_dist.report.plots import draw_curves
 from langpose_dist.runs.folder import RunFolder
 from langpose_dist.runs.metrics import read_metrics
 from langpose_dist.runs.tracker import RunInfo, Tracker
-from langpose_dist.tasks.task import Task
 from langpose_dist.train.checkpoint import TrainState, read_optimizer, read_weights
 from langpose_dist.train.distributed.gate import Gate
 from langpose_dist.train.distributed.processes import (
     Layout,
     Meeting,
-    Processes,
     join_processes,
     leave_processes,
 )
@@ -35,11 +30,19 @@ from langpose_dist.train.ending import leaving_together, record_forced_end, reco
 from langpose_dist.train.engine import build_engine
 from langpose_dist.train.engine_state import full_weights, restore_optimizer
 from langpose_dist.train.evaluate import Evaluator, draw_pictures
-from langpose_dist.train.folder import is_started, locked_folder, open_folder
-from langpose_dist.train.preflight import PreflightError, Prepared, check_everything
+from langpose_dist.train.preflight import Prepared, check_everything
+from langpose_dist.train.start import (
+    IN_HEADER,
+    announce,
+    compile_task,
+    is_started,
+    locked_folder,
+    open_folder,
+    open_record,
+    origin_of,
+    resolve_autocast,
+)
 from langpose_dist.train.trainer import OnEvaluation, Trainer
-
-_IN_HEADER = ("data_fingerprint", "config_hash", "commit", "dataset", "fps")
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ class _Run:
                 data_fingerprint=self.prepared.corpus.manifest.fingerprint,
                 environment=self.environment,
                 packages=installed_packages(),
-                origin=_origin(self.config.model.initial_weights),
+                origin=origin_of(self.config.model.initial_weights),
                 is_resumed=is_resumed,
                 step=self.state.step,
                 run_id=self.state.run_id,
@@ -176,13 +179,13 @@ class _Run:
         if self.checkpoint is not None:
             task.model.load_state_dict(read_weights(self.checkpoint))
         if config.model.compile:
-            _compile(task, self.prepared, processes)
+            compile_task(task, self.prepared, processes)
         engine = build_engine(task, config, processes, self.prepared.num_steps, step=self.state.step)
         if self.checkpoint is not None:
             restore_optimizer(engine, read_optimizer(self.checkpoint), self.state.step)
         if processes.is_main:
-            _announce(self.prepared, processes, self.state)
-        record = _finish_start(self.run_dir, self.environment, self.tracker, processes)
+            announce(self.prepared, processes, self.state)
+        record = open_record(self.run_dir, self.environment, self.tracker, processes)
         return Trainer(
             config=config,
             run_dir=self.run_dir,
@@ -194,7 +197,7 @@ class _Run:
             gate=self.gate,
             num_steps=self.prepared.num_steps,
             state=self.state,
-            origin={name: str(self.origin[name]) for name in _IN_HEADER} | record,
+            origin={name: str(self.origin[name]) for name in IN_HEADER} | record,
             on_evaluation=on_evaluation,
         )
 
@@ -222,95 +225,6 @@ class _Run:
         record = self.tracker.record
         self.folder.write_record(record, self.environment)
         return TrainingResult(self.run_dir, exported, report, record, registered)
-
-
-def resolve_autocast(config: RunConfig, device: torch.device) -> torch.dtype | None:
-    """Type of the activations: ``None`` for float32.
-
-    Raises:
-        UserError: If bfloat16 is asked of a GPU that does not have it.
-    """
-    has_bfloat16 = device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
-    match config.train.precision:
-        case "float32":
-            return None
-        case "auto":
-            # On a CPU it pays only with matrix instructions for it; see benchmarks/results.
-            return torch.bfloat16 if device.type == "cuda" and has_bfloat16 else None
-        case "bfloat16":
-            if not has_bfloat16:
-                raise UserError("train.precision=bfloat16: this GPU does not have it; set float32")
-            return torch.bfloat16
-
-
-def _compile(task: Task, prepared: Prepared, processes: Processes) -> None:
-    """Compile in training and in evaluation mode, while nothing is lost if the run is asked to stop."""
-    task.compile()
-    if processes.is_main:
-        print("compiling the model; this takes a minute or more", flush=True)
-    task.to(processes.device)
-    sizes = ((prepared.micro_batch_size, True), (prepared.config.evaluation.batch_size, False))
-    for size, is_training in sizes:
-        windows = prepared.corpus.training_set[[(0, 0)] * size]
-        if isinstance(windows, UserError):
-            raise windows
-        task.train(is_training)
-        with torch.set_grad_enabled(is_training):
-            terms = task(windows.to(processes.device))
-        if is_training:
-            torch.stack([values.mean() for values in terms.values()]).sum().backward()
-            task.zero_grad(set_to_none=True)
-
-
-def _announce(prepared: Prepared, processes: Processes, state: TrainState) -> None:
-    config, corpus = prepared.config, prepared.corpus
-    print(
-        f"{len(corpus.training_set)} windows of {corpus.manifest.dataset} "
-        f"({corpus.manifest.fingerprint[:16]}), {len(corpus.vocabulary)} labels; "
-        f"{prepared.num_steps} steps of {config.train.global_batch_size} windows "
-        f"on {processes.world_size} x {processes.describe_device()}",
-        flush=True,
-    )
-    for note in prepared.task.notes(config, corpus):
-        print(note, flush=True)
-    if config.data.order == "streaming":
-        print(
-            "data.order=streaming: windows are not seen exactly once per epoch, nor resumed exactly",
-            flush=True,
-        )
-    if state.step:
-        print(f"resuming after step {state.step}", flush=True)
-
-
-def _finish_start(
-    run_dir: Path, environment: Mapping[str, str], tracker: Tracker, processes: Processes
-) -> dict[str, str]:
-    """Wait until the tracking store has the run; returns what the exported weights say of it."""
-    error: UserError | None = None
-    record: dict[str, str] = {}
-    if processes.is_main:
-        try:
-            tracker.opened()
-        except UserError as problem:
-            error = problem
-        else:
-            record = tracker.record
-            RunFolder(run_dir).write_record(record, environment)
-    record, error = processes.broadcast((record, error))
-    if error is not None:
-        raise PreflightError(str(error))
-    return {name: record[name] for name in ("run_uid",) if name in record}
-
-
-def _origin(initial_weights: str | None) -> dict[str, str]:
-    """Header entries of the initial weights about their run; empty for another project's."""
-    if initial_weights is None or not initial_weights.endswith(".safetensors"):
-        return {}
-    try:
-        header = read_header(initial_weights)
-    except UserError:  # building the model says it
-        return {}
-    return {name: header[name] for name in ("run_uid", *_IN_HEADER) if name in header}
 
 
 def _write_reports(folder: RunFolder, report: dict[str, Any]) -> list[Path]:

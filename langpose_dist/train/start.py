@@ -1,21 +1,27 @@
-"""A run's folder at the start: made for a fresh run, or checked for one that is resumed."""
+"""The start of a run: its folder made or checked, the model compiled, its record opened, all announced."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import Timeout
 
 from langpose_dist.config import RunConfig, UserError, load_config
 from langpose_dist.config.affects import EVALUATION, LENGTH, RUNTIME, keys_that_affect
 from langpose_dist.host.atomic import write_text
+from langpose_dist.models.weights import read_header
 from langpose_dist.runs.folder import RunFolder
+from langpose_dist.runs.tracker import Tracker
+from langpose_dist.tasks.task import Task
 from langpose_dist.train.checkpoint import TrainState, checkpoint_folders, find_checkpoint
 from langpose_dist.train.distributed.processes import Processes
 from langpose_dist.train.preflight import PreflightError, Prepared
 
+IN_HEADER = ("data_fingerprint", "config_hash", "commit", "dataset", "fps")
+"""Entries of a run's origin that its weights carry."""
 _LOCK_TIMEOUT_S = 15.0
 """How long start-up waits for the previous job's lock."""
 
@@ -126,3 +132,93 @@ def _write_config(config: RunConfig, run_dir: Path) -> None:
         write_text(RunFolder(run_dir).config, config.to_yaml())
     except OSError as error:
         raise UserError(f"output={run_dir} cannot be written: {error.strerror or error}") from None
+
+
+def resolve_autocast(config: RunConfig, device: torch.device) -> torch.dtype | None:
+    """Type of the activations: ``None`` for float32.
+
+    Raises:
+        UserError: If bfloat16 is asked of a GPU that does not have it.
+    """
+    has_bfloat16 = device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
+    match config.train.precision:
+        case "float32":
+            return None
+        case "auto":
+            # On a CPU it pays only with matrix instructions for it; see benchmarks/results.
+            return torch.bfloat16 if device.type == "cuda" and has_bfloat16 else None
+        case "bfloat16":
+            if not has_bfloat16:
+                raise UserError("train.precision=bfloat16: this GPU does not have it; set float32")
+            return torch.bfloat16
+
+
+def compile_task(task: Task, prepared: Prepared, processes: Processes) -> None:
+    """Compile in training and in evaluation mode, while nothing is lost if the run is asked to stop."""
+    task.compile()
+    if processes.is_main:
+        print("compiling the model; this takes a minute or more", flush=True)
+    task.to(processes.device)
+    sizes = ((prepared.micro_batch_size, True), (prepared.config.evaluation.batch_size, False))
+    for size, is_training in sizes:
+        windows = prepared.corpus.training_set[[(0, 0)] * size]
+        if isinstance(windows, UserError):
+            raise windows
+        task.train(is_training)
+        with torch.set_grad_enabled(is_training):
+            terms = task(windows.to(processes.device))
+        if is_training:
+            torch.stack([values.mean() for values in terms.values()]).sum().backward()
+            task.zero_grad(set_to_none=True)
+
+
+def announce(prepared: Prepared, processes: Processes, state: TrainState) -> None:
+    """Print what is trained, on what, and from which step."""
+    config, corpus = prepared.config, prepared.corpus
+    print(
+        f"{len(corpus.training_set)} windows of {corpus.manifest.dataset} "
+        f"({corpus.manifest.fingerprint[:16]}), {len(corpus.vocabulary)} labels; "
+        f"{prepared.num_steps} steps of {config.train.global_batch_size} windows "
+        f"on {processes.world_size} x {processes.describe_device()}",
+        flush=True,
+    )
+    for note in prepared.task.notes(config, corpus):
+        print(note, flush=True)
+    if config.data.order == "streaming":
+        print(
+            "data.order=streaming: windows are not seen exactly once per epoch, nor resumed exactly",
+            flush=True,
+        )
+    if state.step:
+        print(f"resuming after step {state.step}", flush=True)
+
+
+def open_record(
+    run_dir: Path, environment: Mapping[str, str], tracker: Tracker, processes: Processes
+) -> dict[str, str]:
+    """Wait until the tracking store has the run; returns what the exported weights say of it."""
+    error: UserError | None = None
+    record: dict[str, str] = {}
+    if processes.is_main:
+        try:
+            tracker.opened()
+        except UserError as problem:
+            error = problem
+        else:
+            record = tracker.record
+            RunFolder(run_dir).write_record(record, environment)
+    record, error = processes.broadcast((record, error))
+    if error is not None:
+        raise PreflightError(str(error))
+    return {name: record[name] for name in ("run_uid",) if name in record}
+
+
+def origin_of(initial_weights: str | None) -> dict[str, str]:
+    """Header entries of the initial weights about their run; empty for another project's."""
+    if initial_weights is None or not initial_weights.endswith(".safetensors"):
+        return {}
+    try:
+        header = read_header(initial_weights)
+    except UserError:  # building the model says it
+        return {}
+    return {name: header[name] for name in ("run_uid", *IN_HEADER) if name in header}
