@@ -322,11 +322,12 @@ def test_a_trial_that_still_runs_has_not_ended(
         process.kill()
     settler = Settler(uri)
     with RunFolder(tmp_path).lock(0.0):
-        settler.submit(tmp_path, **end_as("FINISHED"))
+        # Before the settler's thread begins, which reads the same limit.
         with monkeypatch.context() as patch:
             patch.setattr("langpose_dist.tracking.trials._ENDING_TIMEOUT_S", 0.0)
             with pytest.raises(UserError, match="its training is still running"):
                 settle(tmp_path, **end_as("KILLED"), uri=uri)
+        settler.submit(tmp_path, **end_as("FINISHED"))
         time.sleep(1)
         assert end_of(tmp_path) == (None, "", None)
     wait_until(lambda: end_of(tmp_path) == ("FINISHED", "", "stopped"), 5)
