@@ -48,7 +48,10 @@ class WindowBatch(_TensorBatch):
     span_mask: Bool[Tensor, "B T"]
     """True for the frames that the action label describes; all false without a label."""
     label_candidates: Int[Tensor, "B C"]
-    """Vocabulary ids: the window's own label, then its negatives; -1 throughout without a label."""
+    """Vocabulary ids: the window's own label, then its negatives, or -1 where one is missing; -1 throughout
+    without a label."""
+    labels_beside: Int[Tensor, "B M"]
+    """Vocabulary ids of further labels of the own label's frames, then -1; they are never negatives."""
     flip: Bool[Tensor, "B"]
     """True where the motion is mirrored; label and negatives already belong to the mirrored motion."""
     camera: Float[Tensor, "B 4"]

@@ -46,6 +46,7 @@ def windows(poses: torch.Tensor, **changes: torch.Tensor) -> WindowBatch:
         "frame_mask": torch.ones(batch, num_frames, dtype=torch.bool),
         "span_mask": torch.ones(batch, num_frames, dtype=torch.bool),
         "label_candidates": torch.zeros(batch, 3, dtype=torch.int64),
+        "labels_beside": torch.zeros(batch, 0, dtype=torch.int64),
         "flip": torch.zeros(batch, dtype=torch.bool),
         "camera": torch.tensor([[-math.pi / 2, 0.0, 5.0, 2.0]]).expand(batch, 4),
         "noise_keyframes": torch.zeros(batch, 2, 17, 2),

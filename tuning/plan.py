@@ -62,7 +62,9 @@ def prepare(sweep: Sweep) -> Plan:
                 f"{redact(uri)} holds credentials, and a sweep writes its configuration down; give "
                 "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ~/.mlflow/credentials or ~/.pgpass"
             )
-    corpus = Corpus.open(config)
+    corpus = load_task(config.task).open(config)
+    for metric in sweep.settings.objective:
+        _check_measured(metric, config, corpus)
     num_steps = count_steps(config, len(corpus.training_set))
     values: dict[str, Any] = {"train.max_steps": num_steps, "data.path": _absolute(config.data.path)}
     values["output"] = str(Path(config.output).resolve())

@@ -150,7 +150,8 @@ def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 def check_text_encoder() -> Check:
     """The offline text encoder: installed, unaltered, and it loads."""
-    from langpose_dist.models.text import OFFLINE_SHA256, load_text_encoder
+    from langpose_dist.models.hub import OFFLINE_SHA256
+    from langpose_dist.models.text import load_text_encoder
 
     try:
         load_text_encoder(TextConfig(encoder="offline"))

@@ -34,7 +34,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Report every problem; 2 if there is one."""
     config = load_config(arguments.config, arguments.overrides)
 
-    from langpose_dist.data.corpus import Corpus
     from langpose_dist.tasks.task import load_task
     from langpose_dist.tracking.factory import build_tracker
     from langpose_dist.train.preflight import check_here, raise_problems
@@ -44,7 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps({"ok": not problems, "problems": problems}, indent=2))
         return 2 if problems else 0
     raise_problems(problems)
-    for note in load_task(config.task).notes(config, Corpus.open(config)):
+    task = load_task(config.task)
+    for note in task.notes(config, task.open(config)):
         print(note)
     print(f"nothing stands in the way of {arguments.ranks} ranks on this machine")
     return 0

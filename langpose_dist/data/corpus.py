@@ -7,7 +7,7 @@ from typing import Self
 
 from langpose_dist.config import RunConfig
 from langpose_dist.data.dataset import Augmentation, WindowDataset
-from langpose_dist.data.labels import Vocabulary
+from langpose_dist.data.labels import Tokens, Vocabulary
 from langpose_dist.data.manifest import Manifest
 from langpose_dist.data.sample import DataError
 from langpose_dist.data.shards import ShardReader
@@ -27,8 +27,12 @@ class Corpus:
     vocabulary: Vocabulary
 
     @classmethod
-    def open(cls, config: RunConfig) -> Self:
+    def open(cls, config: RunConfig, tokens: Tokens | None = None) -> Self:
         """Open the folder or URL that the configuration names.
+
+        Args:
+            config: The configuration.
+            tokens: Labels that it maps to equal values are one candidate; default: each is its own.
 
         Raises:
             UserError: If it holds no complete build.
@@ -41,7 +45,7 @@ class Corpus:
             manifest=manifest,
             reader=ShardReader(manifest, config.data.path, config.data.cache_dir),
             vocabulary=Vocabulary.build(
-                train.label_counts if train else {}, others, config.data.flip_probability
+                train.label_counts if train else {}, others, config.data.flip_probability, tokens
             ),
         )
 

@@ -17,7 +17,7 @@ from langpose_dist.data.masking import draw_joint_mask
 from langpose_dist.data.noise import draw_noise
 from langpose_dist.data.sample import recorded_rotation
 from langpose_dist.data.shards import ShardReader
-from langpose_dist.data.windows import Window
+from langpose_dist.data.windows import Window, labels_beside
 from langpose_dist.skeleton import H36M17
 
 Request = tuple[int, int]
@@ -103,6 +103,11 @@ class WindowDataset(Dataset["WindowBatch | UserError"]):
         others = int((self.negative_weights > 0).sum()) - 1
         return max(0, min(self.config.loss.num_negatives, others))
 
+    @cached_property
+    def max_labels_beside(self) -> int:
+        """Most labels that any window may have beside the drawn one."""
+        return max((len(w.spans) + len(w.brief_spans) - 1 for w in self.windows if w.spans), default=0)
+
     def __getitem__(self, requests: Sequence[Request]) -> WindowBatch | UserError:
         """The batch for these requests."""
         try:
@@ -140,6 +145,7 @@ class WindowDataset(Dataset["WindowBatch | UserError"]):
             "frame_mask": np.zeros((batch, frames), bool),
             "span_mask": np.zeros((batch, frames), bool),
             "label_candidates": np.full((batch, 1 + self.num_negatives), -1, np.int64),
+            "labels_beside": np.full((batch, self.max_labels_beside), -1, np.int64),
             "flip": np.zeros(batch, bool),
             "camera": np.zeros((batch, 4), np.float32),
             "noise_keyframes": np.zeros((batch, self.config.noise.num_keyframes, joints, 2), np.float32),
@@ -185,16 +191,18 @@ class WindowDataset(Dataset["WindowBatch | UserError"]):
         draws = {draw: generator(seed, *request, draw) for draw in Draw}
 
         flip = draws[Draw.FLIP].random() < self.augmentation.flip_probability
-        arrays["flip"][row] = flip
         if window.spans:
             span = window.spans[int(draws[Draw.SPAN].integers(len(window.spans)))]
             arrays["span_mask"][row, span.start : span.end] = True
-            anchor = self.vocabulary.id(span.label)
-            anchor = self.vocabulary.flipped[anchor] if flip else anchor
-            arrays["label_candidates"][row, 0] = anchor
+            labels = [span.label, *labels_beside(window, span)]
+            flip = flip and all(map(self.vocabulary.can_mirror, labels))
+            own, *beside = (self.vocabulary.id(label, is_mirrored=flip) for label in labels)
+            arrays["label_candidates"][row, 0] = own
             arrays["label_candidates"][row, 1:] = draw_negatives(
-                draws[Draw.NEGATIVES], anchor, self.negative_weights, self.num_negatives
+                draws[Draw.NEGATIVES], [own, *beside], self.negative_weights, self.num_negatives
             )
+            arrays["labels_beside"][row, : len(beside)] = beside
+        arrays["flip"][row] = flip
 
         if not self.is_stored:
             arrays["camera"][row] = draw_camera(draws[Draw.CAMERA], config.camera)

@@ -4,6 +4,7 @@ Every kind of draw has a counter of its own, so switching one off leaves the oth
 depends on ranks, workers or the rest of the batch.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 import numpy as np
@@ -52,23 +53,19 @@ def draw_camera(rng: np.random.Generator, config: CameraConfig) -> Float[np.ndar
 
 
 def draw_negatives(
-    rng: np.random.Generator, anchor: int, weights: Float[np.ndarray, "V"], num_negatives: int
+    rng: np.random.Generator, true: Sequence[int], weights: Float[np.ndarray, "V"], num_negatives: int
 ) -> Int[np.ndarray, "N"]:
     """Draw other labels without replacement, each with probability proportional to its weight.
 
     Args:
         rng: The window's own generator.
-        anchor: The own label's id, which is never drawn.
+        true: Ids of the labels that are true of the window, which are never drawn.
         weights: Per label; labels of weight 0 are never drawn.
-        num_negatives: Number of labels to draw; at most that of other labels with a weight.
-
-    Raises:
-        ValueError: If fewer labels have a weight.
+        num_negatives: Labels to draw; where fewer are left, -1 stands for the missing ones.
     """
     # The largest of log-weight plus Gumbel noise: weighted sampling without replacement in one pass.
     with np.errstate(divide="ignore"):
         scores = np.log(weights) + rng.gumbel(size=weights.shape)
-    scores[anchor] = -np.inf
-    if np.isfinite(scores).sum() < num_negatives:
-        raise ValueError(f"{np.isfinite(scores).sum()} other labels, {num_negatives} negatives wanted")
-    return np.argsort(-scores, kind="stable")[:num_negatives]
+    scores[list(true)] = -np.inf
+    drawn = np.argsort(-scores, kind="stable")[:num_negatives]
+    return np.where(np.isfinite(scores[drawn]), drawn, -1)

@@ -22,7 +22,9 @@ class Window:
     stop: int
     """One past the last frame within the clip; ``stop - start`` is at most T."""
     spans: tuple[Span, ...]
-    """Label spans, in frames of the window."""
+    """Label spans that are long enough to be drawn, in frames of the window."""
+    brief_spans: tuple[Span, ...] = ()
+    """Spans that the window cuts too short to be drawn: true of their frames all the same."""
 
     @property
     def key(self) -> str:
@@ -52,12 +54,12 @@ def cut_windows(
     """
     windows = [
         Window(
-            shard=shard_index,
-            sample=sample_index,
-            entry=sample,
-            start=start,
-            stop=min(start + num_frames, sample.num_frames),
-            spans=spans_within(sample.spans, start, start + num_frames, min_span_frames),
+            shard_index,
+            sample_index,
+            sample,
+            start,
+            min(start + num_frames, sample.num_frames),
+            *spans_within(sample.spans, start, start + num_frames, min_span_frames),
         )
         for shard_index, shard in enumerate(manifest.shards)
         if shard.split == split
@@ -70,11 +72,23 @@ def cut_windows(
     return windows
 
 
-def spans_within(spans: Sequence[Span], start: int, stop: int, min_span_frames: int) -> tuple[Span, ...]:
-    """Cut spans to frames ``start`` up to ``stop`` and count them from ``start``."""
+def spans_within(
+    spans: Sequence[Span], start: int, stop: int, min_span_frames: int
+) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
+    """Cut spans to frames ``start`` up to ``stop``, counted from ``start``: drawn ones, brief ones."""
     cut = [(span, max(span.start, start) - start, min(span.end, stop) - start) for span in spans]
-    return tuple(
-        replace(span, start=first, end=last)
-        for span, first, last in cut
-        if last - first >= max(1, min(min_span_frames, span.end - span.start))
-    )
+    drawn, brief = [], []
+    for span, first, last in cut:
+        is_brief = last - first < min(min_span_frames, span.end - span.start)
+        if last > first:
+            (brief if is_brief else drawn).append(replace(span, start=first, end=last))
+    return tuple(drawn), tuple(brief)
+
+
+def labels_beside(window: Window, anchor: Span) -> list[str]:
+    """Labels of other spans that share a frame with the anchor: they are true of what it shows."""
+    return [
+        span.label
+        for span in (*window.spans, *window.brief_spans)
+        if span is not anchor and span.start < anchor.end and anchor.start < span.end
+    ]

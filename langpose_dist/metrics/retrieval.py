@@ -3,6 +3,7 @@
 Ranks of single windows are independent of the batch, so they can be computed batch by batch and joined.
 """
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -11,37 +12,45 @@ TIE = 1e-6
 
 
 def label_ranks(
-    motion_features: Float[Tensor, "N D"], text_features: Float[Tensor, "V D"], label_ids: Int[Tensor, "N"]
+    motion_features: Float[Tensor, "N D"], text_features: Float[Tensor, "V D"], true_ids: Int[Tensor, "N M"]
 ) -> Int[Tensor, "N"]:
-    """Rank of each motion's own label among all V labels by similarity; 1 is best.
+    """Rank of each motion's most similar true label among all labels that are not true of it; 1 is best.
 
-    Ties count against the motion: its label comes after every label that is no clearly less similar. So
+    Ties count against the motion: its label comes after every other that is no clearly less similar. So
     features that are constant, or not finite, give the last rank and not the first.
 
     Args:
         motion_features: Unit length.
         text_features: Unit length; row v belongs to label v.
-        label_ids: Row of each motion's own label, in 0..V-1. Motions without a label (-1) have no rank;
-            leave them out.
+        true_ids: Rows of the labels that are true of each motion: one or more, then -1. With one column the
+            rank is that of a single label among all V.
 
     Raises:
-        ValueError: If a label id is not in 0..V-1.
+        ValueError: If the first is not in 0..V-1: motions without a label have no rank; or another is not in
+            -1..V-1.
     """
     num_labels = len(text_features)
-    outside = (label_ids < 0) | (label_ids >= num_labels)
+    outside = (true_ids >= num_labels) | (true_ids < -1)
+    outside[:, 0] |= true_ids[:, 0] < 0
     if outside.any():
         raise ValueError(
-            f"label id {int(label_ids[outside][0])} is not in 0..{num_labels - 1}; "
+            f"label id {int(true_ids[outside][0])} is not in 0..{num_labels - 1}; "
             "leave out windows without a label and use the vocabulary's own features"
         )
     similarity = motion_features.double() @ text_features.double().T
-    own = similarity.gather(1, label_ids.long()[:, None])
-    return num_labels - (similarity < own - TIE).sum(dim=1)
+    rows = torch.arange(len(true_ids), device=true_ids.device)[:, None].expand_as(true_ids)
+    true_ids = torch.where(true_ids < 0, true_ids[:, :1], true_ids).long()
+    best = similarity.gather(1, true_ids).amax(dim=1, keepdim=True)
+    comes_first = ~(similarity < best - TIE)
+    comes_first[rows, true_ids] = False
+    return 1 + comes_first.sum(dim=1)
 
 
-def chance_recall(num_labels: int, k: int) -> float:
-    """Share of ranks up to ``k`` of a uniform guess among ``num_labels`` labels."""
-    return min(k, num_labels) / num_labels
+def chance_recall(num_labels: int, k: int, num_true: Int[Tensor, "N"]) -> Float[Tensor, "N"]:
+    """Probability that one of each motion's true labels is among the first ``k`` of a random order of all."""
+    places = torch.arange(min(k, num_labels), device=num_true.device)
+    others = (num_labels - num_true.double()[:, None] - places).clamp(min=0)
+    return 1 - (others / (num_labels - places)).prod(dim=1)
 
 
 def chance_median_rank(num_labels: int) -> float:

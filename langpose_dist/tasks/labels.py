@@ -1,12 +1,28 @@
-"""Features of every label of a vocabulary."""
+"""Features of every label of a vocabulary, and what the text encoder makes of the labels."""
 
+import hashlib
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
+import numpy as np
+import torch
+from filelock import FileLock
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from langpose_dist.models.text import TextEncoder
+from langpose_dist.config import TextConfig
+from langpose_dist.host.atomic import hash_file, write_text
+from langpose_dist.models.text import TextEncoder, pool_tokens
+from langpose_dist.models.tokens import LabelTokenizer, LabelTokens
+
+CACHED_FROM = 1000
+"""Labels of a vocabulary whose features are kept on disk; fewer take no longer than reading them."""
+_MAX_EXAMPLES = 2
 
 
 @dataclass(frozen=True)
@@ -21,12 +37,122 @@ class LabelTable:
     """``None`` where the encoder is trained along."""
 
     @classmethod
-    def compute(cls, encoder: TextEncoder, labels: tuple[str, ...], *, frozen: bool) -> Self:
-        """Encode a vocabulary once."""
+    def compute(
+        cls, encoder: TextEncoder, labels: Sequence[str], *, frozen: bool, cache: Path | None = None
+    ) -> Self:
+        """Encode a vocabulary once.
+
+        Args:
+            encoder: The text encoder.
+            labels: The vocabulary.
+            frozen: The encoder is not trained, so that its token features are worth keeping.
+            cache: Folder for the features of a large vocabulary; read again, after a check of their hash,
+                for the same labels and encoder.
+        """
         tokens = encoder.tokenize(labels)
-        return cls(
-            token_ids=tokens.ids,
-            token_mask=tokens.mask,
-            sentence_features=encoder.sentence_features(labels),
-            token_features=encoder.token_features(labels) if frozen else None,
+        if cache is None or len(labels) < CACHED_FROM:
+            features = torch.zeros(*tokens.ids.shape, encoder.dim) if frozen else None
+            sentences = torch.zeros(len(labels), encoder.dim)
+            for rows, batch in encoder.batches(tokens):
+                sentences[rows] = pool_tokens(batch, tokens.mask[rows]).cpu()
+                if features is not None:
+                    features[rows, : batch.shape[1]] = batch.cpu()
+        else:
+            features, sentences = _cached_features(encoder, tokens, cache)
+        return cls(tokens.ids, tokens.mask, sentences, features if frozen else None)
+
+
+def _cached_features(
+    encoder: TextEncoder, tokens: LabelTokens, cache: Path
+) -> tuple[Float[Tensor, "V L E"], Float[Tensor, "V E"]]:
+    """Features from the cache, computed first where it lacks them; a map of the files, not a copy.
+
+    The cache holds one folder per content, named by the hash of tokens and weights.
+    """
+    digest = hashlib.sha256(tokens.ids.numpy().tobytes() + tokens.mask.numpy().tobytes())
+    for parameter in encoder.backbone.parameters():
+        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    folder = cache / digest.hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):  # the first rank computes, the others read
+        if not _is_whole(folder):
+            _write_features(encoder, tokens, folder)
+    names = ("tokens.npy", "sentences.npy")
+    found = [np.load(folder / name, mmap_mode="c", allow_pickle=False) for name in names]
+    return torch.from_numpy(found[0]), torch.from_numpy(found[1])
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        hashes = json.loads((folder / "sha256.json").read_text())
+        return all(hash_file(folder / name) == value for name, value in hashes.items())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _write_features(encoder: TextEncoder, tokens: LabelTokens, folder: Path) -> None:
+    """Write features row by row, in the order of the batches."""
+    (folder / "sha256.json").unlink(missing_ok=True)
+    num_labels, length = tokens.ids.shape
+    sentences = np.zeros((num_labels, encoder.dim), np.float32)
+    row_bytes = length * encoder.dim * 4
+    with (folder / "tokens.npy").open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (num_labels, length, encoder.dim)}
+        np.lib.format.write_array_header_1_0(file, header)
+        start = file.tell()
+        file.truncate(start + num_labels * row_bytes)
+        for rows, batch in encoder.batches(tokens):
+            sentences[rows.numpy()] = pool_tokens(batch, tokens.mask[rows]).cpu().numpy()
+            for row, values in zip(rows.tolist(), batch.cpu().numpy(), strict=True):
+                file.seek(start + row * row_bytes)
+                file.write(values.tobytes())
+        file.flush()
+        os.fsync(file.fileno())
+    np.save(folder / "sentences.npy", sentences)
+    hashes = {name: hash_file(folder / name) for name in ("tokens.npy", "sentences.npy")}
+    write_text(folder / "sha256.json", json.dumps(hashes))
+
+
+def describe_labels(labels: Sequence[str], tokenizer: LabelTokenizer, config: TextConfig) -> Iterator[str]:
+    """Lines about labels that the text encoder cuts, cannot tell apart, or does not know.
+
+    Args:
+        labels: In normal form.
+        tokenizer: The encoder's.
+        config: Names of the encoder and its limit.
+    """
+    keys = tokenizer.keys(labels)
+    cut = [
+        label for label, n in zip(labels, tokenizer.lengths(labels), strict=True) if n > tokenizer.max_tokens
+    ]
+    if cut:
+        yield (
+            f"{len(cut)} of {len(labels)} labels are longer than text.max_tokens={tokenizer.max_tokens} and "
+            f"are cut: {examples(cut)}; raise text.max_tokens"
         )
+    groups: defaultdict[tuple[int, ...], list[str]] = defaultdict(list)
+    for label, key in zip(labels, keys, strict=True):
+        groups[key].append(label)
+    same = [" = ".join(map(_short, group[:2])) for group in groups.values() if len(group) > 1]
+    if same:
+        joined = sum(len(group) for group in groups.values() if len(group) > 1)
+        shown = "; ".join(same[:_MAX_EXAMPLES])
+        yield (
+            f"{joined} of {len(labels)} labels cannot be told apart by text.encoder={config.encoder}, and "
+            f"count as {len(same)}: {shown}"
+        )
+    unknown = [label for label, key in zip(labels, keys, strict=True) if tokenizer.is_unknown(key)]
+    if unknown:
+        yield (
+            f"{len(unknown)} of {len(labels)} labels hold no word that text.encoder={config.encoder} knows: "
+            f"{examples(unknown)}; choose an encoder for their language"
+        )
+
+
+def examples(labels: Sequence[str]) -> str:
+    """The first labels of many, for a message."""
+    return ", ".join(map(_short, labels[:_MAX_EXAMPLES])) + (", ..." if len(labels) > _MAX_EXAMPLES else "")
+
+
+def _short(label: str) -> str:
+    return repr(label if len(label) <= 60 else f"{label[:28]}...{label[-28:]}")

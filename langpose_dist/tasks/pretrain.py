@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from functools import partial
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -19,12 +20,14 @@ from langpose_dist.losses.contrastive import candidate_logits, info_nce, modifie
 from langpose_dist.losses.pose import position_loss, velocity_loss
 from langpose_dist.metrics.pose import mpjpe, mpjve, n_mpjpe, p_mpjpe
 from langpose_dist.metrics.retrieval import chance_median_rank, chance_recall, label_ranks
+from langpose_dist.metrics.table import metric_of
 from langpose_dist.models.langpose import LangPose, LangPoseOutput
 from langpose_dist.models.lifting import lift
-from langpose_dist.models.text import TextBackbone, load_text_encoder
+from langpose_dist.models.text import TextBackbone, TextEncoder, load_text_encoder
+from langpose_dist.models.tokens import load_tokenizer
 from langpose_dist.models.weights import is_export, read_header
 from langpose_dist.skeleton import H36M17
-from langpose_dist.tasks.labels import LabelTable
+from langpose_dist.tasks.labels import LabelTable, describe_labels, examples
 from langpose_dist.tasks.task import (
     Column,
     Columns,
@@ -53,6 +56,10 @@ _INTERFACE = Interface(
     kind="pose lifting",
 )
 _OFFLINE_TEXT_DIM = 384
+_ENCODED_AT_ONCE = 4096
+"""Labels that are encoded together, so that memory does not grow with the vocabulary."""
+_MISSING = -1e4
+"""Logit of a candidate that is missing: weight 0 in every softmax, without infinities in a gradient."""
 _POSE_METRICS = {"mpjpe_mm": mpjpe, "p_mpjpe_mm": p_mpjpe, "n_mpjpe_mm": n_mpjpe}
 
 
@@ -69,7 +76,8 @@ class PretrainTask(Task):
 
     metrics = (
         *("loss_3d", "loss_v", "loss_con", "loss"),
-        *("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm_s", "r_at_1", "r_at_3", "median_rank"),
+        *("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm_s"),
+        *("any_r_at_1", "any_r_at_3", "r_at_1", "r_at_3", "median_rank"),
     )
     key_metric = "mpjpe_mm"
     protocol = _PROTOCOL
@@ -94,6 +102,28 @@ class PretrainTask(Task):
             self.register_buffer(field.name, getattr(labels, field.name), persistent=False)
 
     @classmethod
+    def open(cls, config: RunConfig) -> Corpus:
+        """The data, with labels that the text encoder cannot tell apart as one candidate."""
+        return Corpus.open(config, load_tokenizer(config.text).keys if config.loss.is_contrastive else None)
+
+    @classmethod
+    def unmeasured(cls, config: RunConfig, corpus: Corpus) -> dict[str, str]:
+        """Terms of weight 0, and retrieval without labels."""
+        found: dict[str, str] = {}
+        for name in ("loss_3d", "loss_v", "loss_con"):
+            if getattr(config.loss, name.replace("loss", "lambda")) == 0:
+                found[name] = f"loss.{name.replace('loss', 'lambda')}=0"
+        retrieval = [name for name in cls.metrics if metric_of(name).kind == "retrieval"]
+        split = config.data.validation_split
+        if config.loss.contrastive == "none":
+            found |= dict.fromkeys([*retrieval, "loss_con"], "loss.contrastive=none")
+        elif config.loss.lambda_con == 0:
+            found |= dict.fromkeys(retrieval, "loss.lambda_con=0")
+        elif not any(w.spans for w in corpus.windows(split, stride=config.window.num_frames)):
+            found |= dict.fromkeys([*retrieval, "loss_con"], f"no window of split {split!r} has a label")
+        return found
+
+    @classmethod
     def problems(cls, config: RunConfig, corpus: Corpus) -> Iterator[str]:
         """Initial weights of another frame rate, and too few labels for the contrastive term."""
         initial = config.model.initial_weights
@@ -115,10 +145,19 @@ class PretrainTask(Task):
 
     @classmethod
     def notes(cls, config: RunConfig, corpus: Corpus) -> Iterator[str]:
-        """Lengths in seconds, and fewer labels than negatives."""
+        """Lengths in seconds, labels as the text encoder sees them, and fewer labels than negatives."""
         yield describe_lengths(config, corpus.manifest.fps)
+        if not config.loss.is_contrastive:
+            return
+        vocabulary = corpus.vocabulary
+        yield from describe_labels(list(vocabulary.candidates), load_tokenizer(config.text), config.text)
+        if unmirrored := vocabulary.unmirrored:
+            yield (
+                f"{len(unmirrored)} of {len(vocabulary.candidates)} labels name a side in words that cannot "
+                f"be exchanged, so their windows are not mirrored: {examples(unmirrored)}"
+            )
         num_negatives = corpus.training_set.num_negatives
-        if config.loss.is_contrastive and num_negatives < config.loss.num_negatives:
+        if num_negatives < config.loss.num_negatives:
             yield (
                 f"only {num_negatives} other labels: each window is compared with all of them, not "
                 f"loss.num_negatives={config.loss.num_negatives}"
@@ -132,7 +171,7 @@ class PretrainTask(Task):
             UserError: If the text encoder or the initial weights cannot be loaded.
         """
         encoder = load_text_encoder(config.text)
-        labels = LabelTable.compute(encoder, corpus.vocabulary.labels, frozen=config.text.frozen)
+        labels = _label_table(encoder, config, corpus)
         torch.manual_seed(config.seed)
         model = LangPose.build(config, encoder.dim, None if config.text.frozen else encoder.backbone)
         return cls(model, labels, corpus.vocabulary, config, corpus.manifest.fps)
@@ -141,8 +180,7 @@ class PretrainTask(Task):
     def wrap(cls, model: nn.Module, config: RunConfig, corpus: Corpus) -> Self:
         """The task around a trained ``LangPose``."""
         assert isinstance(model, LangPose)
-        encoder = load_text_encoder(config.text)
-        labels = LabelTable.compute(encoder, corpus.vocabulary.labels, frozen=config.text.frozen)
+        labels = _label_table(load_text_encoder(config.text), config, corpus)
         return cls(model, labels, corpus.vocabulary, config, corpus.manifest.fps)
 
     @classmethod
@@ -183,8 +221,8 @@ class PretrainTask(Task):
         return self.loss_terms(batch, output)
 
     def counted(self, windows: WindowBatch) -> dict[str, Bool[Tensor, "B"]]:
-        """Only windows with a label have a contrastive term."""
-        return {"loss_con": windows.label_candidates[:, 0] >= 0} if self.is_contrastive else {}
+        """Only windows with a label and another to compare it with have a contrastive term."""
+        return {"loss_con": _is_compared(windows.label_candidates)} if self.is_contrastive else {}
 
     def lift(self, windows: WindowBatch) -> tuple[MotionBatch, LangPoseOutput]:
         """Observe windows and run the model on what was seen."""
@@ -221,7 +259,7 @@ class PretrainTask(Task):
             batch = observe(windows, self.config.camera, self.config.noise)
             found["mean_pose"] = _pose_columns(mean_target.expand_as(batch.poses_3d), batch)
         if self.is_contrastive:
-            found["chance"] = self._chance(windows.label_candidates[:, 0])
+            found["chance"] = self._chance(windows)
         return found
 
     def facts(self, counts: Mapping[str, int]) -> dict[str, Any]:
@@ -230,6 +268,9 @@ class PretrainTask(Task):
 
     def text_features(self, ids: Int[Tensor, "N"] | None = None) -> Float[Tensor, "N D"]:
         """Unit-length features of some labels of the vocabulary, or of all."""
+        if ids is None and len(self.token_mask) > _ENCODED_AT_ONCE:
+            everything = torch.arange(len(self.token_mask), device=self.token_mask.device)
+            return torch.cat([self.text_features(part) for part in everything.split(_ENCODED_AT_ONCE)])
         rows = slice(None) if ids is None else ids
         with autocast(self.autocast, self.token_mask.device):
             if self.token_features is None:
@@ -238,9 +279,8 @@ class PretrainTask(Task):
 
     def _score(self, text_features: Float[Tensor, "V D"] | None, windows: WindowBatch) -> Scores:
         batch, output = self.lift(windows)
-        has_label = batch.label_candidates[:, 0] >= 0
         columns = {
-            name: Column(values, has_label if name == "loss_con" else None)
+            name: Column(values, _is_compared(batch.label_candidates) if name == "loss_con" else None)
             for name, values in self.loss_terms(batch, output).items()
         }
         columns |= _pose_columns(output.poses_3d, batch)
@@ -248,11 +288,14 @@ class PretrainTask(Task):
         velocity = mpjve(output.poses_3d, batch.poses_3d, batch.frame_mask) * (1000 * self.fps)
         columns["mpjve_mm_s"] = Column(velocity, pairs)
         if text_features is not None and output.motion_features is not None:
-            own = batch.label_candidates[:, 0].clamp(min=0)
-            ranks = label_ranks(output.motion_features, text_features, own)
-            columns["r_at_1"] = Column((ranks <= 1).float(), has_label)
-            columns["r_at_3"] = Column((ranks <= 3).float(), has_label)
-            columns["median_rank"] = Column(ranks.float(), has_label)
+            own = batch.label_candidates[:, :1]
+            true = torch.cat((own.clamp(min=0), windows.labels_beside), dim=1)
+            any_ranks = label_ranks(output.motion_features, text_features, true)
+            ranks = label_ranks(output.motion_features, text_features, true[:, :1])
+            found = {"median_rank": ranks}
+            for k in (1, 3):
+                found |= {f"any_r_at_{k}": any_ranks <= k, f"r_at_{k}": ranks <= k}
+            columns |= {name: Column(values.float(), own[:, 0] >= 0) for name, values in found.items()}
         return Scores(columns, partial(self._picture, windows, batch, output.poses_3d))
 
     def _picture(self, windows: WindowBatch, batch: MotionBatch, predicted: Tensor, row: int) -> Picture:
@@ -267,40 +310,61 @@ class PretrainTask(Task):
             hidden=windows.joint_mask[row][valid].cpu(),
         )
 
-    def _chance(self, own: Int[Tensor, "B"]) -> dict[str, Column]:
+    def _chance(self, windows: WindowBatch) -> dict[str, Column]:
         """A uniform guess among all labels, and training's most frequent label."""
         counts, num_labels = self.vocabulary.counts, len(self.vocabulary)
+        own = windows.label_candidates[:, 0]
+        one, all_true = torch.ones_like(own), _count_true(windows)
         guesses = {
-            "r_at_1": chance_recall(num_labels, 1),
-            "r_at_3": chance_recall(num_labels, 3),
-            "median_rank": chance_median_rank(num_labels),
+            "median_rank": torch.full(own.shape, chance_median_rank(num_labels), dtype=torch.float64),
+            "most_frequent_r_at_1": (own == counts.index(max(counts))).double(),
         }
-        columns = {
-            name: Column(torch.full(own.shape, value, dtype=torch.float64), own >= 0)
-            for name, value in guesses.items()
-        }
-        is_most_frequent = (own == counts.index(max(counts))).double()
-        return columns | {"most_frequent_r_at_1": Column(is_most_frequent, own >= 0)}
+        for k in (1, 3):
+            guesses[f"any_r_at_{k}"] = chance_recall(num_labels, k, all_true)
+            guesses[f"r_at_{k}"] = chance_recall(num_labels, k, one)
+        return {name: Column(values, own >= 0) for name, values in guesses.items()}
 
     def _contrastive(
         self, motion_features: Float[Tensor, "B D"], label_candidates: Int[Tensor, "B C"]
     ) -> Float[Tensor, "B"]:
         loss = self.config.loss
-        has_label = label_candidates[:, 0] >= 0
-        candidates = label_candidates.clamp(min=0)
+        candidates, is_missing = label_candidates.clamp(min=0), label_candidates < 0
         # Of a small vocabulary every label is encoded once; of a large one only those in the batch.
         if len(self.token_mask) <= candidates.numel():
             text_features = self.text_features()[candidates]
         else:
             text_features = self.text_features(candidates.flatten()).unflatten(0, candidates.shape)
         logits = candidate_logits(motion_features, text_features, loss.temperature)
+        logits = logits.masked_fill(is_missing, _MISSING)
         if loss.contrastive == "infonce":
             values = info_nce(logits)
         else:
             sentences = self.sentence_features[candidates]
             target_logits = candidate_logits(sentences[:, 0], sentences, loss.target_temperature)
+            target_logits = target_logits.masked_fill(is_missing, _MISSING)
             values = modified_info_nce(logits, target_logits, gamma=loss.gamma, beta=loss.beta)
-        return torch.where(has_label, values, 0.0)
+        return torch.where(_is_compared(label_candidates), values, 0.0)
+
+
+def _label_table(encoder: TextEncoder, config: RunConfig, corpus: Corpus) -> LabelTable:
+    """Features of the labels; of none where motions are not compared with them."""
+    labels = corpus.vocabulary.labels if config.loss.is_contrastive else ()
+    output = Path(config.output)
+    cache = output.parent / "text_features" if output.is_dir() else None
+    return LabelTable.compute(encoder, labels, frozen=config.text.frozen, cache=cache)
+
+
+def _is_compared(label_candidates: Int[Tensor, "B C"]) -> Bool[Tensor, "B"]:
+    """Windows with a label and one negative or more."""
+    return (label_candidates[:, :2] >= 0).all(dim=1)
+
+
+def _count_true(windows: WindowBatch) -> Int[Tensor, "B"]:
+    """Number of different labels that are true of the drawn label's frames, itself included."""
+    labels = torch.cat((windows.label_candidates[:, :1], windows.labels_beside), dim=1).sort(dim=1).values
+    is_new = torch.ones_like(labels, dtype=torch.bool)
+    is_new[:, 1:] = labels[:, 1:] != labels[:, :-1]
+    return (is_new & (labels >= 0)).sum(dim=1)
 
 
 def describe_lengths(config: RunConfig, fps: float) -> str:

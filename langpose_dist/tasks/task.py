@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from langpose_dist.batch import WindowBatch
-from langpose_dist.config import RunConfig, Section
+from langpose_dist.config import RunConfig, Section, UserError
 from langpose_dist.config.tasks import TASKS, load_task_class
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.metrics.table import metric_of
@@ -28,6 +28,7 @@ __all__ = [
     "Scores",
     "Task",
     "best_metric",
+    "check_metric",
     "load_task",
     "protocol_of",
     "rate_problems",
@@ -101,6 +102,21 @@ class Task(nn.Module, ABC):
     interface: ClassVar[Interface]
     model: Any
     autocast: torch.dtype | None = None
+
+    @classmethod
+    def open(cls, config: RunConfig) -> Corpus:
+        """The data as the task uses them.
+
+        Raises:
+            UserError: If they cannot be opened.
+        """
+        return Corpus.open(config)
+
+    @classmethod
+    def unmeasured(cls, config: RunConfig, corpus: Corpus) -> Mapping[str, str]:
+        """Metric of the task -> reason why evaluations of this data do not give it."""
+        del config, corpus
+        return {}
 
     @classmethod
     @abstractmethod
@@ -209,6 +225,31 @@ def best_metric(task: type[Task], config: RunConfig) -> str | None:
     conditions = config.evaluation.conditions
     name = config.train.best_metric or (f"{conditions[-1]}/{task.key_metric}" if conditions else None)
     return name and f"{config.data.validation_split}/{name}"
+
+
+def check_metric(name: str, config: RunConfig, corpus: Corpus | None = None) -> None:
+    """Check that evaluations of a run give a metric.
+
+    Args:
+        name: CONDITION/METRIC.
+        config: The run's.
+        corpus: The run's data, to look for labels in; ``None`` before it is opened.
+
+    Raises:
+        UserError: If they do not, with the nearest name, those that they give, or the reason.
+    """
+    task, conditions = load_task(config.task), config.evaluation.conditions
+    condition, _, metric = name.rpartition("/")
+    metric_of(metric)
+    if metric not in task.metrics:
+        raise UserError(
+            f"task={config.task} does not evaluate {metric}; choose one of {', '.join(task.metrics)}"
+        )
+    if condition not in conditions:
+        raise UserError(f"{condition!r} is no condition of evaluation.conditions={list(conditions)}")
+    reason = None if corpus is None else task.unmeasured(config, corpus).get(metric)
+    if reason:
+        raise UserError(f"evaluation does not give {metric}: {reason}")
 
 
 def protocol_of(task: type[Task]) -> dict[str, str]:

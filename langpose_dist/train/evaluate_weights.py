@@ -7,7 +7,6 @@ from typing import Any
 
 from langpose_dist.config import RunConfig, UserError, override_config
 from langpose_dist.config.affects import MODEL, keys_that_affect
-from langpose_dist.data.corpus import Corpus
 from langpose_dist.host.environment import describe_environment
 from langpose_dist.runs.folder import RunFolder
 from langpose_dist.tasks.exported import load_exported
@@ -42,7 +41,7 @@ def evaluate_weights(weights: Path, overrides: Iterable[str] = ()) -> WeightsEva
     config = _override(exported.config, overrides)
     processes = join_processes(config.train)
     try:
-        corpus = Corpus.open(config)
+        corpus = exported.task.open(config)
         for problem in rate_problems(header, corpus, source=str(weights)):
             raise UserError(problem)
         task = exported.task.wrap(exported.model, config, corpus)

@@ -7,19 +7,19 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from langpose_dist.config import ConfigError, RunConfig, UserError
+from langpose_dist.config import ConfigError, RegistryConfig, RunConfig, UserError
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.remote import is_url
 from langpose_dist.data.sample import DataError
 from langpose_dist.host.environment import describe_environment
-from langpose_dist.metrics.table import metric_of
 from langpose_dist.runs.tracker import Tracker
-from langpose_dist.tasks.task import Task, load_task
+from langpose_dist.tasks.task import Task, check_metric, load_task
 from langpose_dist.train.distributed.processes import Layout, Meeting, choose_device
 from langpose_dist.train.engine import count_steps, micro_batch_size
 
@@ -117,9 +117,8 @@ def raise_problems(problems: Sequence[str]) -> None:
 
 
 def check_run(config: RunConfig, world_size: int) -> Iterator[str]:
-    """Batch sizes that do not multiply out, and metrics that no evaluation gives; looks at no file."""
+    """Batch sizes that do not multiply out; looks at no file."""
     yield from error_messages_of(lambda: micro_batch_size(config, world_size))
-    yield from error_messages_of(lambda: check_best_metric(config))
 
 
 def check_data(config: RunConfig, world_size: int) -> Iterator[str]:
@@ -131,7 +130,7 @@ def check_data(config: RunConfig, world_size: int) -> Iterator[str]:
 def _open_corpus(config: RunConfig) -> tuple[Corpus | None, list[str]]:
     """The data with both splits cut into windows, or why that cannot be."""
     try:
-        corpus = Corpus.open(config)
+        corpus = load_task(config.task).open(config)
         _ = corpus.training_set
         corpus.windows(config.data.validation_split, stride=config.window.num_frames)
     except UserError as error:
@@ -143,6 +142,7 @@ def _check_corpus(corpus: Corpus, world_size: int) -> Iterator[str]:
     config, num_windows = corpus.config, len(corpus.training_set)
     yield from error_messages_of(lambda: count_steps(config, num_windows))
     yield from load_task(config.task).problems(config, corpus)
+    yield from check_metrics(config, corpus)
     readers = world_size * max(1, config.data.num_workers)
     if num_windows < readers:
         yield (
@@ -197,24 +197,15 @@ def check_output(config: RunConfig) -> Iterator[str]:
         )
 
 
-def check_best_metric(config: RunConfig) -> None:
-    """Refuse a best metric that the task's evaluations do not give.
-
-    Raises:
-        UserError: Naming those that they give.
-    """
-    task, chosen = load_task(config.task), config.train.best_metric
-    if chosen is None:
-        return
-    try:
-        name = metric_of(chosen).name
-    except UserError as error:
-        raise UserError(f"train.best_metric: {error}") from None
-    if name not in task.metrics:
-        raise UserError(
-            f"train.best_metric={chosen}: task={config.task} does not evaluate {name}; choose one of "
-            f"{', '.join(task.metrics)}"
-        )
+def check_metrics(config: RunConfig, corpus: Corpus) -> Iterator[str]:
+    """Metrics of the best checkpoint and of the registry's gate that no evaluation will give."""
+    chosen = {"train.best_metric": [config.train.best_metric] if config.train.best_metric else []}
+    if config.registry != RegistryConfig():
+        chosen["registry.metrics"] = list(config.registry.metrics)
+    for key, names in chosen.items():
+        for name in names:
+            for problem in error_messages_of(partial(check_metric, name, config, corpus)):
+                yield f"{key}={name}: {problem}"
 
 
 def count_parameters(config: RunConfig) -> int:

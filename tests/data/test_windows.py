@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langpose_dist.data.manifest import DataError
+from langpose_dist.data.manifest import DataError, SampleEntry
 from langpose_dist.data.sample import Span
-from langpose_dist.data.windows import cut_windows, spans_within, window_starts
+from langpose_dist.data.windows import Window, cut_windows, labels_beside, spans_within, window_starts
 from tests.corpus import build_corpus
 
 
@@ -34,13 +34,25 @@ def test_a_stride_of_one_window_sees_every_frame_once(clip: int, num_frames: int
 
 def test_spans_are_cut_to_the_window() -> None:
     spans = [Span("walk", 0, 100), Span("turn", 45, 60), Span("jump", 99, 120)]
-    assert spans_within(spans, 40, 100, min_span_frames=8) == (Span("walk", 0, 60), Span("turn", 5, 20))
+    assert spans_within(spans, 40, 100, min_span_frames=8) == (
+        (Span("walk", 0, 60), Span("turn", 5, 20)),
+        (Span("jump", 59, 60),),
+    )
 
 
 def test_a_span_that_is_short_by_itself_is_kept_whole_but_not_cut() -> None:
     short = [Span("blink", 10, 13)]
-    assert spans_within(short, 0, 50, min_span_frames=8) == (Span("blink", 10, 13),)
-    assert spans_within(short, 12, 50, min_span_frames=8) == ()
+    assert spans_within(short, 0, 50, min_span_frames=8) == ((Span("blink", 10, 13),), ())
+    assert spans_within(short, 12, 50, min_span_frames=8) == ((), (Span("blink", 0, 1),))
+
+
+def test_labels_that_share_a_frame_with_the_drawn_one_are_true_beside_it() -> None:
+    walk, turn, jump = Span("walk", 0, 5), Span("turn", 4, 9), Span("jump", 5, 9)
+    window = Window(
+        0, 0, SampleEntry(key="clip", num_frames=9, spans=(), members={}), 0, 9, (walk, turn), (jump,)
+    )
+    assert labels_beside(window, walk) == ["turn"]
+    assert labels_beside(window, turn) == ["walk", "jump"]
 
 
 def test_an_unknown_split_names_the_known_ones(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -19,30 +21,30 @@ def unit(rows: Tensor) -> Tensor:
 def test_ranks_by_hand() -> None:
     text = torch.eye(3)
     motion = unit(torch.tensor([[3.0, 2, 1], [3, 2, 1], [3, 2, 1], [0, 0, 1]]))
-    assert label_ranks(motion, text, torch.tensor([0, 1, 2, 2])).tolist() == [1, 2, 3, 1]
+    assert label_ranks(motion, text, torch.tensor([[0], [1], [2], [2]])).tolist() == [1, 2, 3, 1]
 
 
 def test_constant_features_find_nothing() -> None:
     text = unit(torch.ones(7, 384))
-    ranks = label_ranks(unit(torch.ones(10, 384)), text, torch.arange(10) % 7)
+    ranks = label_ranks(unit(torch.ones(10, 384)), text, torch.arange(10)[:, None] % 7)
     assert ranks.tolist() == [7] * 10
     assert (ranks > 1).all()
 
 
 def test_features_that_are_not_finite_get_the_last_rank() -> None:
     motion = torch.full((2, 4), torch.nan)
-    assert label_ranks(motion, torch.eye(4), torch.tensor([0, 3])).tolist() == [4, 4]
+    assert label_ranks(motion, torch.eye(4), torch.tensor([[0], [3]])).tolist() == [4, 4]
 
 
 def test_a_twin_of_the_right_label_counts_against_the_motion() -> None:
     text = torch.eye(3)[[0, 0, 1]]
-    assert label_ranks(torch.eye(3)[:1], text, torch.tensor([0])).tolist() == [2]
+    assert label_ranks(torch.eye(3)[:1], text, torch.tensor([[0]])).tolist() == [2]
 
 
 @pytest.mark.parametrize("label_id", [-1, 3])
 def test_a_label_outside_the_vocabulary_is_an_error(label_id: int) -> None:
     with pytest.raises(ValueError, match=f"label id {label_id} is not in 0..2"):
-        label_ranks(torch.eye(3), torch.eye(3), torch.tensor([0, label_id, 1]))
+        label_ranks(torch.eye(3), torch.eye(3), torch.tensor([[0], [label_id], [1]]))
 
 
 @settings(deadline=None, max_examples=25, derandomize=True)
@@ -56,20 +58,33 @@ def test_ranks_equal_sorting_one_by_one_in_numpy(seed: int, num_labels: int) -> 
     for feature, label in zip(motion.numpy().astype(float), labels.tolist(), strict=True):
         order = np.argsort([-float(feature @ row) for row in text.numpy().astype(float)])
         expected.append(order.tolist().index(label) + 1)
-    assert label_ranks(motion, text, labels).tolist() == expected
+    assert label_ranks(motion, text, labels[:, None]).tolist() == expected
 
 
 def test_ranks_do_not_depend_on_the_batch() -> None:
     generator = torch.Generator().manual_seed(0)
     motion = unit(torch.randn(9, 16, generator=generator))
     text = unit(torch.randn(20, 16, generator=generator))
-    labels = torch.arange(9)
+    labels = torch.arange(9)[:, None]
     parts = [label_ranks(motion[i : i + 4], text, labels[i : i + 4]) for i in range(0, 9, 4)]
     assert torch.cat(parts).equal(label_ranks(motion, text, labels))
 
 
-def test_chance_equals_the_mean_over_every_possible_rank() -> None:
-    every_rank = torch.arange(1, 8)
-    for k in (1, 3, 7, 10):
-        assert chance_recall(7, k) == pytest.approx(float((every_rank <= k).double().mean()))
-    assert chance_median_rank(7) == float(every_rank.double().quantile(0.5))
+def test_any_true_label_is_a_hit_and_none_is_a_miss() -> None:
+    text = torch.eye(4)
+    motion = unit(torch.tensor([[4.0, 3, 2, 1]]))
+    ranks = [
+        label_ranks(motion, text, torch.tensor([true])).item()
+        for true in ([1, -1], [1, 0], [3, -1], [3, 2], [3, 1], [2, 2], [2, 1, 0])
+    ]
+    assert ranks == [2, 1, 4, 3, 2, 3, 1]
+
+
+def test_chance_is_the_share_of_hits_over_every_possible_order() -> None:
+    orders = list(itertools.permutations(range(5)))
+    for num_true in (1, 2, 4):
+        for k in (1, 3, 7):
+            hits = sum(min(order[:num_true]) < k for order in orders)
+            found = chance_recall(5, k, torch.tensor([num_true]))
+            assert found.item() == pytest.approx(hits / len(orders))
+    assert chance_median_rank(7) == 4

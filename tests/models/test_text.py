@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from langpose_dist.config import TextConfig, UserError
-from langpose_dist.models import text
+from langpose_dist.models import hub
 from langpose_dist.models.text import TextBackbone, TextEncoder, load_text_encoder, outline_text_backbone
 
 LABELS = ("walk", "walk slowly forward", "dance")
@@ -46,10 +46,10 @@ def tiny(tiny_folder: Path) -> TextEncoder:
 
 @pytest.fixture(scope="module")
 def offline() -> TextEncoder:
-    if importlib.util.find_spec(text.OFFLINE_PACKAGE) is None:
+    if importlib.util.find_spec(hub.OFFLINE_PACKAGE) is None:
         pytest.skip("needs the offline-text extra")
     encoder = load_text_encoder(TextConfig())
-    assert text.OFFLINE_PACKAGE not in sys.modules  # its files are used, its code is not
+    assert hub.OFFLINE_PACKAGE not in sys.modules  # its files are used, its code is not
     return encoder
 
 
@@ -201,16 +201,13 @@ def test_a_hub_name_without_network_fails_at_once(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     start = time.monotonic()
     message = error_of("nobody/never-was")
-    assert "not in the local Hugging Face cache" in message
-    assert "cannot be reached (Name or service not known)" in message
+    assert "not on this machine" in message
+    assert "does not give it (Name or service not known)" in message
     assert time.monotonic() - start < 5
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    assert "HF_HUB_OFFLINE forbids" in error_of("nobody/never-was")
 
 
 def test_the_offline_package_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text, "OFFLINE_PACKAGE", "no_such_package")
+    monkeypatch.setattr(hub, "OFFLINE_PACKAGE", "no_such_package")
     assert "install langpose-dist[offline-text]" in error_of("offline")
 
 
@@ -220,7 +217,7 @@ def test_changed_offline_weights_are_refused(monkeypatch: pytest.MonkeyPatch, tm
     (package / "__init__.py").write_text("raise AssertionError('must not be imported')")
     (package / "model" / "model.safetensors").write_bytes(b"altered")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(text, "OFFLINE_PACKAGE", "altered_package")
+    monkeypatch.setattr(hub, "OFFLINE_PACKAGE", "altered_package")
     digest = hashlib.sha256(b"altered").hexdigest()
     assert f"has SHA-256 {digest[:12]}..., expected 53aa51172d14..." in error_of("offline")
 
