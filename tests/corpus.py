@@ -1,7 +1,7 @@
 """A small made-up corpus: figures that swing one limb, built through the package's own builder."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +138,25 @@ def build_corpus(
         )
         for split, count in (("train", train_clips), ("validation", 5))
         for number in range(count)
+    ]
+    return build_shards(pairs, root, dataset="made-up", source="memory", fps=30.0, options={}, shard_size=4)
+
+
+@dataclass(frozen=True)
+class _Given(MadeClip):
+    sample: Sample | None = None
+
+    def load(self) -> Sample:
+        assert self.sample is not None
+        return self.sample
+
+
+def build_samples(root: Path, samples: Sequence[Sample]) -> Manifest:
+    """Samples as they are, in training and in validation."""
+    pairs = [
+        (split, _Given(f"{split}-{sample.key}", None, 0, sample=replace(sample, key=f"{split}-{sample.key}")))
+        for split in ("train", "validation")
+        for sample in samples
     ]
     return build_shards(pairs, root, dataset="made-up", source="memory", fps=30.0, options={}, shard_size=4)
 

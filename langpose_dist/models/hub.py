@@ -76,7 +76,7 @@ def verify_offline_weights(path: Path) -> None:
 
 
 def _require_hub(name: str) -> None:
-    """Check that the hub has a model; transformers alone tries for half a minute where there is no network."""
+    """Check that the hub has a model; without a network transformers tries for half a minute."""
     import huggingface_hub
 
     remedy = "install langpose-dist[offline-text] and set text.encoder=offline, or give a local folder"

@@ -20,7 +20,8 @@ from langpose_dist.data.loader import (
     stream_request,
 )
 from langpose_dist.data.manifest import DataError
-from tests.corpus import build_corpus, open_corpus
+from langpose_dist.data.sample import Sample, Span
+from tests.corpus import build_corpus, build_samples, open_corpus, swing
 
 
 @pytest.fixture(scope="module")
@@ -203,3 +204,47 @@ def test_evaluation_sees_every_window_once_in_equal_batches(ranks: int, batch_si
     assert sorted(number for number in numbers if number >= 0) == list(range(13))
     assert len({len(batches) for batches in per_rank}) == 1
     assert {len(batch) for batches in per_rank for batch in batches} == {batch_size}
+
+
+def test_labels_of_the_same_frames_are_never_negatives(tmp_path: Path) -> None:
+    frames = 9
+    poses = swing(None, frames)
+    spans = (Span("walk", 0, 9), Span("a stroll", 0, 9), Span("turn", 3, 9), Span("sit", 0, 3))
+    labels = ["jump", "sit", "run"]
+    samples = [Sample("both", poses, spans, {})]
+    samples += [Sample(label, poses, (Span(label, 0, frames),), {}) for label in labels]
+    build_samples(tmp_path, samples)
+    dataset = open_corpus(tmp_path, data={"flip_probability": 0}).training_set
+    names = dataset.vocabulary.labels
+    number = next(n for n, window in enumerate(dataset.windows) if window.key == "train-both")
+    batch = dataset[[(epoch, number) for epoch in range(30)]]
+    assert isinstance(batch, WindowBatch)
+    true = {
+        "walk": {"walk", "a stroll", "turn", "sit"},
+        "a stroll": {"walk", "a stroll", "turn", "sit"},
+        "turn": {"walk", "a stroll", "turn"},
+        "sit": {"walk", "a stroll", "sit"},
+    }
+    seen = set()
+    for candidates, beside in zip(batch.label_candidates.tolist(), batch.labels_beside.tolist(), strict=True):
+        own, negatives = names[candidates[0]], {names[i] for i in candidates[1:] if i >= 0}
+        assert {own, *(names[i] for i in beside if i >= 0)} == true[own]
+        assert negatives == set(names) - true[own]  # fewer than 16: all that are left
+        seen.add(own)
+    assert seen == set(true)
+
+
+def test_a_window_whose_label_cannot_be_mirrored_is_shown_as_it_is(tmp_path: Path) -> None:
+    poses = swing("left_wrist", 9)
+    labels = ["nach links", "wave left hand"]
+    build_samples(
+        tmp_path, [Sample(label.replace(" ", "_"), poses, (Span(label, 0, 9),), {}) for label in labels]
+    )
+    dataset = open_corpus(tmp_path, data={"flip_probability": 1}).training_set
+    batch = dataset[[(0, number) for number in range(2)]]
+    assert isinstance(batch, WindowBatch)
+    shown = [dataset.vocabulary.labels[i] for i in batch.label_candidates[:, 0]]
+    assert dict(zip(shown, batch.flip.tolist(), strict=True)) == {
+        "nach links": False,
+        "wave right hand": True,
+    }

@@ -17,29 +17,6 @@ LABELS = ("walk", "walk slowly forward", "dance")
 
 
 @pytest.fixture(scope="module")
-def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BERT of width 16 with random weights and a vocabulary of ten words."""
-    from transformers import BertConfig, BertModel, BertTokenizer
-
-    folder = tmp_path_factory.mktemp("tiny-bert")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "walk", "slowly", "forward", "dance", "left"]
-    vocabulary = folder / "vocab.txt"
-    vocabulary.write_text("\n".join(words))
-    BertTokenizer(vocab=str(vocabulary)).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(words),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=32,
-    )
-    BertModel(config).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def tiny(tiny_folder: Path) -> TextEncoder:
     return load_text_encoder(TextConfig(encoder=str(tiny_folder), max_tokens=6))
 
