@@ -86,9 +86,8 @@ class Suggestions:
     def _ask(self, number: int) -> dict[str, Any]:
         seed = np.random.SeedSequence([self._sweep.settings.seed, number]).generate_state(1)
         with warnings.catch_warnings():
-            # Of group, which conditional spaces need.
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._study.sampler = optuna.samplers.TPESampler(multivariate=True, group=True, seed=int(seed[0]))
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of multivariate
+            self._study.sampler = optuna.samplers.TPESampler(multivariate=True, seed=int(seed[0]))
         self._asked[number] = self._study.ask()
         return self._sweep.space.suggest(self._asked[number])
 

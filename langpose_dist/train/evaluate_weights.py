@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from langpose_dist.config import RunConfig, UserError, override_config
+from langpose_dist.config import RunConfig, UserError, build_config, with_overrides
 from langpose_dist.config.affects import MODEL, keys_that_affect
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.host.environment import describe_environment
@@ -59,7 +59,7 @@ def evaluate_weights(weights: Path, overrides: Iterable[str] = ()) -> WeightsEva
         fps=corpus.manifest.fps,
         data_fingerprint=corpus.manifest.fingerprint,
         trained_on_fingerprint=header.get("data_fingerprint", "unknown"),
-        config_hash=known if config.has_hash(known := header.get("config_hash", "")) else config.hash(),
+        config_hash=config.hash(),
         commit=environment["git_commit"],
         commit_dirty=environment["git_dirty"],
         trained_at_commit=header.get("commit", "unknown"),
@@ -68,7 +68,7 @@ def evaluate_weights(weights: Path, overrides: Iterable[str] = ()) -> WeightsEva
 
 
 def _override(stored: RunConfig, overrides: Iterable[str]) -> RunConfig:
-    config = override_config(stored.to_dict(), overrides)
+    config = build_config(with_overrides(stored.to_dict(), overrides))
     # Another value would describe another model.
     fixed, before = keys_that_affect(type(stored), MODEL), stored.to_flat()
     for key, value in config.to_flat().items():
