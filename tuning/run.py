@@ -40,7 +40,7 @@ class SweepFailed(Exception):
     """The sweep came to no result; the message is one line."""
 
 
-def run_sweep(plan: Plan, *, resume: bool, address: str | None, tell: Callable[[str], Any]) -> dict[str, Any]:
+def run_sweep(plan: Plan, *, resume: bool, address: str | None, tell: Callable[[str], Any]) -> None:
     """Run a sweep to its end.
 
     Args:
@@ -48,9 +48,6 @@ def run_sweep(plan: Plan, *, resume: bool, address: str | None, tell: Callable[[
         resume: Resume the sweep that the folder holds.
         address: Of a running Ray cluster; ``None`` for this machine alone.
         tell: Given lines for a person.
-
-    Returns:
-        The sweep's record.
 
     Raises:
         UserError: If configuration, data, folder or cluster do not allow it.
@@ -66,7 +63,7 @@ def run_sweep(plan: Plan, *, resume: bool, address: str | None, tell: Callable[[
         start_ray(address)
         stopping.listen()
         slots = check_slots(node_resources(), settings.resources)
-        return attempt.run(min(slots, settings.max_concurrent or slots), stopping)
+        attempt.run(min(slots, settings.max_concurrent or slots), stopping)
 
 
 class SweepAttempt:
@@ -86,8 +83,8 @@ class SweepAttempt:
         )
         self.record = SweepRecord(plan, self.environment, is_resumed=is_resumed)
 
-    def run(self, max_concurrent: int, stopping: Stopping) -> dict[str, Any]:
-        """Search, confirm, choose, register and report; returns the sweep's record."""
+    def run(self, max_concurrent: int, stopping: Stopping) -> None:
+        """Search, confirm, choose, register and report."""
         with self._recorded():
             self._start(max_concurrent)
             with settling(self.plan.sweep.config, self.tracker, is_resumed=self.is_resumed) as settle:
@@ -99,7 +96,6 @@ class SweepAttempt:
                 stages.confirm(self._finalists())
             best = self._choose()
             self._report(best, self._register(best))
-        return self.record.content
 
     def _start(self, max_concurrent: int) -> None:
         config, manifest = self.plan.sweep.config, self.plan.corpus.manifest

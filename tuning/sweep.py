@@ -1,7 +1,6 @@
 """``python -m tuning.sweep``: search loss weights, temperature and any other key of the configuration."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,7 +68,6 @@ def _build_parser() -> argparse.ArgumentParser:
         metavar="ADDRESS",
         help="of a running Ray cluster, auto or HOST:PORT; default: Ray is started on this machine alone",
     )
-    parser.add_argument("--json", action="store_true", help="print the plan or the outcome as JSON")
     return parser
 
 
@@ -92,24 +90,20 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         if arguments.resume:
             check_folder(plan, resume=True)
-        described = describe_plan(plan, arguments.ray_address)
-        print(json.dumps(described, indent=2) if arguments.json else "\n".join(described["lines"]))
+        print("\n".join(describe_plan(plan, arguments.ray_address)))
         return 0
 
     def tell(text: str) -> None:
-        if not arguments.json:
-            print("\n".join(map(printable, text.split("\n"))), flush=True)
+        print("\n".join(map(printable, text.split("\n"))), flush=True)
 
     try:
-        record = run_sweep(plan, resume=arguments.resume, address=arguments.ray_address, tell=tell)
+        run_sweep(plan, resume=arguments.resume, address=arguments.ray_address, tell=tell)
     except SweepInterrupted as stop:
         print(f"sweep: interrupted by {stop}; resume with --resume", file=sys.stderr)
         return EXIT_INTERRUPTED
     except SweepFailed as error:
         print(f"sweep: error: {printable(redact(str(error)))}", file=sys.stderr)
         return 1
-    if arguments.json:
-        print(json.dumps(record, indent=2))
     return 0
 
 

@@ -3,7 +3,6 @@ import importlib.util
 import json
 import logging
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -156,7 +155,7 @@ def test_a_missing_folder_is_called_so(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_model_is_called_so(tmp_path: Path) -> None:
-    assert "no config.json" in error_of(str(tmp_path))
+    assert "cannot be loaded" in error_of(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -191,22 +190,13 @@ def test_missing_weights_are_not_replaced_by_random_ones(tiny_folder: Path, tmp_
     assert "16 weights are missing from its file, the first is encoder.layer.2." in error_of(str(tmp_path))
 
 
-def test_a_hub_name_without_network_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_name_out_of_reach_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
-    def unreachable(*_: object, **__: object) -> None:
-        raise OSError("Name or service not known")
-
-    monkeypatch.setattr(huggingface_hub, "model_info", unreachable)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    start = time.monotonic()
-    message = error_of("nobody/never-was")
-    assert "not in the local Hugging Face cache" in message
-    assert "cannot be reached (Name or service not known)" in message
-    assert time.monotonic() - start < 5
-
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    assert "HF_HUB_OFFLINE forbids" in error_of("nobody/never-was")
+    message = error_of("nobody/never-was")
+    assert "text.encoder='nobody/never-was' cannot be loaded" in message
+    assert "text.encoder=offline needs no network" in message
 
 
 def test_the_offline_package_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
