@@ -54,10 +54,6 @@ def held(output: Path) -> Iterator[None]:
 def check_folder(plan: Plan, *, resume: bool) -> None:
     """Check that the folder is new, or holds the sweep that is to be resumed.
 
-    Args:
-        plan: The sweep.
-        resume: Whether one is to be resumed.
-
     Raises:
         UserError: If not.
     """
@@ -102,13 +98,7 @@ def read_record(output: Path) -> dict[str, Any]:
 
 
 class SweepRecord:
-    """``sweep.json`` while an attempt runs.
-
-    Args:
-        plan: The sweep.
-        environment: From ``describe_environment``.
-        is_resumed: Whether to continue the record of earlier attempts.
-    """
+    """``sweep.json`` while an attempt runs; a resumed one continues the record of those before."""
 
     def __init__(self, plan: Plan, environment: dict[str, Any], *, is_resumed: bool) -> None:
         self._path = plan.output / RECORD_FILE

@@ -89,12 +89,7 @@ def read_decisions(path: Path) -> list[dict[str, Any]]:
 
 
 def build_scheduler(sweep: Sweep, path: Path) -> TrialScheduler:
-    """Scheduler of a sweep's search.
-
-    Args:
-        sweep: Its ``train.max_steps`` and ``train.evaluate_every`` are set.
-        path: File of the scheduler's memory.
-    """
+    """Scheduler of a sweep's search, with its memory in a file; the sweep's ``train.max_steps`` is set."""
     settings, training = sweep.settings.scheduler, sweep.config.train
     metric = settings.metric or sweep.settings.objective[0]
     assert training.max_steps is not None

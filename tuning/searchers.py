@@ -36,10 +36,6 @@ class Suggestions:
     """Optuna's suggestions; each depends on the sweep's seed, its number and the trials that ended before.
 
     A trial that was stopped early counts with its last value.
-
-    Args:
-        sweep: Gives space, objective and seed.
-        numbers: Of the trials to suggest.
     """
 
     def __init__(self, sweep: Sweep, numbers: Sequence[int]) -> None:
@@ -93,13 +89,7 @@ class Suggestions:
 
 
 class PlannedSearcher(Searcher):
-    """Gives Ray Tune the trials of a stage, one after another.
-
-    Args:
-        trials: Those that are known.
-        suggestions: Those that come after them.
-        output: The sweep's folder.
-    """
+    """Gives Ray Tune the trials of a stage, one after another: the known ones, then the suggestions."""
 
     def __init__(self, trials: Sequence[TrialRecord], suggestions: Suggestions, output: Path) -> None:
         super().__init__()

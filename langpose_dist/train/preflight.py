@@ -12,12 +12,11 @@ from typing import Any
 
 import torch
 
-from langpose_dist.config import ConfigError, RunConfig, UserError
+from langpose_dist.config import RunConfig, UserError, suggest
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.remote import is_url
 from langpose_dist.data.sample import DataError
 from langpose_dist.host.environment import describe_environment
-from langpose_dist.metrics.table import metric_of
 from langpose_dist.runs.tracker import Tracker
 from langpose_dist.tasks.task import Task, load_task
 from langpose_dist.train.distributed.processes import Layout, Meeting, choose_device
@@ -206,14 +205,10 @@ def check_best_metric(config: RunConfig) -> None:
     task, chosen = load_task(config.task), config.train.best_metric
     if chosen is None:
         return
-    try:
-        name = metric_of(chosen).name
-    except UserError as error:
-        raise UserError(f"train.best_metric: {error}") from None
-    if name not in task.metrics:
+    if (name := chosen.rpartition("/")[2]) not in task.metrics:
         raise UserError(
-            f"train.best_metric={chosen}: task={config.task} does not evaluate {name}; choose one of "
-            f"{', '.join(task.metrics)}"
+            f"train.best_metric={chosen}: task={config.task} evaluates "
+            f"{', '.join(task.metrics)}{suggest(name, task.metrics)}"
         )
 
 
@@ -257,7 +252,7 @@ def error_messages_of(action: Callable[[], Any]) -> list[str]:
     """Message of the error that an action raises for the user; empty if none."""
     try:
         action()
-    except (UserError, ConfigError) as error:
+    except UserError as error:
         return [str(error)]
     return []
 
