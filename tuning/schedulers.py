@@ -94,7 +94,8 @@ def build_scheduler(sweep: Sweep, path: Path) -> TrialScheduler:
     metric = settings.metric or sweep.settings.objective[0]
     assert training.max_steps is not None
     grace = settings.grace_evaluations * (training.evaluate_every or training.max_steps)
-    options: dict[str, Any] = {"time_attr": STEP, "metric": metric, "mode": mode_of(metric)}
+    mode = "max" if higher_is_better(metric) else "min"
+    options: dict[str, Any] = {"time_attr": STEP, "metric": metric, "mode": mode}
     match settings.name:
         case "asha":
             inner = AsyncHyperBandScheduler(
@@ -123,8 +124,3 @@ def rungs(sweep: Sweep) -> list[int]:
         found.append(int(step))
         step *= settings.reduction_factor
     return found
-
-
-def mode_of(metric: str) -> str:
-    """Tune's word for the direction in which a metric improves."""
-    return "max" if higher_is_better(metric) else "min"
