@@ -219,5 +219,5 @@ def _pull(arguments: argparse.Namespace) -> int:
         print(json.dumps(content))
     else:
         print(f"{pulled.version.label}: {'' if pulled.is_new else 'already there, '}verified")
-        print(pulled.weights)
+        print(printable(str(pulled.weights)))
     return 0
