@@ -115,8 +115,6 @@ def find_importance(sweep: SweepRecord, trials: Sequence[TrialRecord], metric: s
 def _why_left_out(dimension: Dimension, params: Sequence[Mapping[str, Any]]) -> str:
     if not all(dimension.key in point for point in params):
         return "not in use in every configuration"
-    if not all(dimension.is_in(point) for point in params):
-        return "has values outside of the space"
     has_one = len({repr(point[dimension.key]) for point in params}) < 2
     return "has only one value" if has_one else ""
 

@@ -1,6 +1,5 @@
 """The folder of a sweep, read and checked: plain JSON, without Ray and without running anything."""
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from pydantic import (
     Field,
     JsonValue,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
@@ -26,7 +24,6 @@ TRIAL_FILE = "trial.json"
 
 _Count = Annotated[int, Field(ge=0)]
 _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-_KINDS = ("choice", "grid", "integer", "log_uniform", "uniform")
 
 
 class _Record(BaseModel):
@@ -46,7 +43,11 @@ class Evaluation(_Record):
         return {name: value for name, value in self.metrics.items() if math.isfinite(value)}
 
 
-class TrialRecord(_Record):
+class _File(_Record):
+    format: Literal[1] = Field(default=1, exclude=True)
+
+
+class TrialRecord(_File):
     """One training of a sweep: a configuration with a seed."""
 
     trial_id: str
@@ -117,13 +118,6 @@ class Dimension:
         """True if values are drawn evenly on a logarithmic scale."""
         return self.kind == "log_uniform"
 
-    def is_in(self, params: Mapping[str, Any]) -> bool:
-        """True if the parameters have the key, with a value of the list or inside the range."""
-        value = params.get(self.key)
-        if not self.is_range:
-            return self.key in params and value in self.values
-        return is_number(value) and self.values[0] <= value <= self.values[1]
-
     def is_active(self, params: Mapping[str, Any]) -> bool:
         """True if the key is in use beside these values."""
         return all(params.get(key) in values for key, values in self.when.items())
@@ -175,7 +169,7 @@ class Best(_Record):
     registered: str | None = None
 
 
-class SweepRecord(_Record):
+class SweepRecord(_File):
     """``sweep.json``: the settings of a sweep and its state."""
 
     status: Literal["running", "finished", "interrupted", "failed"]
@@ -207,13 +201,6 @@ class SweepRecord(_Record):
     best: Best | None = None
     baseline_params: dict[str, JsonValue] = {}
     """Values that the space's keys have in the configuration as it is; from ``sweep.yaml``."""
-
-    @field_validator("space")
-    @classmethod
-    def _check_space(cls, space: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        for key, entry in space.items():
-            _to_dimension(key, entry)
-        return space
 
     @property
     def dimensions(self) -> tuple[Dimension, ...]:
@@ -257,19 +244,8 @@ def read_sweep(run_dir: Path) -> SweepFolder:
 
 
 def _read_sweep_file(run_dir: Path) -> SweepRecord:
-    if not run_dir.is_dir():
-        raise UserError(f"{run_dir} is no folder; name the output folder of a sweep")
     path = run_dir / SWEEP_FILE
     if not path.is_file():
-        folder = run_dir.resolve()
-        if (folder.parent.parent / SWEEP_FILE).is_file():
-            raise UserError(
-                f"{run_dir} is one trial of a sweep; name the sweep's folder {folder.parent.parent}"
-            )
-        if (run_dir / "config.yaml").is_file() or (run_dir / "metrics.jsonl").is_file():
-            raise UserError(
-                f"{run_dir} is the folder of a single run, not of a sweep: it has no {SWEEP_FILE}"
-            )
         raise UserError(f"{run_dir} has no {SWEEP_FILE}; name the output folder of a sweep")
     return _parse(path, SweepRecord)
 
@@ -284,22 +260,12 @@ def _read_trial(folder: Path) -> TrialRecord:
     return trial
 
 
-_RecordType = TypeVar("_RecordType", bound=_Record)
+_FileType = TypeVar("_FileType", bound=_File)
 
 
-def _parse(path: Path, record: type[_RecordType]) -> _RecordType:
-    text = _read_bytes(path)
+def _parse(path: Path, record: type[_FileType]) -> _FileType:
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged: no JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is damaged: not a JSON object")
-    found = content.get("format")
-    if type(found) is not int or found != FORMAT:
-        raise UserError(f"{path} has format {found!r}, this version reads format {FORMAT}")
-    try:
-        return record.model_validate_json(text)
+        return record.model_validate_json(_read_bytes(path))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
@@ -335,26 +301,12 @@ def _look_up(content: Any, key: str) -> Any:
 
 
 def _to_dimension(key: str, entry: Mapping[str, Any]) -> Dimension:
-    kinds = [kind for kind in _KINDS if kind in entry]
-    if len(kinds) != 1 or set(entry) - {*kinds, "when"}:
-        raise ValueError(f"{key} must have one of {', '.join(_KINDS)}, has {', '.join(entry) or 'nothing'}")
-    (kind,) = kinds
-    arguments, conditions = entry[kind], entry.get("when") or {}
-    if not isinstance(arguments, list) or not arguments:
-        raise ValueError(f"{key}: {kind} must be a list")
-    if not isinstance(conditions, dict):
-        raise ValueError(f"{key}: when must be a mapping")
+    kind = next(kind for kind in entry if kind != "when")
     when = {
         other: tuple(values) if isinstance(values, list) else (values,)
-        for other, values in conditions.items()
+        for other, values in (entry.get("when") or {}).items()
     }
-    if kind in ("choice", "grid"):
-        return Dimension(key, kind, tuple(arguments), when)
-    if len(arguments) != 2 or not all(is_number(end) for end in arguments) or arguments[0] > arguments[1]:
-        raise ValueError(f"{key}: {kind} must be two numbers in rising order")
-    if kind == "log_uniform" and arguments[0] <= 0:
-        raise ValueError(f"{key}: log_uniform must be above 0")
-    return Dimension(key, kind, (float(arguments[0]), float(arguments[1])), when)
+    return Dimension(key, kind, tuple(entry[kind]), when)
 
 
 def is_number(value: object) -> TypeGuard[float]:
