@@ -9,36 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from langpose_dist.config import UserError
-from langpose_dist.report.sweep.numbers import (
-    Comparison,
-    Configuration,
-    Cost,
-    Difference,
-    compare_best,
-    find_difference,
-    rank_configurations,
-    sum_cost,
-)
+from langpose_dist.report.sweep.numbers import Configuration, rank_configurations
 from langpose_dist.report.sweep.plots import draw_pictures
-from langpose_dist.report.sweep.records import SweepFolder, SweepRecord, TrialRecord, read_sweep
+from langpose_dist.report.sweep.records import TrialRecord, read_sweep
 from langpose_dist.report.sweep.render import to_html, to_markdown, to_text
 from langpose_dist.report.sweep.report import Report, build_report
 
 __all__ = [
-    "Comparison",
     "Configuration",
-    "Cost",
-    "Difference",
-    "Report",
-    "SweepFolder",
-    "SweepRecord",
     "TrialRecord",
-    "build_report",
-    "compare_best",
-    "find_difference",
     "rank_configurations",
     "read_sweep",
-    "sum_cost",
     "to_text",
     "write_report",
 ]

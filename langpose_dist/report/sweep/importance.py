@@ -16,7 +16,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from langpose_dist.report.sweep.numbers import common_step
-from langpose_dist.report.sweep.records import Dimension, SweepRecord, TrialRecord, is_number
+from langpose_dist.report.sweep.records import Dimension, SweepRecord, TrialRecord
 
 MIN_CONFIGURATIONS = 8
 """With fewer nothing is computed."""
@@ -176,5 +176,6 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
         is_integer = dimension.kind == "integer"
         return IntDistribution(int(low), int(high)) if is_integer else FloatDistribution(low, high)
     indices = range(len(dimension.values))
-    is_ordered = all(map(is_number, dimension.values)) and sorted(dimension.values) == [*dimension.values]
+    is_numeric = all(type(value) in (int, float) for value in dimension.values)
+    is_ordered = is_numeric and sorted(dimension.values) == [*dimension.values]
     return IntDistribution(0, indices[-1]) if is_ordered else CategoricalDistribution(indices)

@@ -417,12 +417,8 @@ def _notes(
             f"the best of {len(searched)} was chosen by these same numbers, so they are optimistic; only "
             "seeds that chose nothing would tell"
         )
-    if best.stage == "confirm":
-        again = sorted({trial.seed for trial in best.searched} & {trial.seed for trial in best.trials})
-        if again:
-            notes.append(f"seed {again[0]} was used in the search too, so its value is not fresh")
-        if len(of_space) > 1:
-            notes.append(f"chosen among {len(of_space)} finalists by these numbers, over seeds fresh to them")
+    if best.stage == "confirm" and len(of_space) > 1:
+        notes.append(f"chosen among {len(of_space)} finalists by these numbers, over seeds fresh to them")
     if {len(best.seeds), len(baseline.seeds) if baseline else len(best.seeds)} == {1}:
         notes.append("one seed: how much the values vary between seeds is not known")
     return notes

@@ -1,12 +1,11 @@
 """The folder of a sweep, read and checked: plain JSON, without Ray and without running anything."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeGuard, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -16,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from langpose_dist.config import UserError
+from langpose_dist.config import UserError, read_content
 
 FORMAT = 1
 SWEEP_FILE = "sweep.json"
@@ -105,8 +104,6 @@ class Dimension:
     """choice, grid, integer, log_uniform or uniform."""
     values: tuple[Any, ...]
     """The listed values of a choice or grid; both ends of a range."""
-    when: Mapping[str, tuple[Any, ...]]
-    """Key -> values with which this one is in use."""
 
     @property
     def is_range(self) -> bool:
@@ -117,10 +114,6 @@ class Dimension:
     def is_log(self) -> bool:
         """True if values are drawn evenly on a logarithmic scale."""
         return self.kind == "log_uniform"
-
-    def is_active(self, params: Mapping[str, Any]) -> bool:
-        """True if the key is in use beside these values."""
-        return all(params.get(key) in values for key, values in self.when.items())
 
 
 class Scheduler(_Record):
@@ -190,7 +183,8 @@ class SweepRecord(_File):
     evaluate_every: int | None = None
     planned: _Count = 0
     """Trials of the search, with the baseline."""
-    space: dict[str, dict[str, JsonValue]] = {}
+    space: dict[str, dict[str, Any]] = {}
+    """Key -> kind -> its listed values, or both ends of a range; and ``when``, with what it is in use."""
     seeds: tuple[int, ...] = ()
     finalists: _Count = 0
     resources: Resources = Resources()
@@ -205,7 +199,12 @@ class SweepRecord(_File):
     @property
     def dimensions(self) -> tuple[Dimension, ...]:
         """The search space, key by key."""
-        return tuple(_to_dimension(key, entry) for key, entry in self.space.items())
+        return tuple(
+            Dimension(key, kind, tuple(values))
+            for key, entry in self.space.items()
+            for kind, values in entry.items()
+            if kind != "when"
+        )
 
 
 @dataclass(frozen=True)
@@ -231,11 +230,13 @@ def read_sweep(run_dir: Path) -> SweepFolder:
     Raises:
         UserError: If it is none.
     """
-    sweep = _read_sweep_file(run_dir)
+    if not (run_dir / SWEEP_FILE).is_file():
+        raise UserError(f"{run_dir} has no {SWEEP_FILE}; name the output folder of a sweep")
+    sweep = _parse(run_dir / SWEEP_FILE, SweepRecord)
     trials, warnings = [], []
     for path in sorted(path for path in run_dir.glob("trials/*") if path.is_dir()):
         try:
-            trials.append(_read_trial(path))
+            trials.append(_parse(path / TRIAL_FILE, TrialRecord))
         except UserError as error:
             warnings.append(f"left out: {error}")
     trials.sort(key=lambda trial: (trial.stage != "search", trial.number, trial.trial_id))
@@ -243,80 +244,34 @@ def read_sweep(run_dir: Path) -> SweepFolder:
     return SweepFolder(run_dir, sweep, tuple(trials), tuple(warnings))
 
 
-def _read_sweep_file(run_dir: Path) -> SweepRecord:
-    path = run_dir / SWEEP_FILE
-    if not path.is_file():
-        raise UserError(f"{run_dir} has no {SWEEP_FILE}; name the output folder of a sweep")
-    return _parse(path, SweepRecord)
-
-
-def _read_trial(folder: Path) -> TrialRecord:
-    path = folder / TRIAL_FILE
-    if not path.is_file():
-        raise UserError(f"{folder} has no {TRIAL_FILE}")
-    trial = _parse(path, TrialRecord)
-    if trial.trial_id != folder.name:
-        raise UserError(f"{path} is of another trial, {trial.trial_id}")
-    return trial
-
-
 _FileType = TypeVar("_FileType", bound=_File)
 
 
 def _parse(path: Path, record: type[_FileType]) -> _FileType:
     try:
-        return record.model_validate_json(_read_bytes(path))
+        return record.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise UserError(f"{path} is damaged: {place or 'record'}: {first['msg']}") from None
 
 
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
-
-
 def _read_baseline(run_dir: Path, sweep: SweepRecord) -> dict[str, Any]:
     """Values of the space's keys in ``sweep.yaml``; what cannot be read is left out."""
     try:
-        content = yaml.safe_load(_read_bytes(run_dir / "sweep.yaml"))
-    except (UserError, yaml.YAMLError, ValueError, RecursionError):
+        content = read_content(run_dir / "sweep.yaml")
+    except UserError:
         return {}
-    wanted = {*sweep.space, *(key for dimension in sweep.dimensions for key in dimension.when)}
-    every = {key: _look_up(content, key) for key in wanted}
-    return {
-        dimension.key: every[dimension.key]
-        for dimension in sweep.dimensions
-        if isinstance(every[dimension.key], bool | int | float | str) and dimension.is_active(every)
-    }
+    found = {key: _look_up(content, key) for key in sweep.space}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _look_up(content: Any, key: str) -> Any:
     for name in key.split("."):
         content = content.get(name) if isinstance(content, dict) else None
     return content
-
-
-def _to_dimension(key: str, entry: Mapping[str, Any]) -> Dimension:
-    kind = next(kind for kind in entry if kind != "when")
-    when = {
-        other: tuple(values) if isinstance(values, list) else (values,)
-        for other, values in (entry.get("when") or {}).items()
-    }
-    return Dimension(key, kind, tuple(entry[kind]), when)
-
-
-def is_number(value: object) -> TypeGuard[float]:
-    """True for a finite number, and not for a truth value."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False
 
 
 def say_value(value: Any) -> str:

@@ -9,13 +9,14 @@ from matplotlib.image import imread
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 
-from langpose_dist.report.sweep import Report, build_report, read_sweep
+from langpose_dist.report.sweep import read_sweep
 from langpose_dist.report.sweep.plots import (
     build_curves,
     build_front,
     build_slice,
     draw_pictures,
 )
+from langpose_dist.report.sweep.report import Report, build_report
 from tests.report.sweep.folders import (
     MPJPE,
     NUM_STEPS,
