@@ -114,11 +114,12 @@ class MLflowTracker:
         abandoned = None if info.is_resumed else _forget(folder)
         record = RunRecord.read(folder) or self._new_record(info, abandoned)
         write_state(folder, state_for(folder, redact(uri)), problem=None, is_refused=False)
-        run = ActiveRun(folder, info, record, redact(uri))
+        sender = Sender(info.run_dir, uri, len(record.attempts) + 1)
+        run = ActiveRun(folder, info, record, redact(uri), sender)
         with run.change():
             self._add_attempt(record, info)
             self._write_texts(record, info, folder)
-        run.sender = Sender(info.run_dir, uri, len(record.attempts))
+        sender.start()
         self._run = run
 
     def opened(self) -> None:
@@ -132,7 +133,7 @@ class MLflowTracker:
         state = run.wait(lambda state: state.attempt >= number or bool(state.problem), _OPENING_TIMEOUT_S)
         if state.problem is not None and state.is_refused:
             run.is_closed = True  # there is none to close
-            run.close_sender()
+            run.sender.close()
             raise UserError(f"the run cannot be recorded at {run.uri}: {state.problem}")
         run.report_problem(state, is_known=self._is_known_unavailable)
 
@@ -167,7 +168,7 @@ class MLflowTracker:
             raise ValueError(f"artifact folder {folder!r} leads out of the run")
         with run.change():
             run.record.artifacts.append((inside.as_posix(), folder))
-        run.wake()
+        run.sender.wake()
 
     def register(self, weights: Path, evaluation: Mapping[str, Any]) -> str | None:
         """Register exported weights under the configured name and alias.
@@ -220,7 +221,7 @@ class MLflowTracker:
         # A run that was asked to stop has no time.
         seconds = _SENDING_TIMEOUT_S if status == "FINISHED" else _UNAVAILABLE_TIMEOUT_S
         run.report_end(run.wait(run.has_sent, seconds))
-        run.close_sender()
+        run.sender.close()
 
     def _active(self) -> "ActiveRun":
         assert self._run is not None, "start() comes first"
@@ -289,7 +290,7 @@ class ActiveRun:
     record: RunRecord
     uri: str
     """URI of the store, without credentials."""
-    sender: Sender | None = None
+    sender: Sender
     is_closed: bool = False
     _is_written: bool = True
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -333,7 +334,7 @@ class ActiveRun:
             is_done: Asked of how far the store has the run.
             timeout_s: For a store that answers.
         """
-        self.wake()
+        self.sender.wake()
         begin = answered = time.monotonic()
         while True:
             state, now = read_state(self.folder), time.monotonic()
@@ -343,28 +344,16 @@ class ActiveRun:
                 timeout_s = min(timeout_s, _STOPPING_TIMEOUT_S)
             if is_done(state) or now > begin + timeout_s or now > answered + _UNAVAILABLE_TIMEOUT_S:
                 return state
-            if self.sender is not None:
-                self.sender.keep_running()
+            self.sender.keep_running()
             time.sleep(_POLL_INTERVAL_S)
-
-    def wake(self) -> None:
-        """Have the folder sent now."""
-        if self.sender is not None:
-            self.sender.wake()
 
     def look(self) -> None:
         """See how the sending goes, every few seconds."""
         if time.monotonic() > self._looked_at + _LOOK_INTERVAL_S:
             self._looked_at = time.monotonic()
             self.is_written()
-            if self.sender is not None:
-                self.sender.keep_running()
+            self.sender.keep_running()
             self.report_problem(read_state(self.folder))
-
-    def close_sender(self) -> None:
-        """Announce that nothing more will come."""
-        if self.sender is not None:
-            self.sender.close()
 
     def report_problem(self, state: MirrorState, *, is_known: bool = False) -> None:
         """Tell when the store stops answering, if that is not known yet, and when it answers again."""
