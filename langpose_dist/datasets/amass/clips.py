@@ -14,7 +14,7 @@ from langpose_dist.data.sample import DataError, Sample, Span, make_key
 from langpose_dist.datasets.amass.babel import Annotation, LabelField, load_annotations
 from langpose_dist.datasets.amass.file import read_recording
 from langpose_dist.datasets.amass.names import Motion
-from langpose_dist.datasets.clip import Found, SharedFileError
+from langpose_dist.datasets.clip import FileClip, Found, SharedFileError
 from langpose_dist.datasets.files import list_input, to_text, version_of
 from langpose_dist.datasets.smplh import (
     REMEDY,
@@ -59,21 +59,15 @@ class BodyFiles:
         return cls(model, regressor, (*version_of(model)[1:], *version_of(regressor)[1:]))
 
 
-@dataclass(frozen=True)
-class AmassClip:
+@dataclass(frozen=True, kw_only=True)
+class AmassClip(FileClip):
     """A motion file."""
 
-    path: Path
-    source: str
-    key: str
-    fields: Mapping[str, str]
-    split: str | None
     motion: Motion
     annotation: Annotation | None
     bodies: Mapping[str, BodyFiles]
     """By gender."""
     gender: Gender
-    fps: float
     dataset: str
 
     def load(self) -> Sample:

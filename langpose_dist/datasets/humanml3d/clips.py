@@ -10,7 +10,7 @@ import numpy as np
 from langpose_dist.data.labels import normalise_label
 from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError, Sample, Span, make_key
-from langpose_dist.datasets.clip import Found
+from langpose_dist.datasets.clip import FileClip, Found
 from langpose_dist.datasets.files import to_text
 from langpose_dist.datasets.humanml3d.motion import (
     LAYOUTS,
@@ -34,20 +34,14 @@ SPLITS = {"train": "train", "validation": "val", "test": "test"}
 OTHER_LISTS = ("train_val", "all")
 
 
-@dataclass(frozen=True)
-class Humanml3dClip:
+@dataclass(frozen=True, kw_only=True)
+class Humanml3dClip(FileClip):
     """One motion and the file of its captions."""
 
-    path: Path
-    source: str
-    key: str
-    fields: Mapping[str, str]
-    split: str | None
     dataset: str
     left_handed: bool
     """Handedness of the data set's axes."""
     captions: Path
-    fps: float
 
     def load(self) -> Sample:
         """Read motion and captions.

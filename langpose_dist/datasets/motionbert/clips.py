@@ -27,7 +27,7 @@ from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError, Sample, make_key
 from langpose_dist.datasets.arrays import take_frames
 from langpose_dist.datasets.axes import TO_CAMERA, from_camera_axes
-from langpose_dist.datasets.clip import Found
+from langpose_dist.datasets.clip import FileClip, Found
 from langpose_dist.datasets.files import list_input, to_text
 from langpose_dist.datasets.pickles import load_pickle
 from langpose_dist.datasets.splits import to_words
@@ -50,19 +50,13 @@ SMALLEST_PERSON = 1e-6
 SPLITS = ("train", "test")
 
 
-@dataclass(frozen=True)
-class MotionBertClip:
+@dataclass(frozen=True, kw_only=True)
+class MotionBertClip(FileClip):
     """One window."""
 
-    path: Path
-    source: str
-    key: str
-    fields: Mapping[str, str]
-    split: str
     windows: str
     units_per_metre: float | None
     original_fps: float
-    fps: float
 
     def load(self) -> Sample:
         """Read the file.
