@@ -7,15 +7,12 @@ plain containers, and even those are replaced by functions that check what they 
 
 import io
 import math
-import mmap
 import pickle
 import re
-import struct
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import FunctionType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,21 +21,9 @@ from langpose_dist.data.sample import DataError
 
 _DTYPE_NAME = re.compile(r"b1|[iu][1248]|f(2|4|8|16)|c(8|16|32)|[SUV]\d{1,9}|O\d?")
 
-_LEFT_OUT = (
-    *(pickle.PERSID, pickle.BINPERSID, pickle.EXT1, pickle.EXT2, pickle.EXT4),
-    *(pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER),
-)
-"""Operations that data files have no use for: foreign ids, registered codes, old-style classes."""
 
-
-def load_pickle(path: Path, stand_ins: Mapping[str, type] = {}) -> Any:
+def load_pickle(path: Path) -> Any:
     """Content of a pickle file of Python 2 or 3; bytes strings of Python 2 become ``str`` by latin-1.
-
-    Args:
-        path: The file.
-        stand_ins: ``module.name`` of a class -> inert class whose instances take its place. They are made
-            without a call of ``__init__`` and get the attributes in the file, or a call of
-            ``__setstate__`` where the class defines one.
 
     Returns:
         Plain containers, strings, numbers and numpy arrays (not structured).
@@ -48,10 +33,7 @@ def load_pickle(path: Path, stand_ins: Mapping[str, type] = {}) -> Any:
     """
     try:
         with path.open("rb") as file:
-            if path.stat().st_size == 0:  # which cannot be mapped
-                raise DataError(f"{path} is empty; copy it again")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                return _unpickle(content, str(path), stand_ins)
+            return _unpickle(file, str(path))
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
 
@@ -90,47 +72,38 @@ class _Npz(Mapping[str, Any]):
         if name not in self._names:
             raise KeyError(name)
         try:
-            with zipfile.ZipFile(self._path) as archive:
-                info = archive.getinfo(f"{name}.npy")
-                with archive.open(info) as member:
-                    return _read_npy(member, info.file_size, f"{self._path}: array {name}")
+            with zipfile.ZipFile(self._path) as archive, archive.open(f"{name}.npy") as member:
+                return _read_npy(member, f"{self._path}: array {name}")
         except DataError:
             raise
-        except OSError as error:
-            raise DataError(f"{self._path} cannot be read: {error.strerror}") from None
         except Exception:  # zipfile, zlib and numpy's header parser raise several kinds on damaged files
             raise DataError(f"{self._path}: array {name} is damaged; copy the file again") from None
 
 
-def _read_npy(member: Any, num_bytes: int, where: str) -> np.ndarray:
+def _read_npy(member: Any, where: str) -> np.ndarray:
     read_header = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
     }[np.lib.format.read_magic(member)]
     shape, _, dtype = read_header(member)
     if dtype.hasobject:
-        values = _unpickle(io.BytesIO(member.read()), where, {})
+        values = _unpickle(io.BytesIO(member.read()), where)
         if not isinstance(values, np.ndarray) or values.dtype != object:
             raise DataError(f"{where} is damaged: its header says objects; copy the file again")
         return values.reshape(shape)
-    if num_bytes != member.tell() + math.prod(shape) * dtype.itemsize:  # before so much memory is taken
-        raise DataError(f"{where} is damaged: {num_bytes} bytes are not {shape} of {dtype}")
     member.seek(0)
     return np.lib.format.read_array(member, allow_pickle=False)
 
 
-def _unpickle(content: io.BytesIO | mmap.mmap, where: str, stand_ins: Mapping[str, type]) -> Any:
+def _unpickle(file: io.BufferedIOBase, where: str) -> Any:
     try:
-        return _Unpickler(content, where, stand_ins).load()
+        return _Unpickler(file, where).load()
     except DataError:
         raise
     except Exception as error:  # a damaged pickle raises of every kind
         raise DataError(
             f"{where} is no pickle, or is damaged: {type(error).__name__}; copy it again"
         ) from None
-
-
-_KEY_TYPES = (str, bytes, int, float, complex, type(None), np.generic)
 
 
 class _Dtype:
@@ -198,60 +171,9 @@ def _to_bytes(data: bytes | bytearray | str) -> bytes:
     return data.encode("latin-1") if isinstance(data, str) else bytes(data)
 
 
-def _encode(text: str, encoding: str) -> bytes:
-    if encoding not in ("latin1", "latin-1"):
-        raise ValueError(encoding)
+def _encode(text: str, _encoding: str) -> bytes:
+    """``_codecs.encode``, by which older protocols write bytes, always as latin-1."""
     return text.encode("latin-1")
-
-
-def _make_bytes() -> bytes:
-    return b""
-
-
-def _hashable(items: list[Any]) -> list[Any]:
-    """The items, if they can be keys: hashing tuples nested a million deep would end the process."""
-    for item in items:
-        parts = item if type(item) is tuple else (item,)
-        if not all(isinstance(part, _KEY_TYPES) for part in parts):
-            raise ValueError("key of something else")
-    return items
-
-
-def _make_set(items: list[Any]) -> set[Any]:
-    return set(_hashable(items))
-
-
-def _make_frozenset(items: list[Any]) -> frozenset[Any]:
-    return frozenset(_hashable(items))
-
-
-def _make_ordered(items: list[Any] | tuple[()] = ()) -> OrderedDict[Any, Any]:
-    return OrderedDict(zip(_hashable([key for key, _ in items]), (value for _, value in items), strict=True))
-
-
-def _make_complex(real: float, imag: float) -> complex:
-    return complex(real, imag)
-
-
-def _make_instance(stand_in: Any, _base: object, _state: object) -> Any:
-    """``copyreg._reconstructor``, which makes instances in the oldest protocols."""
-    if not isinstance(stand_in, _StandIn):
-        raise ValueError("instance of something else")
-    return stand_in.make()
-
-
-class _StandIn:
-    """Wraps the class, so that the file can only make instances of it."""
-
-    def __init__(self, cls: type) -> None:
-        self._cls = cls
-
-    def make(self) -> Any:
-        return object.__new__(self._cls)
-
-
-class _Inert:
-    """Stands for a name that is only ever handed to one of the functions."""
 
 
 def _in_modules(modules: str, name: str, value: Any) -> dict[str, Any]:
@@ -267,55 +189,33 @@ _NAMES: dict[str, Any] = {
     **_in_modules(_ARRAYS, "scalar", _make_scalar),
     **_in_modules(_NUMERIC, "_frombuffer", _array_of_buffer),
     **_in_modules("numpy", "dtype", _make_dtype),
-    **_in_modules("numpy", "ndarray", _Inert()),
+    **_in_modules("numpy", "ndarray", None),  # only ever an argument of the others
     **_in_modules("_codecs", "encode", _encode),
-    **_in_modules("collections", "OrderedDict", _make_ordered),
-    **_in_modules(_BUILTINS, "bytes", _make_bytes),
-    **_in_modules(_BUILTINS, "set", _make_set),
-    **_in_modules(_BUILTINS, "frozenset", _make_frozenset),
-    **_in_modules(_BUILTINS, "complex", _make_complex),
-    **_in_modules(_BUILTINS, "object", _Inert()),
-    **_in_modules("copyreg copy_reg", "_reconstructor", _make_instance),
+    **_in_modules("collections", "OrderedDict", OrderedDict),
+    **_in_modules(_BUILTINS, "bytes", bytes),
+    **_in_modules(_BUILTINS, "set", set),
+    **_in_modules(_BUILTINS, "frozenset", frozenset),
+    **_in_modules(_BUILTINS, "complex", complex),
 }
 """All that a pickle can name."""
 
 
-# Python's own unpickler rather than the one in C: its operations can be left out and replaced one by one, and
-# a damaged file cannot make it reserve memory (the one in C keeps its memo in an array as long as the
-# largest index).
+# Python's own unpickler rather than the one in C, so that the state of arrays and dtypes can be checked.
 class _Unpickler(pickle._Unpickler):
     stack: list[Any]
-    read: Callable[[int], bytes]
-    append: Callable[[Any], None]
-    _plain: ClassVar[Any] = pickle._Unpickler
 
-    def __init__(self, content: io.BytesIO | mmap.mmap, where: str, stand_ins: Mapping[str, type]) -> None:
-        super().__init__(content, fix_imports=False, encoding="latin-1")
+    def __init__(self, file: io.BufferedIOBase, where: str) -> None:
+        super().__init__(file, fix_imports=False, encoding="latin-1")
         self._where = where
-        self._names = _NAMES | {name: _StandIn(cls) for name, cls in stand_ins.items()}
-        self._stand_in_classes = tuple(stand_ins.values())
 
     def find_class(self, module: str, name: str) -> Any:
         full_name = f"{module}.{name}"
-        if full_name not in self._names:
+        if full_name not in _NAMES:
             raise DataError(
                 f"{self._where} refers to {full_name!r}: it holds more than arrays and plain containers, "
                 "and nothing in it was executed; do not use it unless its source is certain"
             )
-        return self._names[full_name]
-
-    def load_reduce(self) -> None:
-        arguments = self.stack.pop()
-        function = self.stack[-1]
-        if not isinstance(function, FunctionType) or type(arguments) is not tuple:
-            raise ValueError("call of something else")
-        self.stack[-1] = function(*arguments)
-
-    def load_newobj(self) -> None:
-        arguments = self.stack.pop()
-        if not isinstance(self.stack[-1], _StandIn) or arguments != ():
-            raise ValueError("instance of something else")
-        self.stack[-1] = self.stack[-1].make()
+        return _NAMES[full_name]
 
     def load_build(self) -> None:
         state = self.stack.pop()
@@ -324,50 +224,10 @@ class _Unpickler(pickle._Unpickler):
             instance.set(state)
         elif type(instance) is np.ndarray:
             _fill_array(instance, state)
-        elif type(instance) in self._stand_in_classes:
-            if hasattr(type(instance), "__setstate__"):
-                instance.__setstate__(state)
-            else:
-                vars(instance).update(state)
         else:
             raise ValueError("state of something else")
 
-    def load_setitem(self) -> None:
-        _hashable(self.stack[-2:-1])
-        self._plain.load_setitem(self)
-
-    def load_setitems(self) -> None:
-        _hashable(self.stack[::2])  # the stack begins at the mark
-        self._plain.load_setitems(self)
-
-    def load_dict(self) -> None:
-        _hashable(self.stack[::2])
-        self._plain.load_dict(self)
-
-    def load_additems(self) -> None:
-        _hashable(self.stack)
-        self._plain.load_additems(self)
-
-    def load_frozenset(self) -> None:
-        _hashable(self.stack)
-        self._plain.load_frozenset(self)
-
-    def load_bytearray8(self) -> None:
-        (length,) = struct.unpack("<Q", self.read(8))
-        data = self.read(length)  # first, and no longer than the file
-        if len(data) != length:
-            raise EOFError
-        self.append(bytearray(data))
-
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
-        **{code: run for code, run in pickle._Unpickler.dispatch.items() if bytes([code]) not in _LEFT_OUT},
-        pickle.REDUCE[0]: load_reduce,
-        pickle.NEWOBJ[0]: load_newobj,
+        **pickle._Unpickler.dispatch,
         pickle.BUILD[0]: load_build,
-        pickle.SETITEM[0]: load_setitem,
-        pickle.SETITEMS[0]: load_setitems,
-        pickle.DICT[0]: load_dict,
-        pickle.ADDITEMS[0]: load_additems,
-        pickle.FROZENSET[0]: load_frozenset,
-        pickle.BYTEARRAY8[0]: load_bytearray8,
     }

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from langpose_dist.batch import WindowBatch
 from langpose_dist.config import RunConfig, UserError
 from langpose_dist.data.corpus import Corpus
-from langpose_dist.data.loader import TrainingStream, load_batches, stream_batches
+from langpose_dist.data.loader import TrainingStream, load_batches
 from langpose_dist.data.streaming import StreamingWindows
 from langpose_dist.metrics.table import higher_is_better
 from langpose_dist.models.weights import weights_header
@@ -327,7 +327,7 @@ class Trainer:
                 rank=self.processes.rank,
                 world_size=self.processes.world_size,
             )
-            return stream_batches(windows, **how)
+            return load_batches(windows, None, **how)
         stream = TrainingStream(
             len(dataset),
             seed=self.config.seed,

@@ -5,7 +5,6 @@ import copyreg
 import io
 import os
 import pickle
-import pickletools
 import struct
 import subprocess
 import zipfile
@@ -161,7 +160,7 @@ OBJECT = b"cnumpy\ndtype\n(X\x02\x00\x00\x00O8K\x00K\x01tR"
         b"\x80\x02\x83\x01\x00.",
         b"\x80\x02\x84\x01\x00\x00\x00.",
         b"\x80\x05\x97.",  # out-of-band buffer
-        # An array as class or function; a function as class; a class as function.
+        # An array as class or function; a function as class; a list as function.
         b"cnumpy\nndarray\n(K\x05tR.",
         b"\x80\x02cnumpy\nndarray\n)\x81.",
         b"\x80\x02cnumpy\ndtype\n)\x81.",
@@ -188,10 +187,8 @@ OBJECT = b"cnumpy\ndtype\n(X\x02\x00\x00\x00O8K\x00K\x01tR"
         b"cnumpy\ndtype\n(X\x0b\x00\x00\x00O,f8,(3,)f8K\x00K\x01tR.",
         b"cnumpy\ndtype\n(X\x02\x00\x00\x00V8K\x00K\x01tR(K\x03X\x01\x00\x00\x00|N(X\x01\x00\x00\x00at}"
         b"X\x01\x00\x00\x00a(" + OBJECT + b"J\xff\xff\xff\x7ftsK\x08K\x01K\x1btb.",
-        # Other codecs, containers of what is none, names that lead on.
-        b"c_codecs\nencode\n(X\x01\x00\x00\x00aX\x03\x00\x00\x00zipctR.",
+        # A container of what is none; a length or a frame far beyond the file.
         b"c__builtin__\nset\n(K\x05tR.",
-        # A length, a memo index or a frame far beyond the file.
         b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b"ab.",
         b"\x80\x05\x8e" + struct.pack("<Q", 2**40) + b"ab.",
         b"",
@@ -214,65 +211,11 @@ def test_tricks_and_damage_are_one_line(
     assert os.listdir(tmp_path) == ["data.pkl"]
 
 
-def test_a_far_memo_index_and_a_long_frame_cost_no_memory(tmp_path: Path) -> None:
-    assert load_pickle(write(tmp_path, b"K\x07r\xff\xff\xff\xff.")) == 7
-    assert load_pickle(write(tmp_path, b"\x80\x04\x95" + struct.pack("<Q", 2**40) + b"K\x07.")) == 7
-
-
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.pkl cannot be read: No such file"):
         load_pickle(tmp_path / "none.pkl")
     with pytest.raises(DataError, match=r"none\.npz cannot be read: No such file"):
         load_npz(tmp_path / "none.npz")
-
-
-class Ch:
-    """In place of chumpy's array."""
-
-    x: Any
-
-
-class Sparse:
-    """In place of a sparse matrix; keeps its state whole."""
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.state = state
-
-
-def foreign(name: str, content: Any, protocol: int) -> bytes:
-    """A pickle whose class ``Foreign`` is called ``name``, as if written where that class exists."""
-    module, _, cls = name.rpartition(".")
-    text = pickle.dumps(content, protocol, fix_imports=False)
-    here = f"c{Foreign.__module__}\nForeign\n".encode()
-    assert here in text
-    return text.replace(here, f"c{module}\n{cls}\n".encode())
-
-
-class Foreign:
-    def __init__(self, **attributes: Any) -> None:
-        vars(self).update(attributes)
-
-
-@pytest.mark.parametrize("protocol", [0, 1, 2, 3])
-def test_stand_ins_take_the_place_of_named_classes(tmp_path: Path, protocol: int) -> None:
-    content = {"v": Foreign(x=np.arange(3.0), dirty=True)}
-    path = write(tmp_path, foreign("chumpy.ch.Ch", content, protocol))
-    loaded = load_pickle(path, {"chumpy.ch.Ch": Ch})["v"]
-    assert type(loaded) is Ch
-    np.testing.assert_array_equal(loaded.x, [0, 1, 2])
-    path = write(tmp_path, foreign("scipy.sparse.csc.csc_matrix", content, protocol))
-    loaded = load_pickle(path, {"scipy.sparse.csc.csc_matrix": Sparse})["v"]
-    assert loaded.state["dirty"] is True
-    with pytest.raises(DataError, match=r"refers to 'scipy\.sparse\.csc\.csc_matrix'"):
-        load_pickle(path, {"chumpy.ch.Ch": Ch})
-
-
-def test_attributes_of_a_stand_in_are_never_called(tmp_path: Path) -> None:
-    content = Foreign(__setstate__=1, __class__="os", __reduce__=2)
-    loaded = load_pickle(write(tmp_path, foreign("a.B", content, 2)), {"a.B": Ch})
-    assert type(loaded) is Ch
-    twice = foreign("a.B", content, 2)[:-1] + b"}b."
-    assert type(load_pickle(write(tmp_path, twice), {"a.B": Ch})) is Ch
 
 
 def test_npz_members_are_read_one_by_one(tmp_path: Path) -> None:
@@ -337,12 +280,6 @@ def test_what_is_no_zip_is_no_npz(tmp_path: Path) -> None:
         load_npz(path)
 
 
-def test_every_operation_of_pickle_is_known_to_be_allowed_or_left_out() -> None:
-    """A later Python may add operations; they must be looked at before they are allowed."""
-    assert {op.name for op in pickletools.opcodes if op.proto > 5} == set()
-    assert len(pickletools.opcodes) == 68
-
-
 def test_asking_for_a_name_reads_nothing(tmp_path: Path) -> None:
     path = write_npz(tmp_path / "a.npz", b"damaged")
     with zipfile.ZipFile(path, "a") as archive:
@@ -352,17 +289,3 @@ def test_asking_for_a_name_reads_nothing(tmp_path: Path) -> None:
     assert name in content
     assert "readme.txt" not in content
     assert "other" not in content
-
-
-@pytest.mark.parametrize(
-    "use",
-    [b"}%sNs.", b"}(%sNu.", b"(%sNd.", b"\x8f(%s\x90.", b"(%s\x91.", b"cbuiltins\nset\n(](%sl\x85R."],
-    ids=["setitem", "setitems", "dict", "additems", "frozenset", "set"],
-)
-def test_keys_nested_so_deep_that_hashing_them_ends_the_process_are_refused(
-    tmp_path: Path, use: bytes
-) -> None:
-    path = tmp_path / "deep.pkl"
-    path.write_bytes(use.replace(b"%s", b")" + b"\x85" * 1_000_000))
-    with pytest.raises(DataError, match="is no pickle, or is damaged"):
-        load_pickle(path)
