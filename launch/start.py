@@ -88,10 +88,10 @@ def build_parser() -> argparse.ArgumentParser:
     node = add_mode(modes, "node", "several ranks on this node, one for each GPU")
     add_devices(node, "--num-ranks", required=False)
     node.add_argument("--launcher", choices=("deepspeed", "torchrun"), default="deepspeed")
-    node.add_argument("--master-port", type=int, metavar="P", help="default: a free one")
+    node.add_argument("--master-port", type=port, metavar="P", help="default: a free one")
 
     each = add_mode(modes, "each", "this node's part of a training on several, to be run on every node")
-    each.add_argument("--nodes", type=int, metavar="N", required=True, help="number of nodes")
+    each.add_argument("--nodes", type=count, metavar="N", required=True, help="number of nodes")
     each.add_argument("--node-rank", type=int, metavar="R", required=True, help="this node, from 0")
     each.add_argument("--master-addr", metavar="A", required=True, help="address of node 0")
     add_devices(each, "--ranks-per-node", required=True)
@@ -102,7 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
     hostfile.add_argument("hostfile", type=Path, help="lines HOST slots=N, as in launch/hostfile.example")
     hostfile.add_argument("--devices", metavar="I,J,...", help="the GPUs of every node (default: its slots)")
     hostfile.add_argument("--master-addr", metavar="A", help="address of the first node (default: its name)")
-    hostfile.add_argument("--ssh-port", type=int, metavar="P", help="default: as ssh is configured")
+    hostfile.add_argument("--ssh-port", type=port, metavar="P", help="default: as ssh is configured")
     add_network(hostfile)
     return parser
 
@@ -125,7 +125,7 @@ def add_devices(parser: argparse.ArgumentParser, option: str, *, required: bool)
     """Add the options that choose the ranks of a node."""
     either = parser.add_mutually_exclusive_group(required=required)
     either.add_argument("--devices", metavar="I,J,...", help="GPUs of this node, by index or UUID")
-    either.add_argument(option, type=int, metavar="N", help="the first N GPUs, or N ranks on the processor")
+    either.add_argument(option, type=count, metavar="N", help="the first N GPUs, or N ranks on the processor")
 
 
 def add_network(parser: argparse.ArgumentParser) -> None:
@@ -133,11 +133,25 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--interface", metavar="IFNAME", help="network interface that the ranks talk over")
     parser.add_argument(
         "--master-port",
-        type=int,
+        type=port,
         default=29500,
         metavar="P",
         help="a free port of the first node, the same everywhere (default: %(default)s)",
     )
+
+
+def port(text: str) -> int:
+    """Parse a TCP port."""
+    if not text.isdigit() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is no port; give a number from 1 to 65535")
+    return int(text)
+
+
+def count(text: str) -> int:
+    """Parse a number of nodes or ranks."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a count; give 1 or more")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ A default is written here and nowhere else; a YAML file holds only what differs 
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 import yaml
@@ -30,6 +31,13 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Range = tuple[float, float]
 Condition = Literal["clean", "noisy", "masked"]
+
+_RUNTIME_KEYS_1 = re.compile(
+    r"output|(tracking|registry)\..*|data\.(path|cache_dir|num_workers|verify|licence)"
+    r"|train\.(device|num_threads|keep_checkpoints|best_metric|offload|hang_timeout|start_timeout|stop_grace|\w+_every)"
+)
+_NEW_KEYS_1 = frozenset({"task", "data.observation"})
+"""Keys that runs with a hash of the first kind did not have."""
 
 
 class Section(BaseModel):
@@ -447,8 +455,23 @@ class RunConfig(Section):
     def hash(self) -> str:
         """First 16 hex digits of the SHA-256 of all keys that change a result."""
         left_out = keys_that_affect(type(self), RUNTIME)
-        content = {key: value for key, value in self.to_flat().items() if key not in left_out}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return _digest({key: value for key, value in self.to_flat().items() if key not in left_out})
+
+    def has_hash(self, value: str) -> bool:
+        """Tell whether a recorded hash is this configuration's, of the present kind or of the first.
+
+        The first kind held some keys that change no result, such as ``train.zero_stage``.
+        """
+        first = {
+            key: item
+            for key, item in self.to_flat().items()
+            if key not in _NEW_KEYS_1 and not _RUNTIME_KEYS_1.fullmatch(key)
+        }
+        return value in (self.hash(), _digest(first))
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _public(value: Any) -> Any:

@@ -7,12 +7,15 @@ plain containers, and even those are replaced by functions that check what they 
 
 import io
 import math
+import mmap
 import pickle
 import re
+import struct
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import FunctionType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,6 +23,12 @@ import numpy as np
 from langpose_dist.data.sample import DataError
 
 _DTYPE_NAME = re.compile(r"b1|[iu][1248]|f(2|4|8|16)|c(8|16|32)|[SUV]\d{1,9}|O\d?")
+
+_LEFT_OUT = (
+    *(pickle.PERSID, pickle.BINPERSID, pickle.EXT1, pickle.EXT2, pickle.EXT4),
+    *(pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER),
+)
+"""Operations that data files have no use for: foreign ids, registered codes, old-style classes."""
 
 
 def load_pickle(path: Path) -> Any:
@@ -33,7 +42,10 @@ def load_pickle(path: Path) -> Any:
     """
     try:
         with path.open("rb") as file:
-            return _unpickle(file, str(path))
+            if path.stat().st_size == 0:  # which cannot be mapped
+                raise DataError(f"{path} is empty; copy it again")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                return _unpickle(content, str(path))
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
 
@@ -72,15 +84,19 @@ class _Npz(Mapping[str, Any]):
         if name not in self._names:
             raise KeyError(name)
         try:
-            with zipfile.ZipFile(self._path) as archive, archive.open(f"{name}.npy") as member:
-                return _read_npy(member, f"{self._path}: array {name}")
+            with zipfile.ZipFile(self._path) as archive:
+                info = archive.getinfo(f"{name}.npy")
+                with archive.open(info) as member:
+                    return _read_npy(member, info.file_size, f"{self._path}: array {name}")
         except DataError:
             raise
+        except OSError as error:
+            raise DataError(f"{self._path} cannot be read: {error.strerror}") from None
         except Exception:  # zipfile, zlib and numpy's header parser raise several kinds on damaged files
             raise DataError(f"{self._path}: array {name} is damaged; copy the file again") from None
 
 
-def _read_npy(member: Any, where: str) -> np.ndarray:
+def _read_npy(member: Any, num_bytes: int, where: str) -> np.ndarray:
     read_header = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
@@ -91,19 +107,24 @@ def _read_npy(member: Any, where: str) -> np.ndarray:
         if not isinstance(values, np.ndarray) or values.dtype != object:
             raise DataError(f"{where} is damaged: its header says objects; copy the file again")
         return values.reshape(shape)
+    if num_bytes != member.tell() + math.prod(shape) * dtype.itemsize:  # before so much memory is taken
+        raise DataError(f"{where} is damaged: {num_bytes} bytes are not {shape} of {dtype}")
     member.seek(0)
     return np.lib.format.read_array(member, allow_pickle=False)
 
 
-def _unpickle(file: io.BufferedIOBase, where: str) -> Any:
+def _unpickle(content: io.BytesIO | mmap.mmap, where: str) -> Any:
     try:
-        return _Unpickler(file, where).load()
+        return _Unpickler(content, where).load()
     except DataError:
         raise
     except Exception as error:  # a damaged pickle raises of every kind
         raise DataError(
             f"{where} is no pickle, or is damaged: {type(error).__name__}; copy it again"
         ) from None
+
+
+_KEY_TYPES = (str, bytes, int, float, complex, type(None), np.generic)
 
 
 class _Dtype:
@@ -171,9 +192,43 @@ def _to_bytes(data: bytes | bytearray | str) -> bytes:
     return data.encode("latin-1") if isinstance(data, str) else bytes(data)
 
 
-def _encode(text: str, _encoding: str) -> bytes:
-    """``_codecs.encode``, by which older protocols write bytes, always as latin-1."""
+def _encode(text: str, encoding: str) -> bytes:
+    if encoding not in ("latin1", "latin-1"):
+        raise ValueError(encoding)
     return text.encode("latin-1")
+
+
+def _make_bytes() -> bytes:
+    return b""
+
+
+def _hashable(items: list[Any]) -> list[Any]:
+    """The items, if they can be keys: hashing tuples nested a million deep would end the process."""
+    for item in items:
+        parts = item if type(item) is tuple else (item,)
+        if not all(isinstance(part, _KEY_TYPES) for part in parts):
+            raise ValueError("key of something else")
+    return items
+
+
+def _make_set(items: list[Any]) -> set[Any]:
+    return set(_hashable(items))
+
+
+def _make_frozenset(items: list[Any]) -> frozenset[Any]:
+    return frozenset(_hashable(items))
+
+
+def _make_ordered(items: list[Any] | tuple[()] = ()) -> OrderedDict[Any, Any]:
+    return OrderedDict(zip(_hashable([key for key, _ in items]), (value for _, value in items), strict=True))
+
+
+def _make_complex(real: float, imag: float) -> complex:
+    return complex(real, imag)
+
+
+class _Inert:
+    """Stands for a name that is only ever handed to one of the functions."""
 
 
 def _in_modules(modules: str, name: str, value: Any) -> dict[str, Any]:
@@ -189,23 +244,28 @@ _NAMES: dict[str, Any] = {
     **_in_modules(_ARRAYS, "scalar", _make_scalar),
     **_in_modules(_NUMERIC, "_frombuffer", _array_of_buffer),
     **_in_modules("numpy", "dtype", _make_dtype),
-    **_in_modules("numpy", "ndarray", None),  # only ever an argument of the others
+    **_in_modules("numpy", "ndarray", _Inert()),
     **_in_modules("_codecs", "encode", _encode),
-    **_in_modules("collections", "OrderedDict", OrderedDict),
-    **_in_modules(_BUILTINS, "bytes", bytes),
-    **_in_modules(_BUILTINS, "set", set),
-    **_in_modules(_BUILTINS, "frozenset", frozenset),
-    **_in_modules(_BUILTINS, "complex", complex),
+    **_in_modules("collections", "OrderedDict", _make_ordered),
+    **_in_modules(_BUILTINS, "bytes", _make_bytes),
+    **_in_modules(_BUILTINS, "set", _make_set),
+    **_in_modules(_BUILTINS, "frozenset", _make_frozenset),
+    **_in_modules(_BUILTINS, "complex", _make_complex),
 }
 """All that a pickle can name."""
 
 
-# Python's own unpickler rather than the one in C, so that the state of arrays and dtypes can be checked.
+# Python's own unpickler rather than the one in C: its operations can be left out and replaced one by one, and
+# a damaged file cannot make it reserve memory (the one in C keeps its memo in an array as long as the
+# largest index).
 class _Unpickler(pickle._Unpickler):
     stack: list[Any]
+    read: Callable[[int], bytes]
+    append: Callable[[Any], None]
+    _plain: ClassVar[Any] = pickle._Unpickler
 
-    def __init__(self, file: io.BufferedIOBase, where: str) -> None:
-        super().__init__(file, fix_imports=False, encoding="latin-1")
+    def __init__(self, content: io.BytesIO | mmap.mmap, where: str) -> None:
+        super().__init__(content, fix_imports=False, encoding="latin-1")
         self._where = where
 
     def find_class(self, module: str, name: str) -> Any:
@@ -217,6 +277,13 @@ class _Unpickler(pickle._Unpickler):
             )
         return _NAMES[full_name]
 
+    def load_reduce(self) -> None:
+        arguments = self.stack.pop()
+        function = self.stack[-1]
+        if not isinstance(function, FunctionType) or type(arguments) is not tuple:
+            raise ValueError("call of something else")
+        self.stack[-1] = function(*arguments)
+
     def load_build(self) -> None:
         state = self.stack.pop()
         instance = self.stack[-1]
@@ -227,7 +294,41 @@ class _Unpickler(pickle._Unpickler):
         else:
             raise ValueError("state of something else")
 
+    def load_setitem(self) -> None:
+        _hashable(self.stack[-2:-1])
+        self._plain.load_setitem(self)
+
+    def load_setitems(self) -> None:
+        _hashable(self.stack[::2])  # the stack begins at the mark
+        self._plain.load_setitems(self)
+
+    def load_dict(self) -> None:
+        _hashable(self.stack[::2])
+        self._plain.load_dict(self)
+
+    def load_additems(self) -> None:
+        _hashable(self.stack)
+        self._plain.load_additems(self)
+
+    def load_frozenset(self) -> None:
+        _hashable(self.stack)
+        self._plain.load_frozenset(self)
+
+    def load_bytearray8(self) -> None:
+        (length,) = struct.unpack("<Q", self.read(8))
+        data = self.read(length)  # first, and no longer than the file
+        if len(data) != length:
+            raise EOFError
+        self.append(bytearray(data))
+
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
-        **pickle._Unpickler.dispatch,
+        **{code: run for code, run in pickle._Unpickler.dispatch.items() if bytes([code]) not in _LEFT_OUT},
+        pickle.REDUCE[0]: load_reduce,
         pickle.BUILD[0]: load_build,
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems,
+        pickle.DICT[0]: load_dict,
+        pickle.ADDITEMS[0]: load_additems,
+        pickle.FROZENSET[0]: load_frozenset,
+        pickle.BYTEARRAY8[0]: load_bytearray8,
     }

@@ -6,6 +6,9 @@ from langpose_dist.config import ConfigError, Section, load_config
 from langpose_dist.config.affects import DATA, INPUT, RUNTIME, keys_that_affect, marks
 from langpose_dist.config.schema import RunConfig
 
+DEFAULTS_FIRST_HASH = "5c02ce12fd1d2049"
+"""Hash of the defaults as commit 53901be computed it."""
+
 
 def test_every_key_carries_one_mark() -> None:
     found = dict(marks(RunConfig))
@@ -41,6 +44,13 @@ def test_the_hash_leaves_out_what_changes_no_result(override: str) -> None:
 )
 def test_the_hash_follows_what_changes_a_result(override: str) -> None:
     assert load_config(None, [override]).hash() != RunConfig().hash()
+
+
+def test_a_hash_of_the_first_kind_is_recognised() -> None:
+    assert RunConfig().has_hash(RunConfig().hash())
+    assert RunConfig().has_hash(DEFAULTS_FIRST_HASH)
+    assert load_config(None, ["tracking.enabled=false"]).has_hash(DEFAULTS_FIRST_HASH)
+    assert not load_config(None, ["seed=1"]).has_hash(DEFAULTS_FIRST_HASH)
 
 
 def test_keys_are_found_by_their_mark() -> None:

@@ -5,6 +5,7 @@ import copyreg
 import io
 import os
 import pickle
+import pickletools
 import struct
 import subprocess
 import zipfile
@@ -160,7 +161,7 @@ OBJECT = b"cnumpy\ndtype\n(X\x02\x00\x00\x00O8K\x00K\x01tR"
         b"\x80\x02\x83\x01\x00.",
         b"\x80\x02\x84\x01\x00\x00\x00.",
         b"\x80\x05\x97.",  # out-of-band buffer
-        # An array as class or function; a function as class; a list as function.
+        # An array as class or function; a function as class; a class as function.
         b"cnumpy\nndarray\n(K\x05tR.",
         b"\x80\x02cnumpy\nndarray\n)\x81.",
         b"\x80\x02cnumpy\ndtype\n)\x81.",
@@ -187,8 +188,10 @@ OBJECT = b"cnumpy\ndtype\n(X\x02\x00\x00\x00O8K\x00K\x01tR"
         b"cnumpy\ndtype\n(X\x0b\x00\x00\x00O,f8,(3,)f8K\x00K\x01tR.",
         b"cnumpy\ndtype\n(X\x02\x00\x00\x00V8K\x00K\x01tR(K\x03X\x01\x00\x00\x00|N(X\x01\x00\x00\x00at}"
         b"X\x01\x00\x00\x00a(" + OBJECT + b"J\xff\xff\xff\x7ftsK\x08K\x01K\x1btb.",
-        # A container of what is none; a length or a frame far beyond the file.
+        # Other codecs, containers of what is none, names that lead on.
+        b"c_codecs\nencode\n(X\x01\x00\x00\x00aX\x03\x00\x00\x00zipctR.",
         b"c__builtin__\nset\n(K\x05tR.",
+        # A length, a memo index or a frame far beyond the file.
         b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b"ab.",
         b"\x80\x05\x8e" + struct.pack("<Q", 2**40) + b"ab.",
         b"",
@@ -209,6 +212,11 @@ def test_tricks_and_damage_are_one_line(
         copyreg.remove_extension("posix", "system", 1)
     assert "\n" not in str(caught.value)
     assert os.listdir(tmp_path) == ["data.pkl"]
+
+
+def test_a_far_memo_index_and_a_long_frame_cost_no_memory(tmp_path: Path) -> None:
+    assert load_pickle(write(tmp_path, b"K\x07r\xff\xff\xff\xff.")) == 7
+    assert load_pickle(write(tmp_path, b"\x80\x04\x95" + struct.pack("<Q", 2**40) + b"K\x07.")) == 7
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -280,6 +288,12 @@ def test_what_is_no_zip_is_no_npz(tmp_path: Path) -> None:
         load_npz(path)
 
 
+def test_every_operation_of_pickle_is_known_to_be_allowed_or_left_out() -> None:
+    """A later Python may add operations; they must be looked at before they are allowed."""
+    assert {op.name for op in pickletools.opcodes if op.proto > 5} == set()
+    assert len(pickletools.opcodes) == 68
+
+
 def test_asking_for_a_name_reads_nothing(tmp_path: Path) -> None:
     path = write_npz(tmp_path / "a.npz", b"damaged")
     with zipfile.ZipFile(path, "a") as archive:
@@ -289,3 +303,17 @@ def test_asking_for_a_name_reads_nothing(tmp_path: Path) -> None:
     assert name in content
     assert "readme.txt" not in content
     assert "other" not in content
+
+
+@pytest.mark.parametrize(
+    "use",
+    [b"}%sNs.", b"}(%sNu.", b"(%sNd.", b"\x8f(%s\x90.", b"(%s\x91.", b"cbuiltins\nset\n(](%sl\x85R."],
+    ids=["setitem", "setitems", "dict", "additems", "frozenset", "set"],
+)
+def test_keys_nested_so_deep_that_hashing_them_ends_the_process_are_refused(
+    tmp_path: Path, use: bytes
+) -> None:
+    path = tmp_path / "deep.pkl"
+    path.write_bytes(use.replace(b"%s", b")" + b"\x85" * 1_000_000))
+    with pytest.raises(DataError, match="is no pickle, or is damaged"):
+        load_pickle(path)

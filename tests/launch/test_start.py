@@ -239,9 +239,11 @@ def test_the_printed_line_is_what_runs(start: Run) -> None:
         (["--devices", "0"], 4, "", "--devices 0 and CUDA_VISIBLE_DEVICES= disagree"),
         (["--num-ranks", "3"], 4, "2,3", "--num-ranks 3: 2 GPUs are visible here"),
         (["--num-ranks", "3"], 2, None, "--num-ranks 3: 2 GPUs are visible here"),
+        (["--devices", "1,2"], 2, None, "--devices 1,2: this node has 2 GPUs, 0 to 1"),
         (["--devices", "1,1"], 2, None, "--devices 1,1 names a GPU twice"),
         (["--devices", "one"], 2, None, "--devices 'one' is not a list of GPUs; write indices or UUIDs"),
         (["--devices", ""], 2, None, "--devices '' is not a list of GPUs"),
+        (["--num-ranks", "0"], 2, None, "0 is not a count; give 1 or more"),
         ([], 0, None, "no GPU to train on; give --num-ranks N"),
         (
             ["--num-ranks", "2", "--", "train.device=cuda"],
@@ -345,6 +347,16 @@ def test_a_hostfile_start_holds_secrets_back_from_pdsh(start: Run, tmp_path: Pat
     assert "s3cret" not in dry.stdout + dry.stderr
 
 
+@pytest.mark.parametrize("name", [".deepspeed_env", "other"])
+def test_a_deepspeed_environment_file_with_a_secret_is_refused(start: Run, tmp_path: Path, name: str) -> None:
+    file = hostfile(tmp_path, "127.0.0.1 slots=1\n")
+    (tmp_path / name).write_text("NCCL_DEBUG=INFO\nMLFLOW_TRACKING_PASSWORD=s3cret\n", encoding="utf-8")
+    environ = {} if name == ".deepspeed_env" else {"DS_ENV_FILE": name}
+    line = refusal(start("hostfile", str(file), "--dry-run", **environ))
+    assert f"{name}:2: MLFLOW_TRACKING_PASSWORD looks like a secret" in line
+    assert "s3cret" not in line
+
+
 # Mistakes
 
 EACH = ["each", "--master-addr", "127.0.0.1", "--ranks-per-node", "1"]
@@ -356,12 +368,15 @@ EACH = ["each", "--master-addr", "127.0.0.1", "--ranks-per-node", "1"]
         ([], "the following arguments are required"),
         (["all"], "invalid choice"),
         (["node", "--num-rank", "2"], "unrecognized arguments: --num-rank 2; what is for the training comes"),
+        (["node", "--master-port", "0"], "0 is no port; give a number from 1 to 65535"),
+        (["node", "--master-port", "70000"], "70000 is no port"),
         (["one", "--devices", "0,1"], "--devices 0,1 names several; name one, or start node"),
         (["hostfile", "nowhere"], "nowhere cannot be read (No such file or directory)"),
         (["hostfile", "{hosts}", "--devices", "one"], "'one' is not a list of GPUs"),
         (["hostfile", "{hosts}", "--master-addr", "no.such.invalid"], "does not know that host"),
         ([*EACH, "--nodes", "2", "--node-rank", "2"], "--node-rank 2 must be in 0..1 for 2 nodes"),
         ([*EACH, "--nodes", "2", "--node-rank", "-1"], "--node-rank -1 must be in 0..1"),
+        ([*EACH, "--nodes", "0", "--node-rank", "0"], "0 is not a count; give 1 or more"),
         ([*EACH, "--node-rank", "0"], "required: --nodes"),
         (
             [*EACH, "--nodes", "2", "--node-rank", "1", "--master-addr", "no.such.invalid"],
