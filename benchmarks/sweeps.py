@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import write_result
-from langpose_dist.report.sweep import SweepFolder, TrialRecord, read_sweep
+from langpose_dist.report.sweep import TrialRecord, read_sweep
 from langpose_dist.report.sweep.numbers import t_quantile
+from langpose_dist.report.sweep.records import SweepFolder
 
 METRICS = ("masked/mpjpe_mm", "clean/mpjpe_mm", "masked/r_at_1")
 

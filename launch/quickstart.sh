@@ -25,7 +25,10 @@ export PATH=$PWD/.venv/bin:$PATH
 uri=sqlite:///$out/mlflow.db
 
 if [[ ! -e $out/shards/manifest.json ]]; then
-  langpose data synthesize --out "$out/data" --hours 0.5
+  if [[ ! -e $out/data/synthesis.json ]]; then
+    rm -rf "$out/data"
+    langpose data synthesize --out "$out/data" --hours 0.5
+  fi
   langpose data build amass --input "$out/data/amass" --babel "$out/data/babel" --smplh "$out/data/smplh" \
     --regressor "$out/data/J_regressor_h36m_correct.npy" --dataset synthetic --fps 10 \
     --out "$out/shards"

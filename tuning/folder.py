@@ -29,7 +29,7 @@ _FREE = frozenset({"sweep.max_concurrent", "sweep.max_failures"})
 """Keys of the sweep that a resumed one may change, besides those of its runs that change no result."""
 _HELD = frozenset(
     {
-        *("tracking.enabled", "tracking.uri", "tracking.experiment", "tracking.run_name"),
+        *("output", "tracking.enabled", "tracking.uri", "tracking.experiment", "tracking.run_name"),
         *("train.evaluate_every", "train.best_metric", "train.device"),
     }
 )
@@ -54,10 +54,6 @@ def held(output: Path) -> Iterator[None]:
 def check_folder(plan: Plan, *, resume: bool) -> None:
     """Check that the folder is new, or holds the sweep that is to be resumed.
 
-    Args:
-        plan: The sweep.
-        resume: Whether one is to be resumed.
-
     Raises:
         UserError: If not.
     """
@@ -65,27 +61,15 @@ def check_folder(plan: Plan, *, resume: bool) -> None:
     if not resume:
         if (output / RECORD_FILE).exists():
             raise UserError(f"{output} already holds a sweep; resume with --resume or choose another output=")
-        if (output / "config.yaml").exists():
-            raise UserError(f"{output} holds a run, not a sweep; choose another output=")
         return
     if not (output / RECORD_FILE).exists():
         raise UserError(f"{output} holds no sweep to resume; leave out --resume")
     before, now = (_flat(sweep) for sweep in (load_sweep([output / SWEEP_FILE]), plan.sweep))
-    if before["output"] != now["output"]:
-        raise UserError(
-            f"{output} was {before['output']} when the sweep was started, and its trials' configurations "
-            "hold that path; move it back"
-        )
-    known = read_record(output).get("origin", {}).get("data_fingerprint")
-    if known not in (None, plan.corpus.manifest.fingerprint):
-        raise UserError(
-            f"--resume: the shards at {plan.sweep.config.data.path} are others than the sweep began with: "
-            f"fingerprint {known[:16]} then, {plan.corpus.manifest.fingerprint[:16]} now; start a new sweep "
-            "with another output="
-        )
+    data, origin = plan.corpus.manifest.fingerprint, read_record(output).get("origin", {})
+    before["data fingerprint"], now["data fingerprint"] = origin.get("data_fingerprint", data), data
     may_change = keys_that_affect(type(plan.sweep.config), RUNTIME) - _HELD | _FREE
-    for key in sorted({*before, *now}):
-        if before.get(key) != now.get(key) and key not in may_change:
+    for key in sorted({*before, *now} - may_change):
+        if before.get(key) != now.get(key):
             raise UserError(
                 f"--resume: {key} was {before.get(key)!r} and is now {now.get(key)!r}; leave it as it was "
                 "(without --config all is), or start a new sweep with another output="
@@ -114,13 +98,7 @@ def read_record(output: Path) -> dict[str, Any]:
 
 
 class SweepRecord:
-    """``sweep.json`` while an attempt runs.
-
-    Args:
-        plan: The sweep.
-        environment: From ``describe_environment``.
-        is_resumed: Whether to continue the record of earlier attempts.
-    """
+    """``sweep.json`` while an attempt runs; a resumed one continues the record of those before."""
 
     def __init__(self, plan: Plan, environment: dict[str, Any], *, is_resumed: bool) -> None:
         self._path = plan.output / RECORD_FILE

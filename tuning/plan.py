@@ -12,6 +12,7 @@ from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.remote import is_url
 from langpose_dist.host.redaction import redact
 from langpose_dist.report.sweep import TrialRecord
+from langpose_dist.tasks.task import check_metric, load_task
 from langpose_dist.train.engine import count_steps, micro_batch_size
 from tuning.cluster import check_slots, node_resources, start_ray
 from tuning.schedulers import rungs
@@ -42,12 +43,6 @@ class Plan:
         """Trials of the search."""
         return len(self.first) + self.num_suggested
 
-    @property
-    def num_confirm_trials(self) -> int:
-        """Trials of the confirm stage; 0 without one."""
-        settings = self.sweep.settings
-        return (settings.finalists + settings.baseline) * len(settings.seeds) * settings.has_confirm_stage
-
 
 def prepare(sweep: Sweep) -> Plan:
     """Resolve what a sweep leaves open, and check every trial that is known.
@@ -64,7 +59,10 @@ def prepare(sweep: Sweep) -> Plan:
             )
     corpus = load_task(config.task).open(config)
     for metric in sweep.settings.objective:
-        _check_measured(metric, config, corpus)
+        try:
+            check_metric(metric, config, corpus)
+        except UserError as error:
+            raise UserError(f"sweep.objective={metric}: {error}") from None
     num_steps = count_steps(config, len(corpus.training_set))
     values: dict[str, Any] = {"train.max_steps": num_steps, "data.path": _absolute(config.data.path)}
     values["output"] = str(Path(config.output).resolve())
@@ -90,41 +88,24 @@ def prepare(sweep: Sweep) -> Plan:
     return Plan(sweep, corpus, first, num_suggested)
 
 
-def describe_plan(plan: Plan, address: str | None) -> dict[str, Any]:
-    """Describe what a sweep would start: plain values, with lines for people under ``lines``.
+def describe_plan(plan: Plan, address: str | None) -> list[str]:
+    """Lines for people about what a sweep would start.
 
     Raises:
         UserError: If the cluster cannot be reached or does not hold a trial.
     """
+    config, settings = plan.sweep.config, plan.sweep.settings
     start_ray(address)
     try:
-        slots = check_slots(node_resources(), plan.sweep.settings.resources)
+        slots = check_slots(node_resources(), settings.resources)
     finally:
         ray.shutdown()
-    settings, max_steps = plan.sweep.settings, plan.sweep.config.train.max_steps
-    concurrent = min(slots, settings.max_concurrent or slots)
-    shown = {"number", "seed", "params", "is_baseline"}
-    return {
-        "output": str(plan.output),
-        "num_trials": plan.num_trials,
-        "num_confirm_trials": plan.num_confirm_trials,
-        "num_steps": max_steps,
-        "rungs": rungs(plan.sweep),
-        "resources": settings.resources.model_dump(),
-        "slots": slots,
-        "max_concurrent": concurrent,
-        "trials": [trial.model_dump(include=shown) for trial in plan.first],
-        "num_suggested": plan.num_suggested,
-        "lines": _to_lines(plan, f"{concurrent} at a time (there is room for {slots})"),
-    }
-
-
-def _to_lines(plan: Plan, concurrency: str) -> list[str]:
-    config, settings = plan.sweep.config, plan.sweep.settings
     wanted, steps = settings.resources, ", ".join(map(str, rungs(plan.sweep)))
-    each = f"{wanted.workers} x ({wanted.cpus:g} CPUs, {wanted.gpus:g} GPUs) each"
+    concurrent = min(slots, settings.max_concurrent or slots)
     lines = [
-        f"{plan.num_trials} trials of {config.train.max_steps} steps, {each}, {concurrency}",
+        f"{plan.num_trials} trials of {config.train.max_steps} steps, "
+        f"{wanted.workers} x ({wanted.cpus:g} CPUs, {wanted.gpus:g} GPUs) each, "
+        f"{concurrent} at a time (there is room for {slots})",
         f"searcher {settings.searcher}, scheduler {settings.scheduler.name}, objective "
         f"{', '.join(settings.objective)} on {config.data.validation_split}"
         + (f", compared at steps {steps}" if steps else ""),
@@ -136,11 +117,11 @@ def _to_lines(plan: Plan, concurrency: str) -> list[str]:
     if plan.num_suggested:
         lines.append(f"  and {plan.num_suggested} that Optuna suggests in the course of the sweep, over:")
         lines += [f"       {key}: {entry}" for key, entry in plan.sweep.space.to_dict().items()]
-    if plan.num_confirm_trials:
+    if settings.has_confirm_stage:
         baseline = " and the baseline" if settings.baseline else ""
         lines.append(
-            f"then the best {settings.finalists}{baseline} with seeds {', '.join(map(str, settings.seeds))}: "
-            f"{plan.num_confirm_trials} trials to the full length"
+            f"then the best {settings.finalists}{baseline} to the full length with seeds "
+            f"{', '.join(map(str, settings.seeds))}"
         )
     store = f" and at {config.tracking.uri}" if config.tracking.enabled else ""
     return [*lines, f"recorded in {plan.output}{store}"]

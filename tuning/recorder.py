@@ -25,13 +25,7 @@ _OUT_OF_MEMORY = "running low on memory"
 
 
 class Recorder(tune.Callback):
-    """Keeps the record of each trial, and tells of changes.
-
-    Args:
-        sweep: What the trials belong to.
-        on_change: Called with a trial whose record has changed.
-        on_end: Called with a trial that has ended for now.
-    """
+    """Keeps the record of each trial, and tells of changes and of ends, which may be for now."""
 
     def __init__(
         self, sweep: Sweep, on_change: Callable[[TrialRecord], Any], on_end: Callable[[TrialRecord], Any]

@@ -25,7 +25,7 @@ from langpose_dist.report.sweep import (
 from langpose_dist.runs.tracker import RunInfo, Status, Tracker
 from langpose_dist.tracking.factory import build_tracker
 from langpose_dist.train.preflight import check_here, raise_problems
-from tuning.cluster import check_slots, node_resources, start_ray, watched_head
+from tuning.cluster import check_slots, node_resources, start_ray
 from tuning.folder import SweepRecord, check_folder, held
 from tuning.outcomes import Narrator, settling
 from tuning.plan import Plan
@@ -40,16 +40,7 @@ class SweepFailed(Exception):
     """The sweep came to no result; the message is one line."""
 
 
-def check_resume(plan: Plan, *, resume: bool) -> None:
-    """Check that the folder is new, or holds the sweep that is to be resumed.
-
-    Raises:
-        UserError: If not.
-    """
-    check_folder(plan, resume=resume)
-
-
-def run_sweep(plan: Plan, *, resume: bool, address: str | None, tell: Callable[[str], Any]) -> dict[str, Any]:
+def run_sweep(plan: Plan, *, resume: bool, address: str | None, tell: Callable[[str], Any]) -> None:
     """Run a sweep to its end.
 
     Args:
@@ -58,25 +49,21 @@ def run_sweep(plan: Plan, *, resume: bool, address: str | None, tell: Callable[[
         address: Of a running Ray cluster; ``None`` for this machine alone.
         tell: Given lines for a person.
 
-    Returns:
-        The sweep's record.
-
     Raises:
         UserError: If configuration, data, folder or cluster do not allow it.
         SweepInterrupted: If it was asked to stop; ``resume`` continues it.
-        SweepFailed, SweepStuck: If it came to no result.
+        SweepFailed: If it came to no result.
     """
-    check_resume(plan, resume=resume)
+    check_folder(plan, resume=resume)
     settings = plan.sweep.settings
     with held(plan.output), Stopping(plan.output) as stopping, _shut_down_ray():
-        check_resume(plan, resume=resume)  # another sweep may have held it until now
+        check_folder(plan, resume=resume)  # another sweep may have held it until now
         attempt = SweepAttempt(plan, tell, is_resumed=resume)
         raise_problems(check_here(plan.sweep.config, settings.resources.workers, attempt.tracker))
         start_ray(address)
         stopping.listen()
         slots = check_slots(node_resources(), settings.resources)
-        with watched_head(attempt.lose):
-            return attempt.run(min(slots, settings.max_concurrent or slots), stopping)
+        attempt.run(min(slots, settings.max_concurrent or slots), stopping)
 
 
 class SweepAttempt:
@@ -96,8 +83,8 @@ class SweepAttempt:
         )
         self.record = SweepRecord(plan, self.environment, is_resumed=is_resumed)
 
-    def run(self, max_concurrent: int, stopping: Stopping) -> dict[str, Any]:
-        """Search, confirm, choose, register and report; returns the sweep's record."""
+    def run(self, max_concurrent: int, stopping: Stopping) -> None:
+        """Search, confirm, choose, register and report."""
         with self._recorded():
             self._start(max_concurrent)
             with settling(self.plan.sweep.config, self.tracker, is_resumed=self.is_resumed) as settle:
@@ -109,13 +96,6 @@ class SweepAttempt:
                 stages.confirm(self._finalists())
             best = self._choose()
             self._report(best, self._register(best))
-        return self.record.content
-
-    def lose(self, reason: str) -> None:
-        """Record the end of a process that ends at once."""
-        say(f"error: {reason}")
-        self.record.write_if_begun(status="interrupted", reason=reason)
-        self.tracker.finish("KILLED", reason, wait=False)
 
     def _start(self, max_concurrent: int) -> None:
         config, manifest = self.plan.sweep.config, self.plan.corpus.manifest

@@ -89,17 +89,13 @@ def read_decisions(path: Path) -> list[dict[str, Any]]:
 
 
 def build_scheduler(sweep: Sweep, path: Path) -> TrialScheduler:
-    """Scheduler of a sweep's search.
-
-    Args:
-        sweep: Its ``train.max_steps`` and ``train.evaluate_every`` are set.
-        path: File of the scheduler's memory.
-    """
+    """Scheduler of a sweep's search, with its memory in a file; the sweep's ``train.max_steps`` is set."""
     settings, training = sweep.settings.scheduler, sweep.config.train
     metric = settings.metric or sweep.settings.objective[0]
     assert training.max_steps is not None
     grace = settings.grace_evaluations * (training.evaluate_every or training.max_steps)
-    options: dict[str, Any] = {"time_attr": STEP, "metric": metric, "mode": mode_of(metric)}
+    mode = "max" if higher_is_better(metric) else "min"
+    options: dict[str, Any] = {"time_attr": STEP, "metric": metric, "mode": mode}
     match settings.name:
         case "asha":
             inner = AsyncHyperBandScheduler(
@@ -128,8 +124,3 @@ def rungs(sweep: Sweep) -> list[int]:
         found.append(int(step))
         step *= settings.reduction_factor
     return found
-
-
-def mode_of(metric: str) -> str:
-    """Tune's word for the direction in which a metric improves."""
-    return "max" if higher_is_better(metric) else "min"

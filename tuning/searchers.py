@@ -36,10 +36,6 @@ class Suggestions:
     """Optuna's suggestions; each depends on the sweep's seed, its number and the trials that ended before.
 
     A trial that was stopped early counts with its last value.
-
-    Args:
-        sweep: Gives space, objective and seed.
-        numbers: Of the trials to suggest.
     """
 
     def __init__(self, sweep: Sweep, numbers: Sequence[int]) -> None:
@@ -86,21 +82,14 @@ class Suggestions:
     def _ask(self, number: int) -> dict[str, Any]:
         seed = np.random.SeedSequence([self._sweep.settings.seed, number]).generate_state(1)
         with warnings.catch_warnings():
-            # Of group, which conditional spaces need.
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._study.sampler = optuna.samplers.TPESampler(multivariate=True, group=True, seed=int(seed[0]))
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of multivariate
+            self._study.sampler = optuna.samplers.TPESampler(multivariate=True, seed=int(seed[0]))
         self._asked[number] = self._study.ask()
         return self._sweep.space.suggest(self._asked[number])
 
 
 class PlannedSearcher(Searcher):
-    """Gives Ray Tune the trials of a stage, one after another.
-
-    Args:
-        trials: Those that are known.
-        suggestions: Those that come after them.
-        output: The sweep's folder.
-    """
+    """Gives Ray Tune the trials of a stage, one after another: the known ones, then the suggestions."""
 
     def __init__(self, trials: Sequence[TrialRecord], suggestions: Suggestions, output: Path) -> None:
         super().__init__()

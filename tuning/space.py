@@ -4,8 +4,8 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
@@ -14,7 +14,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from langpose_dist.config import ConfigError, RunConfig, suggest
-from tuning.space_check import check_key, schema_fields
+from langpose_dist.config.affects import fields_of
+from tuning.space_check import check_key
 
 Kind = Literal["choice", "uniform", "log_uniform", "integer"]
 
@@ -38,28 +39,6 @@ class Dimension:
     kind: Kind
     arguments: tuple[Any, ...]
     """Every value of a ``choice``; else the lowest and the highest, both included."""
-    when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    """Other keys and the values that they must have for this one to be varied at all."""
-
-    def to_entry(self) -> dict[str, Any]:
-        """Kind, arguments and conditions, as in YAML."""
-        entry: dict[str, Any] = {self.kind: list(self.arguments)}
-        if self.when:
-            entry["when"] = {
-                key: values[0] if len(values) == 1 and not isinstance(values[0], list) else list(values)
-                for key, values in self.when.items()
-            }
-        return entry
-
-    def may_be(self, value: Any) -> bool:
-        """True if a value is among those of this key."""
-        if self.kind == "choice":
-            return value in self.arguments
-        return self.arguments[0] <= value <= self.arguments[1]
-
-    def is_active(self, point: Mapping[str, Any]) -> bool:
-        """True if all conditions hold; a key that is itself left out fulfils none."""
-        return all(key in point and point[key] in values for key, values in self.when.items())
 
     def draw(self, seed: int, number: int) -> Any:
         """Draw the value of a sample; it depends on nothing but seed, number and the key's name.
@@ -96,16 +75,16 @@ class Dimension:
 
 @dataclass(frozen=True)
 class Space:
-    """All keys that a sweep varies, each below those that it depends on."""
+    """All keys that a sweep varies."""
 
     dimensions: Mapping[str, Dimension]
 
     def to_dict(self) -> dict[str, Any]:
-        """Key -> kind, arguments and conditions, as in YAML."""
-        return {key: dimension.to_entry() for key, dimension in self.dimensions.items()}
+        """Key -> kind and arguments, as in YAML."""
+        return {key: {item.kind: list(item.arguments)} for key, item in self.dimensions.items()}
 
     def points(self, searcher: str, num_trials: int, seed: int) -> list[dict[str, Any]]:
-        """Different points that are fixed beforehand; a key whose conditions do not hold is left out.
+        """Different points that are fixed beforehand.
 
         Args:
             searcher: ``random``, or ``grid``: every combination of all values.
@@ -113,21 +92,22 @@ class Space:
             seed: Of the draws.
         """
         if searcher == "grid":
-            return self._combinations()
+            values = itertools.product(*(item.arguments for item in self.dimensions.values()))
+            return [dict(zip(self.dimensions, point, strict=True)) for point in values]
         points: dict[str, dict[str, Any]] = {}
         repeats = 0
         for number in itertools.count():
             if len(points) == num_trials or repeats == _MAX_REPEATS:
                 break
-            point = self._fill(lambda dimension, number=number: dimension.draw(seed, number))
+            point = {key: dimension.draw(seed, number) for key, dimension in self.dimensions.items()}
             name = json.dumps(point, sort_keys=True)
             repeats = repeats + 1 if name in points else 0
             points.setdefault(name, point)
         return list(points.values())
 
     def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
-        """Have Optuna suggest a point, key by key, without those whose conditions do not hold."""
-        return self._fill(lambda dimension: dimension.suggest(trial))
+        """Have Optuna suggest a point, key by key."""
+        return {key: dimension.suggest(trial) for key, dimension in self.dimensions.items()}
 
     def encode(self, point: Mapping[str, Any]) -> dict[str, Any]:
         """A point in the values that Optuna knows it by."""
@@ -137,38 +117,12 @@ class Space:
             found[key] = arguments.index(value) if self.dimensions[key].kind == "choice" else value
         return found
 
-    @property
-    def num_combinations(self) -> int:
-        """Number of combinations of all choices, conditions aside."""
-        return math.prod(len(item.arguments) for item in self.dimensions.values() if item.kind == "choice")
-
-    def _combinations(self) -> list[dict[str, Any]]:
-        points: list[dict[str, Any]] = [{}]
-        for key, dimension in self.dimensions.items():
-            points = [
-                extended
-                for point in points
-                for extended in (
-                    [{**point, key: value} for value in dimension.arguments]
-                    if dimension.is_active(point)
-                    else [point]
-                )
-            ]
-        return points
-
-    def _fill(self, choose: Callable[[Dimension], Any]) -> dict[str, Any]:
-        point: dict[str, Any] = {}
-        for key, dimension in self.dimensions.items():
-            if dimension.is_active(point):
-                point[key] = choose(dimension)
-        return point
-
 
 def read_space(entries: Any, schema: type[RunConfig] = RunConfig) -> Space:
     """Read a search space, with its values in the types of the schema.
 
     Args:
-        entries: Key -> kind and arguments, and possibly conditions.
+        entries: Key -> kind and arguments.
         schema: Of the configuration that is varied.
 
     Raises:
@@ -179,13 +133,12 @@ def read_space(entries: Any, schema: type[RunConfig] = RunConfig) -> Space:
             f"sweep.space={entries!r} must name at least one key, such as "
             "{loss.temperature: {log_uniform: [0.02, 0.5]}}"
         )
-    fields = schema_fields(schema)
+    fields = dict(fields_of(schema))
     found: dict[str, Dimension] = {}
     for key, entry in entries.items():
-        check_key(str(key), entry, schema)
+        check_key(str(key), schema)
         kind, arguments = _read_kind(key, entry, fields)
-        conditions = _read_conditions(key, entry.get("when", {}), found, fields)
-        found[key] = Dimension(key, kind, arguments, conditions)
+        found[key] = Dimension(key, kind, arguments)
     return Space(found)
 
 
@@ -194,17 +147,16 @@ def _read_kind(key: str, entry: Any, fields: Mapping[str, FieldInfo]) -> tuple[K
     example = "such as {log_uniform: [0.05, 5.0]}"
     if not isinstance(entry, Mapping):
         raise ConfigError(f"sweep.space: {key}={entry!r} must be a kind with its values, {example}")
-    kinds = [name for name in entry if name != "when"]
-    for name in kinds:
+    for name in entry:
         if name not in known:
-            hint = suggest(str(name), [*known, "when"])
+            hint = suggest(str(name), known)
             raise ConfigError(
                 f"sweep.space: {key}: unknown kind {name!r}, it can be {', '.join(known)}{hint}"
             )
-    if len(kinds) != 1:
-        named = " and ".join(kinds) or "none"
+    if len(entry) != 1:
+        named = " and ".join(entry) or "none"
         raise ConfigError(f"sweep.space: {key} must have one kind, {example}, not {named}")
-    (kind,) = kinds
+    (kind,) = entry
     if not isinstance(entry[kind], list | tuple):
         raise ConfigError(f"sweep.space: {key}: {kind}={entry[kind]!r} must be a list")
     arguments = tuple(_read_value(fields[key], value, key) for value in entry[kind])
@@ -232,37 +184,6 @@ def _problem_with(kind: Kind, arguments: tuple[Any, ...]) -> str:
     if kind == "log_uniform" and arguments[0] <= 0:
         return "the lowest must be above 0; use uniform, or raise it"
     return ""
-
-
-def _read_conditions(
-    key: str, when: Any, above: Mapping[str, Dimension], fields: Mapping[str, FieldInfo]
-) -> dict[str, tuple[Any, ...]]:
-    if not isinstance(when, Mapping):
-        raise ConfigError(
-            f"sweep.space: {key}: when={when!r} must be keys with their values, such as "
-            "{loss.contrastive: modified}"
-        )
-    conditions: dict[str, tuple[Any, ...]] = {}
-    for other, wanted in when.items():
-        source = f"{key}: when: {other}"
-        if other not in above:
-            hint = suggest(str(other), list(above))
-            raise ConfigError(f"sweep.space: {source} must be a key that the space names above {key}{hint}")
-        dimension = above[other]
-        if dimension.kind in ("uniform", "log_uniform"):
-            raise ConfigError(
-                f"sweep.space: {source} is drawn from a range, of which no value comes twice; a condition "
-                "needs a choice or integer"
-            )
-        values = wanted if isinstance(wanted, list | tuple) else [wanted]
-        if not values:
-            raise ConfigError(f"sweep.space: {source}=[] must name at least one value")
-        conditions[other] = tuple(_read_value(fields[other], value, source) for value in values)
-        for value in conditions[other]:
-            if not dimension.may_be(value):
-                possible = f"{dimension.kind} {list(dimension.arguments)}"
-                raise ConfigError(f"sweep.space: {source}={value!r} never comes: {other} is {possible}")
-    return conditions
 
 
 def _read_value(field: FieldInfo, value: Any, source: str) -> Any:

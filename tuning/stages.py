@@ -17,7 +17,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from langpose_dist.report.sweep import TrialRecord, read_sweep
 from langpose_dist.report.sweep.records import TRIAL_FILE
-from tuning.cluster import SlotWatch
+from tuning.cluster import node_resources
 from tuning.folder import STATE_FOLDER
 from tuning.ranks import run_trial, trial_resources
 from tuning.recorder import Recorder
@@ -42,10 +42,6 @@ _TUNE_SETTINGS = {
 }
 
 
-class SweepStuck(Exception):
-    """The sweep cannot continue by itself."""
-
-
 class StageRunner:
     """Runs the stages of a sweep in this process, on the Ray cluster that it has joined.
 
@@ -62,15 +58,13 @@ class StageRunner:
         self._max_concurrent = max_concurrent
         self._stopping = stopping
         self._recorder = recorder
-        self._slots = SlotWatch(sweep.settings.resources)
         self._looked_at = 0.0
 
     def search(self, trials: Sequence[TrialRecord], *, num_suggested: int) -> None:
         """Run the search stage: fixed trials, then those that Optuna suggests.
 
         Raises:
-            SweepInterrupted: If the sweep was asked to stop.
-            SweepStuck: If no node has a free slot for a trial.
+            SweepInterrupted: If the sweep was asked to stop, or no node is left.
         """
         memory = self._output / STATE_FOLDER / "search-scheduler.jsonl"
         memory.parent.mkdir(exist_ok=True)
@@ -81,7 +75,7 @@ class StageRunner:
         """Run the confirm stage: fixed trials, none of which is stopped early.
 
         Raises:
-            SweepInterrupted, SweepStuck: As in ``search``.
+            SweepInterrupted: As in ``search``.
         """
         self._run("confirm", trials, (), FIFOScheduler())
 
@@ -117,8 +111,6 @@ class StageRunner:
                 )
         finally:
             num_unfinished = self._recorder.interrupt()
-        if self._slots.problem is not None:
-            raise SweepStuck(self._slots.problem)
         is_asked = self._stopping.reason is not None  # maybe in the last moment of a stage
         if num_unfinished or is_asked or len(ended.trials) < total:
             raise SweepInterrupted(self._stopping.reason or "a signal")
@@ -145,9 +137,8 @@ class StageRunner:
             return
         self._looked_at = now
         self._stopping.look()
-        self._slots.look()
-        if self._slots.problem is not None:
-            self._stopping.ask("no node has a free slot for a trial")
+        if not node_resources():
+            self._stopping.ask("no node of the Ray cluster is left")
 
 
 def _name(trial: Trial) -> str:

@@ -1,11 +1,9 @@
 """``python -m tuning.sweep``: search loss weights, temperature and any other key of the configuration."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from langpose_dist.cli.arguments import Parser, add_config_arguments, parse_words, say_errors
 from langpose_dist.config import UserError, read_content
@@ -70,7 +68,6 @@ def _build_parser() -> argparse.ArgumentParser:
         metavar="ADDRESS",
         help="of a running Ray cluster, auto or HOST:PORT; default: Ray is started on this machine alone",
     )
-    parser.add_argument("--json", action="store_true", help="print the plan or the outcome as JSON")
     return parser
 
 
@@ -84,40 +81,30 @@ def _run(arguments: argparse.Namespace) -> int:
     sweep = load_sweep(files, arguments.overrides)
 
     # Ray takes seconds to import.
+    from tuning.folder import check_folder
     from tuning.plan import describe_plan, prepare
-    from tuning.run import SweepFailed, check_resume, run_sweep
-    from tuning.stages import SweepStuck
+    from tuning.run import SweepFailed, run_sweep
     from tuning.stopping import SweepInterrupted
 
     plan = prepare(sweep)
     if arguments.dry_run:
         if arguments.resume:
-            check_resume(plan, resume=True)
-        _print(describe_plan(plan, arguments.ray_address), as_json=arguments.json)
+            check_folder(plan, resume=True)
+        print("\n".join(describe_plan(plan, arguments.ray_address)))
         return 0
 
     def tell(text: str) -> None:
-        if not arguments.json:
-            print("\n".join(map(printable, text.split("\n"))), flush=True)
+        print("\n".join(map(printable, text.split("\n"))), flush=True)
 
     try:
-        record = run_sweep(plan, resume=arguments.resume, address=arguments.ray_address, tell=tell)
+        run_sweep(plan, resume=arguments.resume, address=arguments.ray_address, tell=tell)
     except SweepInterrupted as stop:
         print(f"sweep: interrupted by {stop}; resume with --resume", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except (SweepFailed, SweepStuck) as error:
+    except SweepFailed as error:
         print(f"sweep: error: {printable(redact(str(error)))}", file=sys.stderr)
         return 1
-    if arguments.json:
-        print(json.dumps(record, indent=2))
     return 0
-
-
-def _print(plan: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(plan, indent=2))
-        return
-    print("\n".join(plan["lines"]))
 
 
 if __name__ == "__main__":

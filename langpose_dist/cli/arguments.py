@@ -43,6 +43,13 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def count(text: str) -> int:
+    """Parse a whole number above 0."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
+    return int(text)
+
+
 def say_errors(name: str, action: Callable[[], int], *, is_process: bool) -> int:
     """Do what a command does, and make one line of whatever is no mistake of the program.
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from langpose_dist.cli.arguments import count
 from langpose_dist.datasets.registry import SOURCES
 from langpose_dist.datasets.source import Source
 
@@ -72,13 +73,6 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a complete data set in --out")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
-
-
-def count(text: str) -> int:
-    """Parse a whole number above 0."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
-    return int(text)
 
 
 def _build(args: argparse.Namespace, source: Source, report: Callable[[str, "Manifest", bool], None]) -> int:

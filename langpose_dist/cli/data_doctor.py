@@ -16,11 +16,11 @@ _EPILOG = """\
 example:
   langpose data doctor ~/downloads
 
-Looks through DIR for motion capture in the layouts that `langpose data build` reads, for what is still packed
-and for what belongs to it, and says what is wrong, what is missing and which command comes next. Nothing is
-written, and nothing in the files can run.
+Looks through DIR for motion capture in the layouts that `langpose data build` reads and for what belongs to
+it, and says what is wrong, what is missing and which command comes next. Nothing is written, and nothing in
+the files can run.
 
-Exits 0 if something there is built or can be, else 2.
+Exits 0 if something there can be built, else 2.
 """
 
 _WIDTH = 110

@@ -6,10 +6,8 @@ import importlib.metadata
 import json
 import os
 import platform
-import re
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 from langpose_dist.config import TextConfig, UserError
@@ -17,8 +15,6 @@ from langpose_dist.host.redaction import redact
 
 DISTRIBUTION = "langpose-dist"
 _REINSTALL = "install the project again: bash launch/environment.sh"
-_MIN_FREE_GB = 5.0
-"""Checkpoints of the full model with their optimizer state take about 0.5 GB each."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +31,9 @@ class Check:
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add ``doctor`` to the command line."""
-    parser = subparsers.add_parser("doctor", help="check this machine: versions, device, text encoder, disk")
+    parser = subparsers.add_parser(
+        "doctor", help="check this machine: versions, device, text encoder, tracking"
+    )
     parser.add_argument(
         "--tracking-uri", metavar="URI", help="MLflow store to check; default: as in training"
     )
@@ -61,8 +59,6 @@ def examine(tracking_uri: str | None = None) -> Iterator[Check]:
     """All checks, the quick ones first."""
     yield Check("python", "ok", True, platform.python_version())
     yield from check_packages()
-    yield check_disk(Path.cwd())
-    yield check_compiler()
     yield check_device()
     yield check_text_encoder()
     yield check_tracking(tracking_uri)
@@ -99,53 +95,20 @@ def check_packages(distribution: str = DISTRIBUTION) -> Iterator[Check]:
             yield Check(requirement.name, "missing", True, f"{version}; {wanted}", _REINSTALL)
 
 
-def check_disk(folder: Path) -> Check:
-    """Free space where runs are written by default."""
-    free = shutil.disk_usage(folder).free / 1e9
-    detail = f"{free:.1f} GB free in {folder}"
-    if free >= _MIN_FREE_GB:
-        return Check("disk", "ok", True, detail)
-    return Check(
-        "disk", "missing", True, detail, f"free {_MIN_FREE_GB:g} GB, or write runs elsewhere: output=FOLDER"
-    )
-
-
-def check_compiler() -> Check:
-    """A C++ compiler, which only torch.compile on a CPU needs."""
-    names = (os.environ.get("CXX", ""), "c++", "g++", "clang++")
-    for name in names:
-        if name and (path := shutil.which(name)):
-            return Check("C++ compiler", "ok", False, path)
-    remedy = "only model.compile=true needs one (Debian, Ubuntu: apt install g++)"
-    return Check("C++ compiler", "missing", False, "none found", remedy)
-
-
 def check_device() -> Check:
-    """The device that training takes, and whether it computes in bfloat16."""
+    """The device that training takes."""
     try:
         import torch
     except ImportError as error:
         return Check("device", "missing", True, f"torch cannot be imported: {error}", _REINSTALL)
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-        bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
-        return Check("device", "ok", True, f"{', '.join(names)}; {_bfloat16_words(bfloat16)}")
+        return Check("device", "ok", True, ", ".join(names))
     remedy = None
     if shutil.which("nvidia-smi"):
         remedy = "nvidia-smi is here, but torch sees no GPU: install a CUDA build of torch, or a newer driver"
-    detail = f"CPU, {os.cpu_count()} cores, torch {torch.__version__}; {_bfloat16_words(cpu_has_bfloat16())}"
+    detail = f"CPU, {os.cpu_count()} cores, torch {torch.__version__}"
     return Check("device", "ok", True, detail, remedy)
-
-
-def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """True if the processor has bfloat16 instructions, by the flags that Linux reports."""
-    try:
-        text = cpuinfo.read_text(encoding="utf-8")
-    except OSError:
-        return False
-    return (
-        re.search(r"^(flags|Features)\s*:.*\b(avx512_bf16|amx_bf16|bf16)\b", text, re.MULTILINE) is not None
-    )
 
 
 def check_text_encoder() -> Check:
@@ -178,7 +141,3 @@ def check_tracking(uri: str | None = None) -> Check:
     except UserError as error:
         return Check("tracking", "missing", True, str(error), remedy)
     return Check("tracking", "ok", True, redact(uri))
-
-
-def _bfloat16_words(has_bfloat16: bool) -> str:
-    return "bfloat16 in hardware" if has_bfloat16 else "no bfloat16 in hardware"

@@ -2,22 +2,17 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from langpose_dist.config import UserError
-from langpose_dist.host.redaction import printable
 from langpose_dist.metrics.table import METRICS
-from langpose_dist.runs.folder import RunFolder
 
 _EXAMPLES = """examples:
   langpose evaluate --run runs/small
   langpose evaluate --run runs/small evaluation.conditions=[clean] --json
   langpose evaluate --weights model.safetensors data.path=data/bandai --out evaluation.json
-
-With --run and without overrides the numbers go into the run's MLflow record too.
 """
 
 
@@ -36,11 +31,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--out", metavar="FILE", type=Path, help="write the report as JSON to this file too")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument(
-        "--tracking-uri",
-        metavar="URI",
-        help="MLflow's address; default: MLFLOW_TRACKING_URI, or where the run was recorded",
-    )
-    parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="override, such as data.path=data/bandai"
     )
     parser.set_defaults(handler=run)
@@ -50,47 +40,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Evaluate and report."""
     from langpose_dist.train.evaluate_weights import evaluate_weights, read_run
 
-    weights, record = read_run(arguments.run) if arguments.run else (arguments.weights, {})
+    weights = read_run(arguments.run)[0] if arguments.run else arguments.weights
     if arguments.out is not None and (arguments.out.is_dir() or not arguments.out.parent.is_dir()):
         raise UserError(
             f"--out {arguments.out} must be a file in a folder that exists; this one does not exist"
         )
-    found = evaluate_weights(weights, arguments.overrides)
+    report = evaluate_weights(weights, arguments.overrides).report
     if arguments.out is not None:
-        arguments.out.write_text(json.dumps(found.report, indent=2), encoding="utf-8")
-    print(json.dumps(found.report, indent=2) if arguments.json else describe(found.report))
-    # Numbers of other data or conditions must not take the place of the run's own.
-    if record.get("tracking_uri") and not arguments.overrides:
-        uri = arguments.tracking_uri
-        _add_to_run(arguments.run, uri, record, found.evaluation.metrics(), found.step)
+        arguments.out.write_text(json.dumps(report, indent=2), encoding="utf-8")
+    print(json.dumps(report, indent=2) if arguments.json else describe(report))
     return 0
-
-
-def _add_to_run(
-    run_dir: Path, given_uri: str | None, record: Mapping[str, Any], metrics: Mapping[str, float], step: int
-) -> None:
-    from langpose_dist.tracking.finished import choose_uri
-    from langpose_dist.tracking.record import RunRecord, read_state
-    from langpose_dist.tracking.runs import add_evaluation
-
-    folder = RunFolder(run_dir)
-    sent, recorded = read_state(folder), RunRecord.read(folder)
-    # The store may have been unavailable while the run trained, and have it by now.
-    run_id = sent.run_id or record.get("run_id")
-    if run_id is None or (recorded is not None and not sent.is_current(folder, recorded)):
-        print(
-            "not added to the MLflow run, which the store does not have all of yet; send it with: "
-            f"langpose registry replay {run_dir}",
-            file=sys.stderr,
-        )
-        return
-    try:
-        uri = choose_uri(run_dir, given_uri)
-    except UserError as error:  # the numbers are there all the same
-        print(f"not added to the MLflow run: {printable(str(error))}", file=sys.stderr)
-        return
-    if uri is not None:
-        add_evaluation(uri, run_id, metrics, step)
 
 
 def describe(report: Mapping[str, Any]) -> str:

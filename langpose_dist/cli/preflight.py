@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from langpose_dist.cli.arguments import add_config_arguments
+from langpose_dist.cli.arguments import add_config_arguments, count
 from langpose_dist.config import load_config
 
 _EXAMPLES = """examples:
@@ -25,7 +25,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         epilog=_EXAMPLES,
     )
     add_config_arguments(parser)
-    parser.add_argument("--ranks", type=_count, default=1, metavar="N", help="ranks of the run (default: 1)")
+    parser.add_argument("--ranks", type=count, default=1, metavar="N", help="ranks of the run (default: 1)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.set_defaults(handler=run)
 
@@ -48,10 +48,3 @@ def run(arguments: argparse.Namespace) -> int:
         print(note)
     print(f"nothing stands in the way of {arguments.ranks} ranks on this machine")
     return 0
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} must be 1 or more")
-    return number

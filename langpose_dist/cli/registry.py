@@ -1,4 +1,4 @@
-"""``langpose registry``: register, look up, compare, promote and fetch models."""
+"""``langpose registry``: register, look up, promote and fetch models."""
 
 import argparse
 import dataclasses
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from langpose_dist.cli import registry_replay
 from langpose_dist.cli.registry_tables import (
-    comparison_table,
     describe_promotion,
     describe_version,
     name_table,
@@ -24,7 +23,6 @@ _EXAMPLES = """examples:
   langpose registry show langpose-small
   langpose registry show langpose-small@candidate --json
   langpose registry register runs/small --name langpose-small
-  langpose registry compare langpose-small@champion langpose-small@candidate
   langpose registry promote langpose-small@candidate
   langpose registry pull langpose-small@champion models/champion
 
@@ -37,7 +35,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add the command."""
     parser = subparsers.add_parser(
         "registry",
-        help="register, look up, compare, promote and fetch models",
+        help="register, look up, promote and fetch models",
         description="The models in the MLflow registry.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=_EXAMPLES,
@@ -72,11 +70,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         register, f"MLFLOW_TRACKING_URI, or where the run was recorded, or {TrackingConfig().uri}"
     )
     register.set_defaults(handler=_register)
-
-    compare = commands.add_parser("compare", help="the numbers of versions side by side")
-    compare.add_argument("models", metavar="MODEL", nargs="+", help=_REFERENCE)
-    _add_common_arguments(compare)
-    compare.set_defaults(handler=_compare)
 
     promote = commands.add_parser(
         "promote",
@@ -167,19 +160,6 @@ def _register(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _compare(arguments: argparse.Namespace) -> int:
-    from langpose_dist.tracking.registry.comparison import compare
-    from langpose_dist.tracking.registry.references import resolve
-
-    client = _connect(arguments)
-    comparison = compare([resolve(client, model) for model in arguments.models])
-    if arguments.json:
-        print(json.dumps(dataclasses.asdict(comparison), indent=2))
-    else:
-        print(comparison_table(comparison))
-    return 0
-
-
 def _promote(arguments: argparse.Namespace) -> int:
     from langpose_dist.tracking.registry.promotion import promote
 
@@ -219,5 +199,5 @@ def _pull(arguments: argparse.Namespace) -> int:
         print(json.dumps(content))
     else:
         print(f"{pulled.version.label}: {'' if pulled.is_new else 'already there, '}verified")
-        print(pulled.weights)
+        print(printable(str(pulled.weights)))
     return 0

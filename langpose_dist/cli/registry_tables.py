@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from langpose_dist.host.redaction import printable
 
 if TYPE_CHECKING:
-    from langpose_dist.tracking.registry.comparison import Comparison
     from langpose_dist.tracking.registry.versions import RegisteredName, RegisteredVersion
 
 
@@ -63,27 +62,6 @@ def describe_promotion(record: Mapping[str, Any]) -> str:
         objections = "; ".join(map(str, objections if isinstance(objections, list) else ()))
         text += f"; forced: {record['reason']} (against: {objections})"
     return printable(text)
-
-
-def comparison_table(comparison: "Comparison") -> str:
-    """Numbers side by side, each with its difference from the first version's."""
-    rows = [("metric", *comparison.versions)]
-    for name, values in comparison.metrics.items():
-        first = values[0]
-        cells = []
-        for position, value in enumerate(values):
-            text = "-" if value is None else f"{value:.4f}"
-            if position and value is not None and first is not None:
-                text += f" ({value - first:+.4f})"
-            cells.append(text)
-        rows.append((name, *cells))
-    verdicts = ["comparable: same protocol, split, 2D source and evaluation data"]
-    if comparison.reasons:
-        verdicts = [
-            f"{version} is not comparable with {comparison.versions[0]}: {'; '.join(reasons)}"
-            for version, reasons in comparison.reasons.items()
-        ]
-    return "\n".join([_table(rows), _join(verdicts)])
 
 
 def _describe_evaluation(version: "RegisteredVersion") -> list[str]:

@@ -29,8 +29,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     sweep = commands.add_parser(
         "sweep",
         help="ranking, differences with intervals, importance, curves and cost of a sweep",
-        description="Reads a sweep's folder, finished or not, and writes sweep.md, sweep.html, trials.csv, "
-        "report.json and pictures.",
+        description="Reads a sweep's folder, finished or not, and writes sweep.md, sweep.html, report.json "
+        "and pictures.",
     )
     sweep.add_argument("run_dir", metavar="RUN", type=Path, help="output folder of the sweep")
     sweep.add_argument("--out", metavar="DIR", type=Path, help="folder to write to; default: RUN/report")

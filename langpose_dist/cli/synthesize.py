@@ -24,8 +24,7 @@ writes
 
 in the layouts of AMASS, BABEL and SMPL+H, so the real data take the same path. The motion comes from
 formulas: good for trying everything out and for tests of the system, not for results about people. An hour
-takes about 450 MB and a quarter of a minute. The same seed and hours give the same bytes; to resume an
-interrupted run, repeat the command.
+takes about 450 MB and a quarter of a minute. The same seed and hours give the same bytes.
 """
 
 

@@ -5,12 +5,11 @@ from langpose_dist.config.files import (
     build_config,
     check,
     describe_keys,
-    key_names,
     load_config,
-    override_config,
     read_content,
     schema_of,
     suggest,
+    with_overrides,
     with_values,
 )
 from langpose_dist.config.schema import (
@@ -56,11 +55,10 @@ __all__ = [
     "build_config",
     "check",
     "describe_keys",
-    "key_names",
     "load_config",
-    "override_config",
     "read_content",
     "schema_of",
     "suggest",
+    "with_overrides",
     "with_values",
 ]

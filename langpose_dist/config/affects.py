@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 
 @dataclass(frozen=True)
@@ -34,22 +35,26 @@ RUNTIME = Affects("runtime")
 """Where, how fast and how often; no result. A resumed run may change it, and the hash leaves it out."""
 
 
-def marks(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Affects]]:
+def fields_of(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """(dotted key, field) of every value of a schema."""
+    for name, field in schema.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from fields_of(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field
+
+
+def marks(schema: type[BaseModel]) -> Iterator[tuple[str, Affects]]:
     """(dotted key, mark) of every value of a schema.
 
     Raises:
         TypeError: If a key has no mark, or more than one.
     """
-    for name, field in schema.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from marks(field.annotation, f"{prefix}{name}.")
-            continue
+    for key, field in fields_of(schema):
         found = [mark for mark in field.metadata if isinstance(mark, Affects)]
         if len(found) != 1:
-            raise TypeError(
-                f"{prefix}{name} must carry one mark of langpose_dist.config.affects, not {found}"
-            )
-        yield prefix + name, found[0]
+            raise TypeError(f"{key} must carry one mark of langpose_dist.config.affects, not {found}")
+        yield key, found[0]
 
 
 def keys_that_affect(schema: type[BaseModel], *wanted: Affects) -> frozenset[str]:

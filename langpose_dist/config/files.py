@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError, create_model
 
+from langpose_dist.config.affects import fields_of
 from langpose_dist.config.errors import ConfigError
 from langpose_dist.config.schema import RunConfig
 from langpose_dist.config.tasks import section_of
@@ -46,7 +47,7 @@ def read_content(
     content: dict[str, Any] = {}
     for file in [files] if isinstance(files, Path | str) else files or ():
         content = _merge(content, _read_yaml(Path(file)))
-    return _override(content, overrides)
+    return with_overrides(content, overrides)
 
 
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,20 +60,16 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def override_config(content: Mapping[str, Any], overrides: Iterable[str]) -> RunConfig:
-    """Apply ``key.sub=value`` overrides to plain containers and check the result.
+def with_overrides(content: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """A copy of plain containers with ``key.sub=value`` overrides.
 
     Raises:
-        ConfigError: With one line that says what is wrong and what would be right.
+        ConfigError: If an override has no key or no place.
     """
-    return build_config(_override(content, overrides))
-
-
-def _override(content: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    content = copy.deepcopy(dict(content))
+    changed = copy.deepcopy(dict(content))
     for override in overrides:
-        _apply_override(content, override)
-    return content
+        _apply_override(changed, override)
+    return changed
 
 
 def build_config(content: Mapping[str, Any]) -> RunConfig:
@@ -106,7 +103,7 @@ def check(schema: type[Schema], content: Mapping[str, Any]) -> Schema:
     try:
         return schema.model_validate(content)
     except ValidationError as error:
-        names = key_names(schema)
+        names = [*schema.model_fields, *(key for key, _ in fields_of(schema))]
         raise ConfigError("; ".join(_explain(item, names) for item in error.errors())) from None
 
 
@@ -122,7 +119,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"configuration file {path} does not exist{_nearby_files(path)}") from None
+        near = suggest(str(path), [str(found) for found in path.parent.glob("*.yaml")])
+        raise ConfigError(f"configuration file {path} does not exist{near}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"configuration file {path} cannot be read: {error}") from None
     except yaml.YAMLError as error:
@@ -134,11 +132,6 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             f"configuration file {path} must hold keys and values, not a {type(content).__name__}"
         )
     return content
-
-
-def _nearby_files(path: Path) -> str:
-    candidates = [str(found) for found in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-    return suggest(str(path), candidates)
 
 
 def _apply_override(content: dict[str, Any], override: str) -> None:
@@ -186,23 +179,9 @@ def suggest(word: str, candidates: Sequence[str]) -> str:
     return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
-def key_names(section: type[BaseModel] = RunConfig, prefix: str = "") -> list[str]:
-    """Every key of the schema in dotted form, sections included."""
-    names: list[str] = []
-    for name, field in section.model_fields.items():
-        names.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            names += key_names(field.annotation, f"{prefix}{name}.")
-    return names
-
-
 def describe_keys(section: type[BaseModel] = RunConfig, prefix: str = "") -> list[tuple[str, str, str]]:
     """(key, default, description) of every value of the schema, for ``--help``."""
-    rows: list[tuple[str, str, str]] = []
-    for name, field in section.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            rows += describe_keys(field.annotation, f"{prefix}{name}.")
-        else:
-            default = json.dumps(field.default)
-            rows.append((prefix + name, default, " ".join((field.description or "").split())))
-    return rows
+    return [
+        (key, json.dumps(field.default), " ".join((field.description or "").split()))
+        for key, field in fields_of(section, prefix)
+    ]

@@ -20,23 +20,6 @@ TASKS: Mapping[str, str] = {"pretrain": "langpose_dist.tasks.pretrain:PretrainTa
 """Classes of this package's tasks, whose configuration sections are part of the schema."""
 
 
-def find_task(name: str) -> str:
-    """Class of a task, as ``module:Class``.
-
-    Raises:
-        ConfigError: If no task has the name.
-    """
-    if name in TASKS:
-        return TASKS[name]
-    added = {point.name: point.value for point in entry_points(group=GROUP)}
-    if name not in added:
-        known = [*TASKS, *added]
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-        raise ConfigError(f"task={name!r} is not a task; {hint}")
-    return added[name]
-
-
 def section_of(name: Any) -> "type[Section] | None":
     """Configuration section of a task that another package adds; ``None`` where it has none.
 
@@ -54,8 +37,13 @@ def load_task_class(name: str) -> Any:
     Raises:
         ConfigError: If no task has the name, or its package cannot be imported.
     """
-    place = find_task(name)
+    added = {point.name: point.value for point in entry_points(group=GROUP)}
+    places = {**added, **TASKS}
+    if name not in places:
+        near = difflib.get_close_matches(name, places, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(places)}"
+        raise ConfigError(f"task={name!r} is not a task; {hint}")
     try:
-        return resolve_name(place)
+        return resolve_name(places[name])
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"task={name}: {place} cannot be loaded: {error}") from None
+        raise ConfigError(f"task={name}: {places[name]} cannot be loaded: {error}") from None

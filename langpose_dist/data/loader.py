@@ -107,42 +107,25 @@ def evaluation_requests(num_windows: int, batch_size: int, rank: int, world_size
 
 
 def load_batches(
-    dataset: WindowDataset, requests: Iterable[list[Request]], *, num_workers: int, pin_memory: bool = False
+    dataset: WindowDataset | StreamingWindows,
+    requests: Iterable[list[Request]] | None,
+    *,
+    num_workers: int,
+    pin_memory: bool = False,
 ) -> Generator[WindowBatch, None, None]:
     """Read batches in the order of the requests, ahead of their use.
 
+    After a worker was killed, all workers are restarted from the first missing batch.
+
     Args:
         dataset: Source of the batches.
-        requests: One list per batch; may be endless.
+        requests: One list per batch, may be endless; ``None`` for ``StreamingWindows``.
         num_workers: Reading processes; 0 reads in this one.
         pin_memory: Put batches into page-locked memory, for copies to a GPU.
 
     Raises:
         UserError: If a shard is missing, damaged or differs from the manifest.
     """
-    return _read(dataset, requests, num_workers=num_workers, pin_memory=pin_memory)
-
-
-def stream_batches(
-    windows: StreamingWindows, *, num_workers: int, pin_memory: bool = False
-) -> Generator[WindowBatch, None, None]:
-    """Read micro batches of the inexact stream, ahead of their use.
-
-    Args:
-        windows: Endless source of batches.
-        num_workers: Reading processes; 0 reads in this one.
-        pin_memory: Put batches into page-locked memory, for copies to a GPU.
-
-    Raises:
-        UserError: If a shard is missing, damaged or differs from the manifest.
-    """
-    return _read(windows, None, num_workers=num_workers, pin_memory=pin_memory)
-
-
-def _read(
-    dataset: Dataset[Any], requests: Iterable[list[Request]] | None, *, num_workers: int, pin_memory: bool
-) -> Generator[WindowBatch, None, None]:
-    """Yield batches; after a worker was killed, restart all workers from the first missing batch."""
     num_read = losses = 0
     while True:
         left = None if requests is None else islice(requests, num_read, None)

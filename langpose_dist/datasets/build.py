@@ -38,9 +38,6 @@ OnClips = Callable[[int], Any]
 Runner = Callable[[Sequence[ShardTask], OnClips], Iterable[ShardRecord]]
 """Executes tasks, in any order and anywhere, and yields their records; an error of one ends the build."""
 
-REPLACED = "replaced.json"
-"""Manifest of the data being replaced, in ``WORK``."""
-
 _SHARD_NAME = re.compile(r"[A-Za-z0-9_-]+[.]tar")
 
 
@@ -222,7 +219,7 @@ def _plan(
 
 def _clear(work: Path, tasks: Sequence[ShardTask]) -> None:
     """Remove unfinished files and those of an attempt with other clips or options."""
-    expected = {REPLACED, *(path.name for task in tasks for path in (task.shard_path, task.record_path))}
+    expected = {path.name for task in tasks for path in (task.shard_path, task.record_path)}
     for path in work.iterdir():
         if path.name not in expected:
             path.unlink()
@@ -241,13 +238,12 @@ def _run(tasks: Sequence[ShardTask], out: Path, runner: Runner, on_clips: OnClip
 
 
 def _publish(manifest: Manifest, work: Path, out: Path) -> None:
-    # The old manifest goes first, as its shards are about to change. It is kept until all is done: nothing
-    # else distinguishes the shards being replaced from the user's files.
-    if (out / MANIFEST).exists():
-        (out / MANIFEST).replace(work / REPLACED)
+    # The old manifest goes after the shards that it alone lists: nothing else distinguishes them from the
+    # user's files. It goes before its other shards change.
     names = {shard.name for shard in manifest.shards}
-    for name in _shard_names(work / REPLACED) - names:
+    for name in _shard_names(out / MANIFEST) - names:
         (out / name).unlink(missing_ok=True)
+    (out / MANIFEST).unlink(missing_ok=True)
     for name in sorted(names):
         if (work / name).exists():
             (work / name).replace(out / name)

@@ -50,6 +50,19 @@ class Clip(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class FileClip:
+    """Fields of a ``Clip`` that is read from a file and resampled."""
+
+    path: Path
+    source: str
+    key: str
+    fields: Mapping[str, str]
+    split: str | None
+    fps: float
+    """Rate of the sample."""
+
+
 ClipT = TypeVar("ClipT", bound=Clip)
 
 

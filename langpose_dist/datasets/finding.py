@@ -1,7 +1,7 @@
 """Files that ``langpose data doctor`` looks through, and its findings in them."""
 
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ class Finding:
     commands: tuple[str, ...] = ()
     """To type next, quoted for a shell."""
     ready: bool = False
-    """True for what is built, can be built, or can be used in a build."""
+    """True for what can be built."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,6 @@ class Tree:
     """Absolute."""
     files: tuple[Path, ...]
     """Sorted."""
-
-    def without(self, folders: Collection[Path]) -> "Tree":
-        """The same without the files in some folders."""
-        left = (path for path in self.files if not any(map(path.is_relative_to, folders)))
-        return Tree(self.root, tuple(left))
 
     def ending(self, *endings: str) -> list[Path]:
         """Files with one of these endings, in lower case with the dot."""

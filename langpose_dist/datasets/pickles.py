@@ -26,19 +26,13 @@ _DTYPE_NAME = re.compile(r"b1|[iu][1248]|f(2|4|8|16)|c(8|16|32)|[SUV]\d{1,9}|O\d
 
 _LEFT_OUT = (
     *(pickle.PERSID, pickle.BINPERSID, pickle.EXT1, pickle.EXT2, pickle.EXT4),
-    *(pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER),
+    *(pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER),
 )
 """Operations that data files have no use for: foreign ids, registered codes, old-style classes."""
 
 
-def load_pickle(path: Path, stand_ins: Mapping[str, type] = {}) -> Any:
+def load_pickle(path: Path) -> Any:
     """Content of a pickle file of Python 2 or 3; bytes strings of Python 2 become ``str`` by latin-1.
-
-    Args:
-        path: The file.
-        stand_ins: ``module.name`` of a class -> inert class whose instances take its place. They are made
-            without a call of ``__init__`` and get the attributes in the file, or a call of
-            ``__setstate__`` where the class defines one.
 
     Returns:
         Plain containers, strings, numbers and numpy arrays (not structured).
@@ -51,7 +45,7 @@ def load_pickle(path: Path, stand_ins: Mapping[str, type] = {}) -> Any:
             if path.stat().st_size == 0:  # which cannot be mapped
                 raise DataError(f"{path} is empty; copy it again")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                return _unpickle(content, str(path), stand_ins)
+                return _unpickle(content, str(path))
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
 
@@ -109,7 +103,7 @@ def _read_npy(member: Any, num_bytes: int, where: str) -> np.ndarray:
     }[np.lib.format.read_magic(member)]
     shape, _, dtype = read_header(member)
     if dtype.hasobject:
-        values = _unpickle(io.BytesIO(member.read()), where, {})
+        values = _unpickle(io.BytesIO(member.read()), where)
         if not isinstance(values, np.ndarray) or values.dtype != object:
             raise DataError(f"{where} is damaged: its header says objects; copy the file again")
         return values.reshape(shape)
@@ -119,9 +113,9 @@ def _read_npy(member: Any, num_bytes: int, where: str) -> np.ndarray:
     return np.lib.format.read_array(member, allow_pickle=False)
 
 
-def _unpickle(content: io.BytesIO | mmap.mmap, where: str, stand_ins: Mapping[str, type]) -> Any:
+def _unpickle(content: io.BytesIO | mmap.mmap, where: str) -> Any:
     try:
-        return _Unpickler(content, where, stand_ins).load()
+        return _Unpickler(content, where).load()
     except DataError:
         raise
     except Exception as error:  # a damaged pickle raises of every kind
@@ -233,23 +227,6 @@ def _make_complex(real: float, imag: float) -> complex:
     return complex(real, imag)
 
 
-def _make_instance(stand_in: Any, _base: object, _state: object) -> Any:
-    """``copyreg._reconstructor``, which makes instances in the oldest protocols."""
-    if not isinstance(stand_in, _StandIn):
-        raise ValueError("instance of something else")
-    return stand_in.make()
-
-
-class _StandIn:
-    """Wraps the class, so that the file can only make instances of it."""
-
-    def __init__(self, cls: type) -> None:
-        self._cls = cls
-
-    def make(self) -> Any:
-        return object.__new__(self._cls)
-
-
 class _Inert:
     """Stands for a name that is only ever handed to one of the functions."""
 
@@ -274,8 +251,6 @@ _NAMES: dict[str, Any] = {
     **_in_modules(_BUILTINS, "set", _make_set),
     **_in_modules(_BUILTINS, "frozenset", _make_frozenset),
     **_in_modules(_BUILTINS, "complex", _make_complex),
-    **_in_modules(_BUILTINS, "object", _Inert()),
-    **_in_modules("copyreg copy_reg", "_reconstructor", _make_instance),
 }
 """All that a pickle can name."""
 
@@ -289,20 +264,18 @@ class _Unpickler(pickle._Unpickler):
     append: Callable[[Any], None]
     _plain: ClassVar[Any] = pickle._Unpickler
 
-    def __init__(self, content: io.BytesIO | mmap.mmap, where: str, stand_ins: Mapping[str, type]) -> None:
+    def __init__(self, content: io.BytesIO | mmap.mmap, where: str) -> None:
         super().__init__(content, fix_imports=False, encoding="latin-1")
         self._where = where
-        self._names = _NAMES | {name: _StandIn(cls) for name, cls in stand_ins.items()}
-        self._stand_in_classes = tuple(stand_ins.values())
 
     def find_class(self, module: str, name: str) -> Any:
         full_name = f"{module}.{name}"
-        if full_name not in self._names:
+        if full_name not in _NAMES:
             raise DataError(
                 f"{self._where} refers to {full_name!r}: it holds more than arrays and plain containers, "
                 "and nothing in it was executed; do not use it unless its source is certain"
             )
-        return self._names[full_name]
+        return _NAMES[full_name]
 
     def load_reduce(self) -> None:
         arguments = self.stack.pop()
@@ -311,12 +284,6 @@ class _Unpickler(pickle._Unpickler):
             raise ValueError("call of something else")
         self.stack[-1] = function(*arguments)
 
-    def load_newobj(self) -> None:
-        arguments = self.stack.pop()
-        if not isinstance(self.stack[-1], _StandIn) or arguments != ():
-            raise ValueError("instance of something else")
-        self.stack[-1] = self.stack[-1].make()
-
     def load_build(self) -> None:
         state = self.stack.pop()
         instance = self.stack[-1]
@@ -324,11 +291,6 @@ class _Unpickler(pickle._Unpickler):
             instance.set(state)
         elif type(instance) is np.ndarray:
             _fill_array(instance, state)
-        elif type(instance) in self._stand_in_classes:
-            if hasattr(type(instance), "__setstate__"):
-                instance.__setstate__(state)
-            else:
-                vars(instance).update(state)
         else:
             raise ValueError("state of something else")
 
@@ -362,7 +324,6 @@ class _Unpickler(pickle._Unpickler):
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
         **{code: run for code, run in pickle._Unpickler.dispatch.items() if bytes([code]) not in _LEFT_OUT},
         pickle.REDUCE[0]: load_reduce,
-        pickle.NEWOBJ[0]: load_newobj,
         pickle.BUILD[0]: load_build,
         pickle.SETITEM[0]: load_setitem,
         pickle.SETITEMS[0]: load_setitems,

@@ -5,7 +5,6 @@ of human_body_prior, adds no mean hand, and where hands were not captured the fi
 In terms of smplx that is ``use_pca=False, flat_hand_mean=True``.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ import torch
 from jaxtyping import Float, Float64
 
 from langpose_dist.data.sample import DataError
-from langpose_dist.datasets.body_pickle import load_body_pickle
 from langpose_dist.datasets.pickles import load_npz
 from langpose_dist.skeleton import H36M17
 
@@ -29,17 +27,7 @@ FRAMES_AT_ONCE = 512
 
 REMEDY = "download 'Extended SMPL+H' (smplh/GENDER/model.npz) from https://mano.is.tue.mpg.de"
 
-_RELATIVES = {(6890, 24): "SMPL", (10475, 55): "SMPL-X", (778, 16): "MANO", (5023, 5): "FLAME"}
-"""Body models by numbers of vertices and joints."""
-
-_ARRAYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
-_HANDS = ("hands_componentsl", "hands_componentsr", "hands_meanl", "hands_meanr")
-
-_LAYOUTS = (  # the first that is there is taken
-    re.compile(r"(smplh/)?(?P<gender>male|female|neutral)/model[.]npz"),
-    re.compile(r"((smplh|models)/)?smplh_(?P<gender>male|female|neutral)[.]npz"),
-    re.compile(r"((smplh|models)/)?smplh_(?P<gender>male|female|neutral)[.]pkl"),
-)
+_ARRAYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,18 +49,17 @@ class BodyModel:
 
 
 def load_body_model(path: Path) -> BodyModel:
-    """Read an official SMPL+H file, npz or pkl; nothing in it can run.
+    """Read an official SMPL+H file; nothing in it can run.
 
     Raises:
         DataError: If it cannot be read, is another body model, or does not hold what SMPL+H holds.
     """
-    members = _read_members(path)
+    members = load_npz(path)
     numbers = {name: _numbers(path, members, name) for name in _ARRAYS}
     num_vertices, num_joints = len(numbers["v_template"]), numbers["kintree_table"].shape[-1]
     if (num_vertices, num_joints) != (NUM_VERTICES, NUM_JOINTS):
-        name = _RELATIVES.get((num_vertices, num_joints), "body")
         raise DataError(
-            f"{path} is a {name} model of {num_vertices} vertices and {num_joints} joints, not SMPL+H, "
+            f"{path} is a body model of {num_vertices} vertices and {num_joints} joints, not SMPL+H, "
             f"which has {NUM_VERTICES} and {NUM_JOINTS}; {REMEDY}"
         )
     num_betas = numbers["shapedirs"].shape[-1]
@@ -99,47 +86,24 @@ def load_body_model(path: Path) -> BodyModel:
     )
 
 
-def convert_body_model(source: Path, target: Path) -> None:
-    """Write an official file, checked, as an npz of plain arrays, which is safe to give to smplx.
-
-    Args:
-        source: What ``load_body_model`` reads; its mean hands and their components come along if it has any.
-        target: Made, or overwritten.
-
-    Raises:
-        DataError: As ``load_body_model``.
-    """
-    load_body_model(source)
-    members = _read_members(source)
-    names = (*_ARRAYS, *(name for name in _HANDS if name in members))
-    arrays: dict[str, Any] = {name: _numbers(source, members, name) for name in names}
-    for name in ("kintree_table", "f"):
-        arrays[name] = arrays[name].astype(np.int64)
-    np.savez(target, **arrays)
-
-
 def find_body_models(folder: Path) -> dict[str, Path]:
-    """Official model files by gender, upper or lower case: ``smplh/male/model.npz`` or ``SMPLH_MALE.pkl``.
+    """Official model files by gender: ``GENDER/model.npz``.
 
     Args:
-        folder: The one that holds these, or ``smplh`` itself.
+        folder: ``smplh``, which holds these, or the one above it.
 
     Raises:
         DataError: If there is none.
     """
-    files = sorted(path for depth in ("*", "*/*", "*/*/*") for path in folder.glob(depth))
-    found: dict[str, Path] = {}
-    for layout in _LAYOUTS:
-        for path in files:
-            match = layout.fullmatch(path.relative_to(folder).as_posix().lower())
-            if match and path.is_file():
-                found.setdefault(match["gender"], path)
-    if not found:
-        raise DataError(
-            f"no SMPL+H body model in {folder}: expected smplh/GENDER/model.npz, SMPLH_GENDER.npz or "
-            f"SMPLH_GENDER.pkl, with male, female or neutral for GENDER; {REMEDY}"
-        )
-    return found
+    places = {gender: Path(gender) / "model.npz" for gender in ("male", "female", "neutral")}
+    for parent in (folder / "smplh", folder):
+        found = {gender: parent / place for gender, place in places.items() if (parent / place).is_file()}
+        if found:
+            return found
+    raise DataError(
+        f"no SMPL+H body model in {folder}: expected smplh/GENDER/model.npz, with male, female or neutral "
+        f"for GENDER; {REMEDY}"
+    )
 
 
 def load_regressor(path: Path) -> Float64[np.ndarray, "17 6890"]:
@@ -329,10 +293,6 @@ def _rotations(poses: Float64[np.ndarray, "N 156"]) -> Float64[np.ndarray, "52 3
 
 def _pose_features(rotations: Float64[np.ndarray, "52 3 3 N"]) -> Float64[np.ndarray, "459 N"]:
     return (rotations[1:] - np.eye(3)[..., None]).reshape(NUM_POSE_FEATURES, -1)
-
-
-def _read_members(path: Path) -> Mapping[str, Any]:
-    return load_npz(path) if path.suffix.lower() == ".npz" else load_body_pickle(path)
 
 
 def _numbers(path: Path, members: Mapping[str, Any], name: str) -> Float64[np.ndarray, "..."]:

@@ -72,16 +72,6 @@ class Source:
         return self.find(parser.parse_args(words)).found
 
 
-def add_unlabelled(parser: argparse.ArgumentParser) -> None:
-    """Add ``--unlabelled``."""
-    parser.add_argument(
-        "--unlabelled",
-        choices=("keep", "skip"),
-        default="keep",
-        help="motions without a label: they train the poses and not the words (default: keep)",
-    )
-
-
 def positive_number(text: str) -> float:
     """Parse a number above 0."""
     try:

@@ -1,7 +1,7 @@
 """Pictures of a run: skeletons, loss curves, and several runs side by side.
 
-Each picture has a function that builds the figure and one that draws it into a PNG file. Figures are made
-without pyplot, so nothing here depends on or changes a global state.
+Each function draws a picture into a PNG file and returns its figure. Figures are made without pyplot, so
+nothing here depends on or changes a global state.
 """
 
 import math
@@ -52,28 +52,11 @@ def draw_skeletons(
     frames: int = 6,
     hidden: Bool[Tensor, "T J"] | None = None,
     keypoints_2d: Float[Tensor, "T J 3"] | None = None,
-) -> None:
-    """Draw ``build_skeletons`` into a PNG file."""
-    save_figure(
-        build_skeletons(
-            true_poses, predicted_poses, title=title, frames=frames, hidden=hidden, keypoints_2d=keypoints_2d
-        ),
-        path,
-    )
-
-
-def build_skeletons(
-    true_poses: Float[Tensor, "T J 3"],
-    predicted_poses: Float[Tensor, "T J 3"],
-    *,
-    title: str = "",
-    frames: int = 6,
-    hidden: Bool[Tensor, "T J"] | None = None,
-    keypoints_2d: Float[Tensor, "T J 3"] | None = None,
 ) -> Figure:
-    """Several moments of a window side by side, predicted against true, from the front and from the side.
+    """Draw moments of a window side by side, predicted against true, from the front and from the side.
 
     Args:
+        path: PNG file to write.
         true_poses: Skeleton h36m17, camera axes (x right, y down, z forward), pelvis at 0, metres.
         predicted_poses: The same.
         title: Above the picture.
@@ -108,18 +91,14 @@ def build_skeletons(
     if hidden is not None:
         handles.append(Line2D([], [], linestyle="none", label="hidden from the model", **_RING))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False)
-    return figure
+    return save_figure(figure, path)
 
 
-def draw_curves(path: Path, lines: MetricLines) -> None:
-    """Draw ``build_curves`` into a PNG file."""
-    save_figure(build_curves(lines), path)
-
-
-def build_curves(lines: MetricLines) -> Figure:
-    """Losses of one run by step: a panel per term, with training and every validation condition in it.
+def draw_curves(path: Path, lines: MetricLines) -> Figure:
+    """Draw losses of one run by step: a panel per term, with training and every validation condition in it.
 
     Args:
+        path: PNG file to write.
         lines: Values named ``train/TERM`` and ``SPLIT/CONDITION/TERM``; a term's name begins with ``loss``.
     """
     terms = _loss_terms(lines)
@@ -134,33 +113,22 @@ def build_curves(lines: MetricLines) -> Figure:
         axes.set_axis_off()
     if not terms:
         grid[0].text(0.5, 0.5, "no losses recorded", ha="center", va="center")
-    return figure
+    return save_figure(figure, path)
 
 
 def draw_comparison(
     path: Path, runs: Mapping[str, MetricLines], *, term: str = "loss", condition: str = "masked"
-) -> None:
-    """Draw ``build_comparison`` into a PNG file."""
-    save_figure(build_comparison(runs, term=term, condition=condition), path)
-
-
-def build_comparison(
-    runs: Mapping[str, MetricLines],
-    *,
-    term: str = "loss",
-    condition: str = "masked",
-    split: str = "validation",
 ) -> Figure:
-    """One loss term of several runs, training against validation, a panel per run.
+    """Draw one loss term of several runs, training against validation, a panel per run.
 
     The lowest validation loss is marked: where the curve rises after it, the run overfits. Panels have
     their own vertical scale, because losses of different forms are not comparable.
 
     Args:
+        path: PNG file to write.
         runs: Name of a run -> its lines.
         term: Loss term to draw.
         condition: Condition of the validation.
-        split: Split of the validation.
 
     Source:
         The paper's Fig. 2.
@@ -169,8 +137,8 @@ def build_comparison(
     grid = figure.subplots(1, len(runs), sharex=True, squeeze=False)[0]
     for axes, (name, lines) in zip(grid, runs.items(), strict=True):
         axes.set_title(name, fontsize=10)
-        _draw_term(axes, lines, term, only=f"{split}/{condition}")
-        steps, values = _series(lines, f"{split}/{condition}/{term}")
+        _draw_term(axes, lines, term, only=f"validation/{condition}")
+        steps, values = _series(lines, f"validation/{condition}/{term}")
         if len(values):
             best = int(values.argmin())
             label = f"lowest: {values[best]:.4g} at step {steps[best]:g}"
@@ -179,7 +147,7 @@ def build_comparison(
             )
             axes.legend(fontsize=8, frameon=False)
     grid[0].set_ylabel(_term_title(term), fontsize=9)
-    return figure
+    return save_figure(figure, path)
 
 
 def _draw_bones(
@@ -319,7 +287,8 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Draw a figure into a PNG file, in a new folder if need be."""
+def save_figure(figure: Figure, path: Path) -> Figure:
+    """Draw a figure into a PNG file, in a new folder if need be; returns it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=_DPI, format="png")
+    return figure

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import read_mlflow_creds
 
 from langpose_dist.config import UserError, load_config
@@ -17,7 +16,7 @@ from langpose_dist.runs.folder import RunFolder
 from langpose_dist.tracking.client import database_path, explained
 from langpose_dist.tracking.record import now_ms, read_state
 from langpose_dist.tracking.registry.registration import register_model
-from langpose_dist.tracking.runs import RUN_UID, all_experiment_ids, create_run
+from langpose_dist.tracking.runs import RUN_UID, all_experiment_ids, create_run, find_named_run
 
 _FROM_FOLDER = "langpose.registered_from_folder"
 _RUN_WEIGHTS = "langpose.weights_sha256"
@@ -53,8 +52,7 @@ def register_run_folder(
     header = read_header(weights)
     evaluation = folder.read_evaluation()
     record = folder.read_record()
-    environment = record.get("environment")
-    environment = environment if isinstance(environment, dict) else {}
+    environment = record.get("environment", {})
     tags = {
         "config_hash": header.get("config_hash", config.hash()),
         "data_fingerprint": header.get("data_fingerprint", _UNKNOWN),
@@ -62,6 +60,7 @@ def register_run_folder(
         "git_dirty": str((evaluation or {}).get("commit_dirty", environment.get("git_dirty", _UNKNOWN))),
         "langpose_version": header.get("langpose_dist", _UNKNOWN),
     }
+    uid = {RUN_UID: record["run_uid"]} if "run_uid" in record else {}
     with explained(f"{run_dir} cannot be registered"):
         run_id = _find_run_id(client, record, hash_file(weights))
         if run_id is None:
@@ -69,7 +68,7 @@ def register_run_folder(
                 client,
                 experiment=config.tracking.experiment,
                 name=run_dir.resolve().name,
-                tags={**tags, _FROM_FOLDER: "true", _RUN_WEIGHTS: hash_file(weights), **_uid(record)},
+                tags={**tags, _FROM_FOLDER: "true", _RUN_WEIGHTS: hash_file(weights), **uid},
                 time=now_ms(),
             )
             run_id = run.info.run_id
@@ -133,25 +132,12 @@ def _has_credentials() -> bool:
 
 def _find_run_id(client: MlflowClient, record: Mapping[str, Any], digest: str) -> str | None:
     """The run's record in this store, wherever it was first recorded."""
-    if isinstance(run_id := record.get("run_id"), str):
-        try:
-            run = client.get_run(run_id)
-        except MlflowException as error:
-            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise
-        else:
-            if run.info.lifecycle_stage == "active":
-                return run_id
-    experiments = all_experiment_ids(client)
-    for key, value in {**_uid(record), _RUN_WEIGHTS: digest}.items():
-        if runs := client.search_runs(experiments, f"tags.`{key}` = '{value}'", max_results=1):
-            return runs[0].info.run_id
-    return None
-
-
-def _uid(record: Mapping[str, Any]) -> dict[str, str]:
-    uid = record.get("run_uid")
-    return {RUN_UID: uid} if isinstance(uid, str) and uid.isalnum() else {}
+    for name in (record.get("run_id"), record.get("run_uid")):
+        if isinstance(name, str) and (run := find_named_run(client, name)) is not None:
+            return run.info.run_id
+    wanted = f"tags.`{_RUN_WEIGHTS}` = '{digest}'"
+    runs = client.search_runs(all_experiment_ids(client), wanted, max_results=1)
+    return runs[0].info.run_id if runs else None
 
 
 def _parents(initial_weights: str | None) -> list[str]:

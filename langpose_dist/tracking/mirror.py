@@ -7,7 +7,6 @@ replace themselves, and a registration finds its own version. So a lost answer o
 
 import json
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,7 +55,6 @@ from langpose_dist.tracking.runs import (
 LOST = "the process died without reporting an error"
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST", "INVALID_STATE")
 """Error codes of MLflow that asking again does not change."""
-_MAX_BREAKDOWNS = 5
 _logger = logging.getLogger(__name__)
 
 
@@ -70,7 +68,6 @@ def mirror(
     *,
     is_over: bool = False,
     if_changed: bool = False,
-    until: float = float("inf"),
 ) -> MirrorState:
     """Bring a run's folder into MLflow; for whoever holds the ``sender_lock``.
 
@@ -79,13 +76,11 @@ def mirror(
         client: From ``connect``.
         is_over: The run's process has ended: an attempt that does not say how is closed as FAILED.
         if_changed: Ask nothing of the store unless the folder has changed since it was sent.
-        until: When to leave the rest, in the time of ``time.monotonic``.
 
     Returns:
         How far the store has the run now.
 
     Raises:
-        StoreUnavailable: If that time has come.
         UserError: If the folder holds no record of a run.
         Exception: Whatever MLflow raises where asking again may help; what was sent is remembered.
     """
@@ -97,7 +92,7 @@ def mirror(
     is_closed = not is_lost or state.lost_attempt == len(record.attempts)
     if if_changed and is_closed and state.unlinked is None and state.is_current(folder, record):
         return write_state(folder, state, problem=None, is_refused=False) if state.problem else state
-    sending = _Mirror(folder, client, record, state, is_lost=is_lost, until=until)
+    sending = _Mirror(folder, client, record, state, is_lost=is_lost)
     try:
         try:
             sending.send()
@@ -161,14 +156,12 @@ class _Mirror:
         state: MirrorState,
         *,
         is_lost: bool,
-        until: float,
     ) -> None:
         self.folder = folder
         self.client = client
         self.record = record
         self.state = state
         self.is_lost = is_lost
-        self.until = until
 
     def send(self) -> None:
         """Send the difference, in the order in which a reader of the run needs it."""
@@ -177,9 +170,9 @@ class _Mirror:
         self._describe(run)
         self._remember(attempt=len(self.record.attempts))
         self._send_values(run)
+        self._close(run)  # before files, at which a store may break down that takes all else
         self._send_artifacts(run.info.run_id)
         self._register(run.info.run_id)
-        self._close(run)
         lost = len(self.record.attempts) if self.is_lost else self.state.lost_attempt
         self._remember(version=self.record.version, lost_attempt=lost, problem=None, is_refused=False)
 
@@ -270,7 +263,6 @@ class _Mirror:
             size = path.stat().st_size if path.exists() else 0
             end = self.state.positions.get(name, Position()).find(path)
             for metrics, behind in self._batches(follow_metrics(path, end), known):
-                self._check_time()
                 self._send_batch(run.info.run_id, metrics)
                 end = behind
                 self._remember_position(name, end, end)
@@ -326,7 +318,6 @@ class _Mirror:
 
     def _send_artifacts(self, run_id: str) -> None:
         for number in range(self.state.artifacts, len(self.record.artifacts)):
-            self._check_time()
             name, place = self.record.artifacts[number]
             path = self.folder.path / name
 
@@ -343,7 +334,6 @@ class _Mirror:
         request = self.record.registration
         if request is None or request["number"] <= self.state.registration:
             return
-        self._check_time()
 
         def send() -> None:
             # With torch: most of a sender's life needs none of it.
@@ -384,8 +374,6 @@ class _Mirror:
             self._refuse({"reason": one_line(error), "kind": kind, **content})
         else:
             self._remember(sent=self.state.sent + 1)
-        if self.state.breakdowns:
-            self._remember(breakdowns=0)
 
     def _is_refusal(self, kind: str, error: Exception) -> bool:
         """True if asking again does not help.
@@ -395,12 +383,8 @@ class _Mirror:
         """
         is_refusal = isinstance(error, UserError) and not isinstance(error, StoreUnavailable)
         is_refusal |= isinstance(error, MlflowException) and error.error_code in _REFUSALS
-        if not is_refusal and kind != "metrics":
-            if not is_unavailable(error):
-                is_refusal = getattr(error, "error_code", "") != "UNAUTHENTICATED"
-            else:  # a store that answers all else and breaks down at this again and again
-                self._remember(breakdowns=self.state.breakdowns + 1)
-                is_refusal = self.state.breakdowns >= _MAX_BREAKDOWNS
+        if kind != "metrics" and not is_unavailable(error):
+            is_refusal |= getattr(error, "error_code", "") != "UNAUTHENTICATED"
         if is_refusal and find_run(self.client, self.state.run_id or "") is None:
             raise _RunDeleted from None
         return is_refusal
@@ -414,10 +398,6 @@ class _Mirror:
             with path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
         self._remember(refused=len(lines))
-
-    def _check_time(self) -> None:
-        if time.monotonic() > self.until:
-            raise StoreUnavailable("sending takes long")
 
     def _remember(self, **changes: Any) -> None:
         self.state = write_state(self.folder, self.state, **changes)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from pydantic import TypeAdapter, ValidationError
 
 from langpose_dist.host.atomic import write_text
 from langpose_dist.runs.folder import RunFolder
@@ -81,12 +82,10 @@ class RunRecord:
     def read(cls, folder: RunFolder) -> "RunRecord | None":
         """The record of a run's folder; ``None`` where none can be read."""
         try:
-            content = json.loads(_record_file(folder).read_text(encoding="utf-8"))
-            attempts = [Attempt(**attempt) for attempt in content.pop("attempts")]
-            artifacts = [(path, place) for path, place in content.pop("artifacts")]
-            return cls(**content, attempts=attempts, artifacts=artifacts) if attempts else None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            record = TypeAdapter(cls).validate_json(_record_file(folder).read_bytes())
+        except (OSError, ValidationError):
             return None
+        return record if record.attempts else None
 
     def write(self, folder: RunFolder) -> None:
         """Replace the record of a run's folder.
@@ -160,8 +159,6 @@ class MirrorState:
     """Number of the last request to register a model that was dealt with."""
     registered: str | None = None
     """``NAME/VERSION`` of that request; ``None`` if it was refused."""
-    breakdowns: int = 0
-    """How often in a row the store broke down at the same file or registration."""
     refused: int = 0
     """Values and files that the store will never take; ``refused.jsonl`` holds them with its reason."""
     problem: str | None = None
@@ -197,17 +194,10 @@ def sender_lock(folder: RunFolder) -> FileLock:
 def read_state(folder: RunFolder) -> MirrorState:
     """How far the run has been sent; an empty state where nothing usable says so."""
     try:
-        content = json.loads((folder.tracking / "state.json").read_text(encoding="utf-8"))
-        known = {key: content[key] for key in MirrorState.__annotations__ if key in content}
-        known["positions"] = {name: Position(**at) for name, at in known.get("positions", {}).items()}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        text = (folder.tracking / "state.json").read_bytes()
+        return TypeAdapter(MirrorState).validate_json(text, strict=True)
+    except (OSError, ValidationError):
         return MirrorState()
-    default = vars(MirrorState())
-    is_sound = all(
-        type(value) is type(default[key]) or (default[key] is None and isinstance(value, str | None))
-        for key, value in known.items()
-    )
-    return MirrorState(**known) if is_sound else MirrorState()
 
 
 def state_for(folder: RunFolder, tracking_uri: str) -> MirrorState:

@@ -1,10 +1,7 @@
 """Runs in MLflow: find or create one, its parameters, tags, data and metrics."""
 
-import itertools
 import json
-import math
 import re
-import time
 from collections.abc import Collection, Mapping, Sequence
 from urllib.parse import urlsplit
 
@@ -18,9 +15,8 @@ from mlflow.types import Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from langpose_dist.config import UserError
-from langpose_dist.host.redaction import redact
 from langpose_dist.skeleton import H36M17
-from langpose_dist.tracking.client import connect, database_path, explained, is_unavailable, resolve_uri
+from langpose_dist.tracking.client import database_path, is_unavailable
 
 RUN_UID = "langpose.run_uid"
 """Tag: the name that a run gives itself before any store knows it."""
@@ -36,7 +32,6 @@ _MAX_PARAMS_PER_BATCH = 100
 _MAX_PARAM_LENGTH = 6000
 _MAX_TAG_LENGTH = 8000
 _IS_DOUBLE = re.compile(r"UniqueViolation|duplicate key|UNIQUE constraint", re.IGNORECASE)
-_LATER = "evaluation/"
 
 
 def metric_name(name: str) -> str:
@@ -232,43 +227,6 @@ def find_values(client: MlflowClient, run_id: str, names: Collection[str], step:
         for metric in client.get_metric_history(run_id, name)
         if metric.step == step
     }
-
-
-def add_evaluation(uri: str, run_id: str, metrics: Mapping[str, float], step: int) -> None:
-    """Add a later evaluation to a run, so that each step keeps one value of each metric.
-
-    Values that the run does not have at this step are added to it. If any differ from those it has, the whole
-    evaluation is kept apart: under ``evaluation/NAME``, where the step counts such evaluations from 1. An
-    evaluation that repeats one in the store adds nothing.
-
-    Raises:
-        UserError: If the store does not answer or does not know the run.
-    """
-    client = connect(resolve_uri(uri), create=False)
-    values = {metric_name(name): float(value) for name, value in metrics.items()}
-    now = time.time_ns() // 1_000_000
-    with explained(f"the metrics cannot be added to run {run_id} at {redact(uri)}"):
-        known = find_values(client, run_id, values, step)
-        if any(_differ(values[name], metric.value) for name, metric in known.items()):
-            values = {f"{_LATER}{name}": value for name, value in values.items()}
-            step, known = _later_step(client, run_id, values)
-        new = [Metric(name, value, now, step) for name, value in values.items() if name not in known]
-        log_metrics(client, run_id, new)
-
-
-def _later_step(
-    client: MlflowClient, run_id: str, values: Mapping[str, float]
-) -> tuple[int, dict[str, Metric]]:
-    """Number of a later evaluation, and the values that the store has of it already."""
-    for step in itertools.count(1):
-        known = find_values(client, run_id, values, step)
-        if not any(_differ(values[name], metric.value) for name, metric in known.items()):
-            return step, known
-    raise AssertionError
-
-
-def _differ(first: float, second: float) -> bool:
-    return first != second and not (math.isnan(first) and math.isnan(second))
 
 
 def _search_uid(client: MlflowClient, uid: str) -> list[Run]:

@@ -54,12 +54,6 @@ class Sender:
         self._attempt = attempt
         self._started_at = 0.0
         self._process: subprocess.Popen[bytes] | None = None
-        self._start()
-
-    @property
-    def is_running(self) -> bool:
-        """True while the process is alive."""
-        return self._process is not None and self._process.poll() is None
 
     def wake(self) -> None:
         """Have what is in the folder sent now."""
@@ -78,12 +72,14 @@ class Sender:
 
     def keep_running(self) -> None:
         """Start the process again if something ended it; not more than once a minute."""
-        if not self.is_running and time.monotonic() > self._started_at + _RESTART_INTERVAL_S:
+        is_running = self._process is not None and self._process.poll() is None
+        if not is_running and time.monotonic() > self._started_at + _RESTART_INTERVAL_S:
             _logger.warning("the process that sends metrics to MLflow was ended; it is started again")
             self.close()
-            self._start()
+            self.start()
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start the process, once the folder holds a record."""
         self._started_at = time.monotonic()
         try:
             self._process = self._popen()

@@ -44,15 +44,11 @@ _CHECK_TIMEOUT_S = "10"
 _OPENING_TIMEOUT_S = 20.0
 """How long a start waits to hear from the store."""
 _UNAVAILABLE_TIMEOUT_S = 10.0
-"""How long an end waits for a store that does not answer."""
-_SENDING_TIMEOUT_S = 120.0
-"""How long an end waits for a store that seems to answer, since it last took something."""
-_REGISTERING_TIMEOUT_S = 900.0
-"""The same for a registration: a model may be large and the connection slow."""
+"""How long an end waits for a store that does not answer, or refuses."""
+_SENDING_TIMEOUT_S = 900.0
+"""How long an end waits for a store that answers: a model may be large and the connection slow."""
 _STOPPING_TIMEOUT_S = 5.0
 """The same once the run is asked to stop while it waits."""
-_REFUSED_TIMEOUT_S = 1.0
-"""How long an end waits for a store that refuses the run."""
 _POLL_INTERVAL_S = 0.1
 _LOOK_INTERVAL_S = 5.0
 
@@ -118,11 +114,12 @@ class MLflowTracker:
         abandoned = None if info.is_resumed else _forget(folder)
         record = RunRecord.read(folder) or self._new_record(info, abandoned)
         write_state(folder, state_for(folder, redact(uri)), problem=None, is_refused=False)
-        run = ActiveRun(folder, info, record, redact(uri))
+        sender = Sender(info.run_dir, uri, len(record.attempts) + 1)
+        run = ActiveRun(folder, info, record, redact(uri), sender)
         with run.change():
             self._add_attempt(record, info)
             self._write_texts(record, info, folder)
-        run.sender = Sender(info.run_dir, uri, len(record.attempts))
+        sender.start()
         self._run = run
 
     def opened(self) -> None:
@@ -133,14 +130,10 @@ class MLflowTracker:
         """
         run = self._active()
         number = len(run.record.attempts)
-        state = run.wait(
-            lambda state: state.attempt >= number or bool(state.problem),
-            _OPENING_TIMEOUT_S,
-            unavailable_s=0.0,
-        )
+        state = run.wait(lambda state: state.attempt >= number or bool(state.problem), _OPENING_TIMEOUT_S)
         if state.problem is not None and state.is_refused:
             run.is_closed = True  # there is none to close
-            run.close_sender()
+            run.sender.close()
             raise UserError(f"the run cannot be recorded at {run.uri}: {state.problem}")
         run.report_problem(state, is_known=self._is_known_unavailable)
 
@@ -175,7 +168,7 @@ class MLflowTracker:
             raise ValueError(f"artifact folder {folder!r} leads out of the run")
         with run.change():
             run.record.artifacts.append((inside.as_posix(), folder))
-        run.wake()
+        run.sender.wake()
 
     def register(self, weights: Path, evaluation: Mapping[str, Any]) -> str | None:
         """Register exported weights under the configured name and alias.
@@ -202,9 +195,7 @@ class MLflowTracker:
                 licence=run.info.config.data.licence,
                 parents=[origin["run_uid"]] if origin.get("run_uid") else [],
             )
-        state = run.wait(
-            run.has_sent, _REGISTERING_TIMEOUT_S, unavailable_s=_UNAVAILABLE_TIMEOUT_S, extends=True
-        )
+        state = run.wait(run.has_sent, _SENDING_TIMEOUT_S)
         if run.has_sent(state) and state.registration == number:
             if state.registered is None:
                 _logger.error("the model was not registered; %s says why", refused_file(run.folder))
@@ -227,11 +218,10 @@ class MLflowTracker:
             run.record.end(status, reason, now_ms())
         if not wait:
             return
-        is_patient = status == "FINISHED"  # a run that was asked to stop has no time
-        seconds = _SENDING_TIMEOUT_S if is_patient else _UNAVAILABLE_TIMEOUT_S
-        state = run.wait(run.has_sent, seconds, unavailable_s=_UNAVAILABLE_TIMEOUT_S, extends=is_patient)
-        run.report_end(state)
-        run.close_sender()
+        # A run that was asked to stop has no time.
+        seconds = _SENDING_TIMEOUT_S if status == "FINISHED" else _UNAVAILABLE_TIMEOUT_S
+        run.report_end(run.wait(run.has_sent, seconds))
+        run.sender.close()
 
     def _active(self) -> "ActiveRun":
         assert self._run is not None, "start() comes first"
@@ -300,7 +290,7 @@ class ActiveRun:
     record: RunRecord
     uri: str
     """URI of the store, without credentials."""
-    sender: Sender | None = None
+    sender: Sender
     is_closed: bool = False
     _is_written: bool = True
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -337,59 +327,33 @@ class ActiveRun:
         """True if the store has all that was recorded so far."""
         return self.is_written() and state.is_current(self.folder, self.record)
 
-    def wait(
-        self,
-        is_done: Callable[[MirrorState], bool],
-        timeout_s: float,
-        *,
-        unavailable_s: float,
-        extends: bool = False,
-    ) -> MirrorState:
-        """Wait until it is done, at most for a time.
+    def wait(self, is_done: Callable[[MirrorState], bool], timeout_s: float) -> MirrorState:
+        """Wait until it is done, at most for a time, and less for a store that is unavailable.
 
         Args:
             is_done: Asked of how far the store has the run.
-            timeout_s: For a store that seems to answer.
-            unavailable_s: For a store that is known to be unavailable.
-            extends: Count the time from when the store last took something.
+            timeout_s: For a store that answers.
         """
-        self.wake()
-        begin, sent = time.monotonic(), -1
+        self.sender.wake()
+        begin = answered = time.monotonic()
         while True:
-            state = read_state(self.folder)
-            if extends and state.sent > sent:
-                begin, sent = time.monotonic(), state.sent
+            state, now = read_state(self.folder), time.monotonic()
+            if state.problem is None and self.is_written():
+                answered = now
             if self.info.is_stopping():
                 timeout_s = min(timeout_s, _STOPPING_TIMEOUT_S)
-            limit = timeout_s
-            if state.is_refused:
-                limit = min(timeout_s, unavailable_s, _REFUSED_TIMEOUT_S)
-            elif state.problem is not None or not self.is_written():
-                limit = min(timeout_s, unavailable_s)
-            if is_done(state) or time.monotonic() > begin + limit:
+            if is_done(state) or now > begin + timeout_s or now > answered + _UNAVAILABLE_TIMEOUT_S:
                 return state
-            if self.sender is not None:
-                self.sender.keep_running()
+            self.sender.keep_running()
             time.sleep(_POLL_INTERVAL_S)
-
-    def wake(self) -> None:
-        """Have the folder sent now."""
-        if self.sender is not None:
-            self.sender.wake()
 
     def look(self) -> None:
         """See how the sending goes, every few seconds."""
         if time.monotonic() > self._looked_at + _LOOK_INTERVAL_S:
             self._looked_at = time.monotonic()
             self.is_written()
-            if self.sender is not None:
-                self.sender.keep_running()
+            self.sender.keep_running()
             self.report_problem(read_state(self.folder))
-
-    def close_sender(self) -> None:
-        """Announce that nothing more will come."""
-        if self.sender is not None:
-            self.sender.close()
 
     def report_problem(self, state: MirrorState, *, is_known: bool = False) -> None:
         """Tell when the store stops answering, if that is not known yet, and when it answers again."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, final
+from typing import final
 
 from filelock import Timeout
 
@@ -32,52 +32,12 @@ from langpose_dist.tracking.record import (
 
 SWEEP_TAG = "sweep."
 """Prefix of the tags that say which part of a sweep a run was; a model registered from it carries them."""
-_SENDING_TIMEOUT_S = 60.0
-"""How long sending one trial may take before the rest is left for later."""
-_REGISTERING_TIMEOUT_S = 900.0
 _ENDING_TIMEOUT_S = ORPHAN_TIMEOUT_S + 2
 """How long processes of a trial may outlive its end."""
 _POLL_INTERVAL_S = 0.5
 _VERSION_TAGS = ("config_hash", "data_fingerprint", "git_commit", "git_dirty", "langpose_version")
 
 _logger = logging.getLogger(__name__)
-
-
-def settle(
-    run_dir: Path,
-    *,
-    status: Status,
-    reason: str,
-    tags: Mapping[str, str],
-    parent: str | None,
-    uri: str | None,
-) -> MirrorState | None:
-    """Record how a trial ended whose process is gone, and send it; doing it again changes nothing.
-
-    Waits for what is left of the trial's processes, then for the store, both for a limited time. What the
-    store does not take now stays in the trial's folder. A trial that is resumed later opens its run again.
-
-    Args:
-        run_dir: The trial's folder.
-        status: How its run ended.
-        reason: For a person; a trial that has said itself that it ended so has said why.
-        tags: Of the run, such as how the sweep saw it end.
-        parent: The sweep's run: its id, or the uid that it gave itself.
-        uri: Tracking URI, as configured.
-
-    Returns:
-        How far it has been sent; ``None`` if the trial never came to record anything.
-
-    Raises:
-        UserError: If its training is still running, or nothing can be stored at the address.
-    """
-    ending = _Ending(RunFolder(run_dir), status, reason, tags, parent)
-    if not ending.wait():
-        raise UserError(f"{run_dir}: its training is still running, so no end is recorded")
-    if not ending.record():
-        return None
-    _send(ending.folder, uri, _SENDING_TIMEOUT_S, patience_s=_ENDING_TIMEOUT_S)
-    return read_state(ending.folder)
 
 
 @final
@@ -106,7 +66,18 @@ class Settler:
     def submit(
         self, run_dir: Path, *, status: Status, reason: str, tags: Mapping[str, str], parent: str | None
     ) -> None:
-        """As ``settle``, but return at once; a trial that is still running is left alone, with a warning."""
+        """Record how a trial ended and have it sent, without waiting; doing it again changes nothing.
+
+        A trial that is still running after a while is left alone, with a warning. One that is resumed later
+        opens its run again.
+
+        Args:
+            run_dir: The trial's folder.
+            status: How its run ended.
+            reason: For a person; a trial that has said itself that it ended so has said why.
+            tags: Of the run, such as how the sweep saw it end.
+            parent: The sweep's run: its id, or the uid that it gave itself.
+        """
         ending = _Ending(RunFolder(run_dir), status, reason, tags, parent)
         if ending.folder.is_in_use() or ending.try_record():
             self._unsent[run_dir] = ending
@@ -136,10 +107,10 @@ class Settler:
 
     def _send_all(self, *, patience_s: float) -> None:
         for run_dir, ending in list(self._unsent.items()):
-            outcome = _send(ending.folder, self._uri, _SENDING_TIMEOUT_S, patience_s=patience_s)
-            if outcome == "sent":
+            is_available = _send(ending.folder, self._uri, patience_s=patience_s)
+            if _is_sent(ending.folder, self._uri):
                 self._unsent.pop(run_dir, None)
-            if outcome == "unavailable":
+            if not is_available:
                 return
 
 
@@ -189,7 +160,7 @@ def register_trial(run_dir: Path, *, name: str, alias: str, uri: str | None) -> 
         record.request_registration(**request)
         record.version += 1
         record.write(folder)
-    _send(folder, uri, _REGISTERING_TIMEOUT_S, patience_s=_ENDING_TIMEOUT_S, has_large_files=True)
+    _send(folder, uri, patience_s=_ENDING_TIMEOUT_S, has_large_files=True)
     state = read_state(folder)
     assert record.registration is not None
     if state.registration == record.registration["number"] and state.registered is not None:
@@ -256,12 +227,13 @@ class _Ending:
         return True
 
 
-def _send(
-    folder: RunFolder, uri: str | None, timeout_s: float, *, patience_s: float, has_large_files: bool = False
-) -> Literal["sent", "left", "unavailable", "busy"]:
-    """Send what a trial's folder holds, unless a process of the trial still does."""
+def _send(folder: RunFolder, uri: str | None, *, patience_s: float, has_large_files: bool = False) -> bool:
+    """Send what a trial's folder holds, unless a process of the trial still does.
+
+    Returns:
+        Whether the store answers, as far as is known.
+    """
     from langpose_dist.tracking.client import (
-        StoreUnavailable,
         connect,
         expect_large_files,
         is_unavailable,
@@ -273,7 +245,7 @@ def _send(
     try:
         with sender_lock(folder).acquire(timeout=patience_s):
             if _is_sent(folder, uri):
-                return "sent"
+                return True
             try:
                 client = connect(resolve_uri(uri), create=True)
             except UserError as error:
@@ -281,14 +253,13 @@ def _send(
                 raise
             if has_large_files:
                 expect_large_files()
-            is_over = not folder.is_in_use()
-            mirror(folder, client, is_over=is_over, until=time.monotonic() + timeout_s)
-            return "sent" if _is_sent(folder, uri) else "left"
+            mirror(folder, client, is_over=not folder.is_in_use())
     except Timeout:
-        return "busy"
+        return True
     except Exception as error:  # the store's refusal, the disk's
         _logger.debug("%s: %s", folder.path, one_line(error))
-        return "unavailable" if isinstance(error, StoreUnavailable) or is_unavailable(error) else "left"
+        return not is_unavailable(error)
+    return True
 
 
 def _is_sent(folder: RunFolder, uri: str | None) -> bool:

@@ -7,7 +7,6 @@ in it, so a run resumes from it on any number of ranks and with any stage.
 """
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -27,7 +26,6 @@ from langpose_dist.config import UserError
 from langpose_dist.host.atomic import fsync_path, hash_file
 from langpose_dist.host.console import say
 from langpose_dist.models.weights import write_weights
-from langpose_dist.train.distributed.guard import TrainingError
 
 WEIGHTS, OPTIMIZER = "model.safetensors", "optimizer.safetensors"
 STATE = "checkpoint.json"
@@ -108,7 +106,9 @@ class CheckpointWriter:
             shutil.rmtree(leftover, ignore_errors=True)
         for damaged in checkpoint_folders(folder):
             if _step_of(damaged) > step:
-                _move(damaged, folder / f"{_DAMAGED}{damaged.name}")
+                target = folder / f"{_DAMAGED}{damaged.name}"
+                shutil.rmtree(target, ignore_errors=True)
+                damaged.rename(target)
         if step and _read_pointer(folder / "latest") != checkpoint_name(step):
             _point(folder / "latest", checkpoint_name(step))
 
@@ -150,9 +150,8 @@ class CheckpointWriter:
             is_published = (self.folder / checkpoint_name(state.step)).is_dir()
             self._error = None if is_published else error
             self.failed_step = None if is_published else state.step
-            space = f"; free space in {self.folder}" if _is_full(error) else ""
             what = "was written, but not all beside it" if is_published else "was not written"
-            say(f"error: the checkpoint of step {state.step} {what}: {error}{space}")
+            say(f"error: the checkpoint of step {state.step} {what}: {error}")
         self.seconds.append(time.monotonic() - started)
 
 
@@ -301,16 +300,6 @@ def read_optimizer(path: Path) -> dict[str, Tensor]:
     return load_file(path / OPTIMIZER)
 
 
-def raise_if_failed(error: str | None) -> None:
-    """Turn a failed last write into the run's failure.
-
-    Raises:
-        TrainingError: If there is an error.
-    """
-    if error is not None:
-        raise TrainingError(f"the last checkpoint was not written: {error}; resume with --resume")
-
-
 def _read_pointer(path: Path) -> str | None:
     try:
         return path.read_text(encoding="utf-8").strip()
@@ -332,15 +321,6 @@ def _remove(path: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         path.rename(aside)
         shutil.rmtree(aside)
-
-
-def _move(path: Path, target: Path) -> None:
-    shutil.rmtree(target, ignore_errors=True)
-    path.rename(target)
-
-
-def _is_full(error: Exception) -> bool:
-    return getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
 
 
 def _digest(content: Mapping[str, Any]) -> str:

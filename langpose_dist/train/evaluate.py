@@ -83,13 +83,7 @@ class Evaluation:
 
 
 class Evaluator:
-    """Evaluates a task on one split, as often as asked.
-
-    Args:
-        corpus: The data.
-        config: Windows, cameras, conditions and batch size.
-        processes: This run's ranks; all of them call ``run``.
-    """
+    """Evaluates a task on one split, as often as asked; all ranks call ``run``."""
 
     def __init__(self, corpus: Corpus, config: RunConfig, processes: Processes) -> None:
         self.corpus = corpus
@@ -122,7 +116,9 @@ class Evaluator:
             for condition in self.config.evaluation.conditions:
                 records = self._condition(score, condition, pictures)
                 means = _means(records)
-                conditions[condition] = means | _loss(means, task.weights)
+                # The weighted sum of the loss terms that have a value.
+                loss = sum(weight * means[name] for name, weight in task.weights.items() if name in means)
+                conditions[condition] = {**means, "loss": loss}
             # A property of the data alone: the same however often a model is evaluated.
             if self._baselines is None:
                 self._baselines = self._evaluate_baselines(task)
@@ -245,11 +241,6 @@ def _means(records: list[Record]) -> dict[str, float]:
         else:
             found[name] = float((values * weights).sum() / weights.sum())
     return found
-
-
-def _loss(means: Mapping[str, float], weights: Mapping[str, float]) -> dict[str, float]:
-    """Weighted sum of the loss terms that have a value."""
-    return {"loss": sum(weight * means[name] for name, weight in weights.items() if name in means)}
 
 
 def _counts(records: list[Record]) -> dict[str, int]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from langpose_dist.config import RunConfig, UserError, override_config
+from langpose_dist.config import RunConfig, UserError, build_config, with_overrides
 from langpose_dist.config.affects import MODEL, keys_that_affect
 from langpose_dist.host.environment import describe_environment
 from langpose_dist.runs.folder import RunFolder
@@ -67,7 +67,7 @@ def evaluate_weights(weights: Path, overrides: Iterable[str] = ()) -> WeightsEva
 
 
 def _override(stored: RunConfig, overrides: Iterable[str]) -> RunConfig:
-    config = override_config(stored.to_dict(), overrides)
+    config = build_config(with_overrides(stored.to_dict(), overrides))
     # Another value would describe another model.
     fixed, before = keys_that_affect(type(stored), MODEL), stored.to_flat()
     for key, value in config.to_flat().items():

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from langpose_dist.config import ConfigError, RegistryConfig, RunConfig, UserError
+from langpose_dist.config import RegistryConfig, RunConfig, UserError
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.remote import is_url
 from langpose_dist.data.sample import DataError
@@ -248,7 +248,7 @@ def error_messages_of(action: Callable[[], Any]) -> list[str]:
     """Message of the error that an action raises for the user; empty if none."""
     try:
         action()
-    except (UserError, ConfigError) as error:
+    except UserError as error:
         return [str(error)]
     return []
 

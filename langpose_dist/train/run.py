@@ -111,15 +111,7 @@ def train(
 
 
 class _Run:
-    """The stations of a run between its start and its end.
-
-    Args:
-        prepared: From preflight.
-        tracker: Records the run; used on rank 0 alone.
-        gate: Where the ranks agree to continue.
-        checkpoint: Folder of the checkpoint to resume from, if there is one.
-        state: Where the run stands.
-    """
+    """The stations of a run between its start and its end."""
 
     def __init__(
         self, prepared: Prepared, tracker: Tracker, gate: Gate, checkpoint: Path | None, state: TrainState
@@ -217,7 +209,9 @@ class _Run:
         exported = self.folder.weights
         write_weights(exported, weights, trainer.header())
         report = evaluation.report(step=trainer.step, **self.origin)
-        for file in _write_reports(self.folder, report):
+        write_text(self.folder.evaluation, json.dumps(report, indent=2))
+        draw_curves(self.folder.curves, read_metrics(self.folder.metrics))
+        for file in (self.folder.evaluation, self.folder.curves, self.folder.metrics):
             self.tracker.log_artifact(file)
         for file in draw_pictures(evaluation.pictures, self.folder.pictures):
             self.tracker.log_artifact(file, "pictures")
@@ -225,10 +219,3 @@ class _Run:
         record = self.tracker.record
         self.folder.write_record(record, self.environment)
         return TrainingResult(self.run_dir, exported, report, record, registered)
-
-
-def _write_reports(folder: RunFolder, report: dict[str, Any]) -> list[Path]:
-    """Write the evaluation and draw the curves; returns the files."""
-    write_text(folder.evaluation, json.dumps(report, indent=2))
-    draw_curves(folder.curves, read_metrics(folder.metrics))
-    return [folder.evaluation, folder.curves, folder.metrics]

@@ -88,7 +88,7 @@ def _start(config: RunConfig, run_dir: Path) -> None:
     folder = RunFolder(run_dir)
     if folder.metrics.exists() or checkpoint_folders(folder.checkpoints):
         raise UserError(f"{run_dir} already holds a run; resume with --resume or choose another output=")
-    _write_config(config, run_dir)
+    write_text(RunFolder(run_dir).config, config.to_yaml())
 
 
 def _resume(prepared: Prepared, run_dir: Path, *, strict: bool) -> tuple[Path | None, TrainState]:
@@ -107,7 +107,7 @@ def _resume(prepared: Prepared, run_dir: Path, *, strict: bool) -> tuple[Path | 
         )
     if _evaluation_keys(before) != _evaluation_keys(config):
         state = replace(state, best_step=None, best_value=None)  # numbers of another evaluation
-    _write_config(config, run_dir)
+    write_text(RunFolder(run_dir).config, config.to_yaml())
     return path, state
 
 
@@ -124,14 +124,6 @@ def _refuse_changes(before: RunConfig, config: RunConfig) -> None:
 def _evaluation_keys(config: RunConfig) -> dict[str, Any]:
     keys = keys_that_affect(type(config), EVALUATION)
     return {key: value for key, value in config.to_flat().items() if key in keys}
-
-
-def _write_config(config: RunConfig, run_dir: Path) -> None:
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        write_text(RunFolder(run_dir).config, config.to_yaml())
-    except OSError as error:
-        raise UserError(f"output={run_dir} cannot be written: {error.strerror or error}") from None
 
 
 def resolve_autocast(config: RunConfig, device: torch.device) -> torch.dtype | None:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from langpose_dist.batch import WindowBatch
 from langpose_dist.config import RunConfig, UserError
 from langpose_dist.data.corpus import Corpus
-from langpose_dist.data.loader import TrainingStream, load_batches, stream_batches
+from langpose_dist.data.loader import TrainingStream, load_batches
 from langpose_dist.data.streaming import StreamingWindows
 from langpose_dist.metrics.table import higher_is_better
 from langpose_dist.models.weights import weights_header
@@ -27,7 +27,6 @@ from langpose_dist.train.checkpoint import (
     CheckpointWriter,
     TrainState,
     checkpoint_name,
-    raise_if_failed,
 )
 from langpose_dist.train.distributed.gate import DataFailure, Gate
 from langpose_dist.train.distributed.guard import FiniteGuard, TrainingError
@@ -44,22 +43,7 @@ raise ``EarlyStop`` to end the run there."""
 
 
 class Trainer:
-    """Runs optimizer updates from a position of the stream to the run's end.
-
-    Args:
-        config: The run.
-        run_dir: Its folder.
-        processes: Its ranks.
-        corpus: Its data.
-        engine: The DeepSpeed engine around a ``Task``.
-        evaluator: Evaluates between steps.
-        tracker: Records metrics; used on rank 0.
-        gate: Where the ranks agree to continue.
-        num_steps: Updates in the whole run.
-        state: Where to start.
-        on_evaluation: Called on every rank after each evaluation but the last.
-        origin: Data, configuration and commit, for the header of weights.
-    """
+    """Runs optimizer updates from a position of the stream to the run's end."""
 
     def __init__(
         self,
@@ -293,7 +277,8 @@ class Trainer:
             TrainingError: On every rank, if it could not be written.
         """
         error = self.writer.wait() if self.writer is not None else None
-        raise_if_failed(self.processes.broadcast(error and str(error)))
+        if failure := self.processes.broadcast(error and str(error)):
+            raise TrainingError(f"the last checkpoint was not written: {failure}; resume with --resume")
 
     def _next(self, batches: Iterator[WindowBatch]) -> WindowBatch:
         """The next micro batch, once every rank has its own and none is to stop."""
@@ -342,7 +327,7 @@ class Trainer:
                 rank=self.processes.rank,
                 world_size=self.processes.world_size,
             )
-            return stream_batches(windows, **how)
+            return load_batches(windows, None, **how)
         stream = TrainingStream(
             len(dataset),
             seed=self.config.seed,

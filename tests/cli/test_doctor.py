@@ -7,13 +7,10 @@ import pytest
 from langpose_dist.cli import doctor
 from langpose_dist.cli.doctor import (
     Check,
-    check_compiler,
     check_device,
-    check_disk,
     check_packages,
     check_text_encoder,
     check_tracking,
-    cpu_has_bfloat16,
     format_check,
 )
 from langpose_dist.cli.main import main
@@ -55,48 +52,6 @@ def test_a_project_that_is_not_installed_is_missing() -> None:
     (check,) = check_packages("no-such-distribution")
     assert (check.status, check.required) == ("missing", True)
     assert check.remedy
-
-
-def test_little_disk_space_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: doctor.shutil._ntuple_diskusage(9, 8, 1))
-    check = check_disk(tmp_path)
-    assert (check.status, check.required) == ("missing", True)
-    assert check.detail == f"0.0 GB free in {tmp_path}"
-
-
-def test_enough_disk_space_is_ok(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = doctor.shutil._ntuple_diskusage(10**12, 0, 10**12)
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: usage)
-    assert check_disk(tmp_path) == Check("disk", "ok", True, f"1000.0 GB free in {tmp_path}")
-
-
-def test_a_compiler_is_found_by_cxx_or_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("CXX", raising=False)
-    check = check_compiler()
-    assert (check.status, check.required) == ("missing", False)
-    for name in ("clang++", "my-compiler"):
-        (tmp_path / name).touch(mode=0o755)
-    assert check_compiler().detail == str(tmp_path / "clang++")
-    monkeypatch.setenv("CXX", str(tmp_path / "my-compiler"))
-    assert check_compiler().detail == str(tmp_path / "my-compiler")
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ("flags\t\t: fpu avx512f avx512_bf16 sse", True),
-        ("flags\t\t: fpu amx_bf16", True),
-        ("Features\t: fp asimd bf16 sve", True),
-        ("flags\t\t: fpu avx512f avx512_bf16x", False),
-        ("model name\t: bf16", False),
-    ],
-)
-def test_bfloat16_is_read_from_the_processors_flags(tmp_path: Path, line: str, expected: bool) -> None:
-    cpuinfo = tmp_path / "cpuinfo"
-    cpuinfo.write_text(f"processor\t: 0\n{line}\nbugs\t\t: none\n", encoding="utf-8")
-    assert cpu_has_bfloat16(cpuinfo) is expected
-    assert cpu_has_bfloat16(tmp_path / "absent") is False
 
 
 def test_a_cpu_is_a_device(monkeypatch: pytest.MonkeyPatch) -> None:

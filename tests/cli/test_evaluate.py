@@ -3,11 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from langpose_dist.cli.evaluate import _add_to_run
 from langpose_dist.cli.main import main
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.tasks.pretrain import PretrainTask
-from langpose_dist.tracking import runs
 from tests.corpus import build_corpus, tiny_config
 from tests.exports import load_langpose, save_weights
 
@@ -90,23 +88,3 @@ def test_weights_or_run_is_required(capsys: pytest.CaptureFixture[str]) -> None:
         main(["evaluate"])
     assert stopped.value.code == 2
     assert "one of the arguments --run --weights is required" in capsys.readouterr().err
-
-
-def test_the_numbers_go_to_the_store_that_the_user_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    addresses: list[str] = []
-    monkeypatch.setattr(runs, "add_evaluation", lambda uri, *_: addresses.append(uri))
-    monkeypatch.setenv("HOME", str(tmp_path))  # without credentials of MLflow
-    record = {"tracking_uri": "http://theirs:5000", "run_id": "1" * 32}
-    (tmp_path / "run.json").write_text(json.dumps(record))
-    _add_to_run(tmp_path, None, record, {"mpjpe_mm": 1.0}, 7)
-    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "secret")
-    _add_to_run(tmp_path, None, record, {"mpjpe_mm": 1.0}, 7)
-    note = capsys.readouterr().err
-    assert note.startswith("not added to the MLflow run: ")
-    assert note.endswith("name the store with --tracking-uri\n")
-    _add_to_run(tmp_path, "http://given:5000", record, {"mpjpe_mm": 1.0}, 7)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mine:5000")
-    _add_to_run(tmp_path, None, record, {"mpjpe_mm": 1.0}, 7)
-    assert addresses == ["http://theirs:5000", "http://given:5000", "http://mine:5000"]

@@ -158,7 +158,6 @@ def test_what_there_is_not_is_one_line(uri: str, model: str, message: str) -> No
         ("show", model),
         ("pull", model, "new"),
         ("promote", model),
-        ("compare", model, "small/1"),
     ):
         with pytest.raises(UserError) as caught:
             run(*command, "--tracking-uri", uri)
@@ -170,7 +169,6 @@ def test_what_there_is_not_is_one_line(uri: str, model: str, message: str) -> No
     [
         ("list",),
         ("show", "small@candidate"),
-        ("compare", "small/1", "small/2"),
         ("promote", "small/1"),
         ("pull", "small/1", "new"),
     ],
@@ -180,32 +178,6 @@ def test_a_lookup_leaves_nothing_behind(empty_folder: Path, command: tuple[str, 
         run(*command)
     assert str(empty_folder / "mlflow.db") in str(caught.value)
     assert not list(empty_folder.iterdir())
-
-
-def test_compare_as_text(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("compare", "small@best", "small@candidate", "--tracking-uri", uri) == 0
-    assert capsys.readouterr().out.splitlines() == [
-        "metric           small/1  small/2",
-        "clean/mpjpe_mm   70.0000  71.0000 (+1.0000)",
-        "clean/r_at_1     0.5000   0.5000 (+0.0000)",
-        "masked/mpjpe_mm  80.0000  78.5000 (-1.5000)",
-        "masked/r_at_1    0.2500   0.2500 (+0.0000)",
-        "comparable: same protocol, split, 2D source and evaluation data",
-    ]
-
-
-def test_compare_what_cannot_be_compared(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
-    models = ("small/1", "small/2", "small@other")
-    assert run("compare", *models, "--tracking-uri", uri) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == (
-        "small/3 is not comparable with small/1: other evaluation data (fingerprint): "
-        f"{'e' * 64} against {'f' * 64}"
-    )
-    assert run("compare", *models, "--json", "--tracking-uri", uri) == 0
-    content = json.loads(capsys.readouterr().out)
-    assert content["versions"] == ["small/1", "small/2", "small/3"]
-    assert content["metrics"]["masked/mpjpe_mm"] == [80.0, 78.5, 60.0]
-    assert list(content["reasons"]) == ["small/3"]
 
 
 def test_promote_and_show_its_history(
@@ -310,7 +282,6 @@ def test_nothing_in_the_registry_reaches_the_terminal_as_a_command(
     client.set_registered_model_tag("forged", "promotion.1", json.dumps({**record, "to_version": 2}))
     at = ("--tracking-uri", store.uri)
     assert run("show", "forged", "--hashes", *at) == 0
-    assert run("compare", "forged/1", "forged/2", *at) == 0
     options = ("--config", "gate.yaml", "--force", "--reason", "why")
     Path("gate.yaml").write_text("registry: {metrics: [clean/mpjpe_mm]}")
     assert run("promote", "forged/1", "--config", "gate.yaml", *at) == 0

@@ -14,7 +14,7 @@ def test_a_sweep_is_reported_on_the_terminal_and_in_files(
     assert main(["report", "sweep", str(folder)]) == 0
     printed = capsys.readouterr()
     assert "Difference to the median" in printed.out
-    assert f"written to {folder / 'report'}: sweep.md, sweep.html, trials.csv, report.json" in printed.out
+    assert f"written to {folder / 'report'}: sweep.md, sweep.html, report.json" in printed.out
     assert printed.err == ""
     assert (folder / "report" / "curves.png").exists()
 

@@ -95,16 +95,9 @@ def test_a_regressor_with_left_and_right_exchanged_is_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_the_same_request_again_changes_nothing_and_another_is_refused(
-    corpus: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = {path: path.stat().st_mtime_ns for path in corpus.rglob("*.npz")}
-    words = ["data", "synthesize", "--out", str(corpus), "--hours", HOURS]
-    assert main([*words, "--seed", "3", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["complete"] is True
-    assert {path: path.stat().st_mtime_ns for path in corpus.rglob("*.npz")} == before
-    assert main([*words, "--seed", "4"]) == 2
-    assert "holds a corpus of seed 3" in capsys.readouterr().err
+def test_a_folder_with_a_corpus_is_refused(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "synthesize", "--out", str(corpus), "--hours", HOURS]) == 2
+    assert "is not an empty folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--hours=0", "--hours=inf", "--seed=-1", "--seed=x"])

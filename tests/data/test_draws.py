@@ -121,7 +121,7 @@ def test_cameras_stay_in_their_ranges_and_fill_them() -> None:
 def negatives(weights: list[float], anchor: int, wanted: int, count: int) -> np.ndarray:
     return np.stack(
         [
-            draw_negatives(generator(0, 0, index, Draw.NEGATIVES), anchor, np.array(weights), wanted)
+            draw_negatives(generator(0, 0, index, Draw.NEGATIVES), [anchor], np.array(weights), wanted)
             for index in range(count)
         ]
     )
@@ -140,6 +140,11 @@ def test_negatives_are_distinct_and_never_the_anchor() -> None:
     assert all(len(set(row)) == 16 for row in drawn.tolist())
 
 
-def test_more_negatives_than_labels_are_refused() -> None:
-    with pytest.raises(ValueError, match="2 other labels, 3 negatives wanted"):
-        negatives([1.0, 1.0, 1.0, 0.0], anchor=0, wanted=3, count=1)
+def test_negatives_that_no_label_is_left_for_are_missing() -> None:
+    drawn = negatives([1.0, 1.0, 1.0, 0.0], anchor=0, wanted=3, count=5)
+    assert [sorted(row) for row in drawn.tolist()] == [[-1, 1, 2]] * 5
+
+
+def test_labels_that_are_true_are_never_negatives() -> None:
+    rng = generator(0, 0, 0, Draw.NEGATIVES)
+    assert sorted(draw_negatives(rng, [0, 2], np.ones(4), 3).tolist()) == [-1, 1, 3]

@@ -14,7 +14,7 @@ from langpose_dist.batch import MotionBatch, WindowBatch
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.dataset import Augmentation
 from langpose_dist.data.draws import EVALUATION_EPOCH
-from langpose_dist.data.loader import stream_batches
+from langpose_dist.data.loader import load_batches
 from langpose_dist.data.manifest import Manifest
 from langpose_dist.data.sample import DataError, Sample, encode_sample, recorded_rotation
 from langpose_dist.data.streaming import StreamingWindows
@@ -122,7 +122,7 @@ def test_the_inexact_stream_gives_the_same_windows(folder: Path) -> None:
     stream = StreamingWindows(
         dataset, seed=0, position=0, micro_batch_size=4, shuffle_buffer=8, rank=0, world_size=1
     )
-    for batch in islice(stream_batches(stream, num_workers=0), 3):
+    for batch in islice(load_batches(stream, None, num_workers=0), 3):
         for row, number in enumerate(batch.positions.tolist()):
             exact = dataset[[(0, number)]]
             assert isinstance(exact, WindowBatch)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from langpose_dist.batch import WindowBatch
-from langpose_dist.data.loader import stream_batches
+from langpose_dist.data.loader import load_batches
 from langpose_dist.data.manifest import DataError
 from langpose_dist.data.streaming import StreamingWindows
 from tests.corpus import open_corpus
@@ -26,7 +26,7 @@ def windows(root: Path, *, seed: int = 0, position: int = 0, rank: int = 0) -> S
 
 
 def numbers(stream: StreamingWindows, count: int, workers: int = 0) -> list[int]:
-    batches = islice(stream_batches(stream, num_workers=workers), count)
+    batches = islice(load_batches(stream, None, num_workers=workers), count)
     return [int(number) for batch in batches for number in batch.positions]
 
 
@@ -48,7 +48,7 @@ def test_seed_position_and_rank_draw_differently_and_each_the_same_again(tmp_pat
 
 def test_a_window_is_the_one_of_random_access(tmp_path: Path) -> None:
     stream = windows(tmp_path)
-    batch = next(iter(stream_batches(stream, num_workers=0)))
+    batch = next(iter(load_batches(stream, None, num_workers=0)))
     for row, number in enumerate(batch.positions.tolist()):
         exact = stream.dataset[[(0, number)]]
         assert isinstance(exact, WindowBatch)

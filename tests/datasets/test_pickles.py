@@ -226,55 +226,6 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_npz(tmp_path / "none.npz")
 
 
-class Ch:
-    """In place of chumpy's array."""
-
-    x: Any
-
-
-class Sparse:
-    """In place of a sparse matrix; keeps its state whole."""
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.state = state
-
-
-def foreign(name: str, content: Any, protocol: int) -> bytes:
-    """A pickle whose class ``Foreign`` is called ``name``, as if written where that class exists."""
-    module, _, cls = name.rpartition(".")
-    text = pickle.dumps(content, protocol, fix_imports=False)
-    here = f"c{Foreign.__module__}\nForeign\n".encode()
-    assert here in text
-    return text.replace(here, f"c{module}\n{cls}\n".encode())
-
-
-class Foreign:
-    def __init__(self, **attributes: Any) -> None:
-        vars(self).update(attributes)
-
-
-@pytest.mark.parametrize("protocol", [0, 1, 2, 3])
-def test_stand_ins_take_the_place_of_named_classes(tmp_path: Path, protocol: int) -> None:
-    content = {"v": Foreign(x=np.arange(3.0), dirty=True)}
-    path = write(tmp_path, foreign("chumpy.ch.Ch", content, protocol))
-    loaded = load_pickle(path, {"chumpy.ch.Ch": Ch})["v"]
-    assert type(loaded) is Ch
-    np.testing.assert_array_equal(loaded.x, [0, 1, 2])
-    path = write(tmp_path, foreign("scipy.sparse.csc.csc_matrix", content, protocol))
-    loaded = load_pickle(path, {"scipy.sparse.csc.csc_matrix": Sparse})["v"]
-    assert loaded.state["dirty"] is True
-    with pytest.raises(DataError, match=r"refers to 'scipy\.sparse\.csc\.csc_matrix'"):
-        load_pickle(path, {"chumpy.ch.Ch": Ch})
-
-
-def test_attributes_of_a_stand_in_are_never_called(tmp_path: Path) -> None:
-    content = Foreign(__setstate__=1, __class__="os", __reduce__=2)
-    loaded = load_pickle(write(tmp_path, foreign("a.B", content, 2)), {"a.B": Ch})
-    assert type(loaded) is Ch
-    twice = foreign("a.B", content, 2)[:-1] + b"}b."
-    assert type(load_pickle(write(tmp_path, twice), {"a.B": Ch})) is Ch
-
-
 def test_npz_members_are_read_one_by_one(tmp_path: Path) -> None:
     path = tmp_path / "data.npz"
     arrays = {name: value for name, value in CONTENT.items() if isinstance(value, np.ndarray)}

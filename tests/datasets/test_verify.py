@@ -195,7 +195,7 @@ def test_poses_of_another_length(dataset: Path, samples: list[Sample]) -> None:
     longer = Sample("clip_0", samples[3].poses_3d, samples[0].spans, samples[0].meta)
     rewrite_tar(shard(dataset), {"clip_0.poses_3d.npy": encode_sample(longer)["poses_3d.npy"]})
     sign(dataset)
-    assert any("clip_0 has 8 frames, the manifest says 5" in found for found in problems(dataset))
+    assert any("clip_0: 8 frames, the manifest says 5" in found for found in problems(dataset))
 
 
 def test_an_index_that_leads_elsewhere(dataset: Path) -> None:

@@ -10,9 +10,6 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from langpose_dist.report.plots import (
-    build_comparison,
-    build_curves,
-    build_skeletons,
     draw_comparison,
     draw_curves,
     draw_skeletons,
@@ -51,20 +48,20 @@ def panel(figure: Figure, title: str) -> Axes:
     return axes
 
 
-def test_skeletons_show_evenly_spread_moments_with_their_error() -> None:
+def test_skeletons_show_evenly_spread_moments_with_their_error(tmp_path: Path) -> None:
     true = make_poses(11)
     predicted = true.clone()
     predicted[5, :, 1] += 0.05
-    figure = build_skeletons(true, predicted, title="a title", frames=3)
+    figure = draw_skeletons(tmp_path / "picture.png", true, predicted, title="a title", frames=3)
     assert len(figure.axes) == 2 * 3
     assert figure.get_suptitle() == "a title"
     titles = [axes.get_title() for axes in figure.axes[:3]]
     assert titles == ["frame 0\n0 mm", "frame 5\n50 mm", "frame 10\n0 mm"]
 
 
-def test_the_front_view_has_x_and_y_and_the_side_view_z_and_y_with_y_down() -> None:
+def test_the_front_view_has_x_and_y_and_the_side_view_z_and_y_with_y_down(tmp_path: Path) -> None:
     true, predicted = make_poses(2), make_poses(2) + 1
-    front, side = build_skeletons(true, predicted, frames=1).axes
+    front, side = draw_skeletons(tmp_path / "picture.png", true, predicted, frames=1).axes
     wrist = H36M17.index("right_wrist")
     elbow = H36M17.index("right_elbow")
     for axes, horizontal in ((front, 0), (side, 2)):
@@ -77,8 +74,8 @@ def test_the_front_view_has_x_and_y_and_the_side_view_z_and_y_with_y_down() -> N
         assert axes.get_aspect() == 1.0
 
 
-def test_limbs_have_the_colour_of_their_side() -> None:
-    front, _ = build_skeletons(make_poses(1), make_poses(1)).axes
+def test_limbs_have_the_colour_of_their_side(tmp_path: Path) -> None:
+    front, _ = draw_skeletons(tmp_path / "picture.png", make_poses(1), make_poses(1)).axes
     colours = [line.get_color() for line in front.lines if line.get_linewidth() == PREDICTED_WIDTH]
     children = [H36M17.joints[child] for _, child in H36M17.bones]
     by_side = {
@@ -90,13 +87,15 @@ def test_limbs_have_the_colour_of_their_side() -> None:
     assert len(by_side[""]) == 3  # right, left and trunk
 
 
-def test_hidden_joints_are_ringed_and_left_out_of_the_input() -> None:
+def test_hidden_joints_are_ringed_and_left_out_of_the_input(tmp_path: Path) -> None:
     true = make_poses(2)
     keypoints = torch.cat((true[..., :2], torch.ones(2, 17, 1)), dim=-1)
     hidden = torch.zeros(2, 17, dtype=torch.bool)
     hidden[0, H36M17.index("head")] = True
     hidden[1] = True
-    figure = build_skeletons(true, true, frames=2, hidden=hidden, keypoints_2d=keypoints)
+    figure = draw_skeletons(
+        tmp_path / "picture.png", true, true, frames=2, hidden=hidden, keypoints_2d=keypoints
+    )
     first_input, second_input, first, second, *_ = figure.axes
     assert len(bones(first_input, PREDICTED_WIDTH)) == NUM_BONES - 1  # the head is the end of one bone
     assert len(bones(second_input, PREDICTED_WIDTH)) == 0
@@ -105,13 +104,13 @@ def test_hidden_joints_are_ringed_and_left_out_of_the_input() -> None:
     assert rings(second).shape == (17, 2)
 
 
-def test_a_window_shorter_than_the_number_of_moments_shows_each_frame_once() -> None:
-    assert len(build_skeletons(make_poses(2), make_poses(2), frames=6).axes) == 2 * 2
+def test_a_window_shorter_than_the_number_of_moments_shows_each_frame_once(tmp_path: Path) -> None:
+    assert len(draw_skeletons(tmp_path / "picture.png", make_poses(2), make_poses(2), frames=6).axes) == 2 * 2
 
 
-def test_another_skeleton_is_refused() -> None:
+def test_another_skeleton_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="16 joints, skeleton h36m17 has 17"):
-        build_skeletons(torch.zeros(1, 16, 3), torch.zeros(1, 16, 3))
+        draw_skeletons(tmp_path / "picture.png", torch.zeros(1, 16, 3), torch.zeros(1, 16, 3))
 
 
 LINES = [
@@ -128,8 +127,8 @@ LINES = [
 ]
 
 
-def test_curves_have_a_panel_per_loss_term_with_every_point() -> None:
-    figure = build_curves(LINES)
+def test_curves_have_a_panel_per_loss_term_with_every_point(tmp_path: Path) -> None:
+    figure = draw_curves(tmp_path / "picture.png", LINES)
     assert [axes.get_title() for axes in figure.axes] == ["total loss", "contrastive loss"]
     assert curves(panel(figure, "total loss")) == {
         "train": [(10, 3.0), (20, 2.0), (30, 1.0)],
@@ -140,28 +139,30 @@ def test_curves_have_a_panel_per_loss_term_with_every_point() -> None:
     assert curves(panel(figure, "contrastive loss")) == {"train": [(10, 2.0), (30, 1.0)]}
 
 
-def test_long_training_curves_are_smoothed_over_the_raw_values() -> None:
+def test_long_training_curves_are_smoothed_over_the_raw_values(tmp_path: Path) -> None:
     lines = [{"step": step, "train/loss": 1.0 + (-1) ** step} for step in range(200)]
-    raw, smooth = panel(build_curves(lines), "total loss").lines
+    raw, smooth = panel(draw_curves(tmp_path / "picture.png", lines), "total loss").lines
     assert [float(y) for y in np.asarray(raw.get_ydata())] == [line["train/loss"] for line in lines]
     # The mean over 11 alternating values 0 and 2 is 10 / 11 or 12 / 11.
     middle = np.asarray(smooth.get_ydata())[50:150]
     np.testing.assert_allclose(np.abs(middle - 1), 1 / 11)
 
 
-def test_losses_that_fall_far_are_drawn_on_a_logarithmic_scale() -> None:
-    fallen = build_curves([{"step": 0, "train/loss": 100.0}, {"step": 1, "train/loss": 1.0}])
+def test_losses_that_fall_far_are_drawn_on_a_logarithmic_scale(tmp_path: Path) -> None:
+    fallen = draw_curves(
+        tmp_path / "picture.png", [{"step": 0, "train/loss": 100.0}, {"step": 1, "train/loss": 1.0}]
+    )
     assert panel(fallen, "total loss").get_yscale() == "log"
-    assert panel(build_curves(LINES), "total loss").get_yscale() == "linear"
+    assert panel(draw_curves(tmp_path / "picture.png", LINES), "total loss").get_yscale() == "linear"
 
 
-def test_a_run_without_losses_says_so() -> None:
-    (axes,) = build_curves([]).axes
+def test_a_run_without_losses_says_so(tmp_path: Path) -> None:
+    (axes,) = draw_curves(tmp_path / "picture.png", []).axes
     assert [text.get_text() for text in axes.texts] == ["no losses recorded"]
 
 
-def test_a_comparison_has_a_panel_per_run_and_marks_the_lowest_validation() -> None:
-    figure = build_comparison({"one": LINES, "two": LINES[:1], "none": []})
+def test_a_comparison_has_a_panel_per_run_and_marks_the_lowest_validation(tmp_path: Path) -> None:
+    figure = draw_comparison(tmp_path / "picture.png", {"one": LINES, "two": LINES[:1], "none": []})
     assert curves(panel(figure, "one")) == {
         "train": [(10, 3.0), (20, 2.0), (30, 1.0)],
         "validation/masked": [(20, 2.75), (30, 3.75)],
@@ -171,8 +172,8 @@ def test_a_comparison_has_a_panel_per_run_and_marks_the_lowest_validation() -> N
     assert [text.get_text() for text in panel(figure, "none").texts] == ["no loss"]
 
 
-def test_a_comparison_of_another_term_and_condition() -> None:
-    figure = build_comparison({"one": LINES}, term="loss_con", condition="clean")
+def test_a_comparison_of_another_term_and_condition(tmp_path: Path) -> None:
+    figure = draw_comparison(tmp_path / "picture.png", {"one": LINES}, term="loss_con", condition="clean")
     assert curves(panel(figure, "one")) == {"train": [(10, 2.0), (30, 1.0)]}
 
 
@@ -184,7 +185,7 @@ def test_a_comparison_of_another_term_and_condition() -> None:
         lambda path: draw_comparison(path, {"one": LINES, "two": LINES}),
     ],
 )
-def test_pictures_are_png_files_of_a_size_to_look_at(tmp_path: Path, draw: Callable[[Path], None]) -> None:
+def test_pictures_are_png_files_of_a_size_to_look_at(tmp_path: Path, draw: Callable[[Path], Figure]) -> None:
     path = tmp_path / "new folder" / "picture.png"
     draw(path)
     assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")

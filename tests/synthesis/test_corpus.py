@@ -1,4 +1,4 @@
-"""The files of a synthetic corpus: exact layout, the same bytes for the same seed, restarts."""
+"""The files of a synthetic corpus: exact layout, the same bytes for the same seed."""
 
 import hashlib
 import json
@@ -170,46 +170,18 @@ def test_a_recording_does_not_depend_on_the_others(corpus: Path, tmp_path: Path)
     assert sum(item.duration for item in many) >= HOURS * 3600 > sum(item.duration for item in many[:-1])
 
 
-def test_an_interrupted_run_continues_and_ends_alike(corpus: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-
-    done: list[float] = []
-
-    def interrupt(seconds: float) -> None:
-        done.append(seconds)
-        if len(done) == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        synthesize(out, hours=HOURS, seed=SEED, on_seconds=interrupt)
-    assert json.loads((out / "synthesis.json").read_bytes())["complete"] is False
-    written = sorted((out / "amass").rglob("*.npz"))
-    assert len(written) == 3
-    fourth = draw_recording(SEED, 3)
-    times = {path: path.stat().st_mtime_ns for path in written[1:]}
-    written[0].write_bytes(written[0].read_bytes()[:5000])  # cut short by a disk, not by us
-    (out / "amass" / f"{fourth.path}.partial").parent.mkdir(parents=True, exist_ok=True)
-    (out / "amass" / f"{fourth.path}.partial").write_bytes(b"half")
-    synthesize(out, hours=HOURS, seed=SEED)
-    assert contents(out) == contents(corpus)
-    assert {path: path.stat().st_mtime_ns for path in times} == times
-
-
 def test_other_folders_are_refused(corpus: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="seed 3"):
+    with pytest.raises(DataError, match="not an empty folder"):
         synthesize(corpus, hours=HOURS, seed=4)
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("mine")
-    with pytest.raises(DataError, match="not empty"):
+    with pytest.raises(DataError, match="not an empty folder"):
         synthesize(foreign, hours=HOURS, seed=SEED)
     assert [path.name for path in foreign.iterdir()] == ["thesis.txt"]
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="is a file"):
+    with pytest.raises(DataError, match="not an empty folder"):
         synthesize(tmp_path / "file", hours=HOURS, seed=SEED)
-    (foreign / "synthesis.json").write_text("[")
-    with pytest.raises(DataError, match="damaged"):
-        synthesize(foreign, hours=HOURS, seed=SEED)
 
 
 def test_a_shaped_body_stands_on_the_floor(tmp_path: Path) -> None:

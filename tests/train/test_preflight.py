@@ -345,13 +345,36 @@ def test_the_output_must_be_one_folder_for_all_nodes(shards: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("metric", "problem"),
     [
-        ("clean/mpjpe", "train.best_metric: unknown metric 'clean/mpjpe'; did you mean 'mpjpe_mm'?"),
-        ("clean/most_frequent_r_at_1", "does not evaluate most_frequent_r_at_1; choose one of loss_3d,"),
+        ("clean/mpjpe", "; did you mean 'mpjpe_mm'?"),
+        ("clean/most_frequent_r_at_1", "task=pretrain does not evaluate most_frequent_r_at_1; choose one of"),
     ],
 )
 def test_a_best_metric_that_no_evaluation_gives_is_a_problem(shards: Path, metric: str, problem: str) -> None:
-    [found] = check_run(tiny_config(shards, train={"best_metric": metric}), 1)
+    [found] = check_data(tiny_config(shards, train={"best_metric": metric}), 1)
     assert problem in found
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"loss": {"contrastive": "none"}}, "loss.contrastive=none"),
+        ({"loss": {"lambda_con": 0}}, "loss.lambda_con=0"),
+        ({"data": {"validation_split": "bare"}}, "no window of split 'bare' has a label"),
+    ],
+)
+def test_a_metric_that_needs_labels_is_a_problem_without_them(
+    tmp_path: Path, changes: dict[str, Any], reason: str
+) -> None:
+    clips = [("train", MadeClip(f"{label}", label, 12)) for label in ("kick", "stand")]
+    clips += [("validation", MadeClip("other", "kick", 12)), ("bare", MadeClip("bare", None, 12))]
+    build_shards(clips, tmp_path, dataset="m", source="s", fps=30.0, options={}, shard_size=4)
+    for key, value in (
+        ("train", {"best_metric": "clean/any_r_at_1"}),
+        ("registry", {"metrics": ["clean/any_r_at_1"]}),
+    ):
+        assert list(check_data(tiny_config(tmp_path, **{key: value}), 1)) == []
+        [found] = check_data(tiny_config(tmp_path, **{key: value}, **changes), 1)
+        assert found.endswith(f"clean/any_r_at_1: evaluation does not give any_r_at_1: {reason}")
 
 
 def test_what_training_needs_of_the_labels_is_a_problem_of_the_data(tmp_path: Path) -> None:

@@ -132,25 +132,6 @@ def test_a_lost_node_costs_its_trial_no_more_than_another_start(
 
 
 @pytest.mark.slow
-def test_a_sweep_without_a_slot_for_a_trial_ends_and_resumes_elsewhere(
-    tmp_path: Path, shards: Path, nodes: TwoNodes
-) -> None:
-    config = write_config(tmp_path, shards, num_trials=1, resources={"workers": 2, "cpus": 1})
-    output = tmp_path / "sweep"
-    with sweeping(tmp_path, "--config", str(config), "--ray-address", nodes.address) as sweep:
-        sweep.wait_for_evaluations(2)
-        nodes.kill_second()
-        assert sweep.wait(300) == 1
-        assert "Traceback" not in sweep.text
-        last = sweep.text.strip().splitlines()[-1]
-    assert "sweep.resources asks for 2 x (1 CPUs, 0 GPUs) per trial" in last
-    assert "--resume" in last
-    assert read_record(output)["status"] == "failed"
-    finish(tmp_path, "--resume", f"output={output}")  # this machine has two CPUs
-    check_whole(tmp_path, 2, attempts=2)
-
-
-@pytest.mark.slow
 def test_ranks_of_a_trial_lie_on_both_nodes(tmp_path: Path, shards: Path, nodes: TwoNodes) -> None:
     config = write_config(tmp_path, shards, num_trials=1, resources={"workers": 2, "cpus": 1})
     with sweeping(tmp_path, "--config", str(config), "--ray-address", nodes.address) as sweep:

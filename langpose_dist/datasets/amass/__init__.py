@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from langpose_dist.datasets.finding import Finding, Tree
-from langpose_dist.datasets.source import Search, Source, add_unlabelled
+from langpose_dist.datasets.source import Search, Source
 
 _EPILOG = """\
 example:
@@ -49,7 +49,6 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         default="file",
         help="whose body the motions are given (default: file, the recorded person's)",
     )
-    add_unlabelled(parser)
 
 
 def _find(args: argparse.Namespace) -> Search:
@@ -66,13 +65,11 @@ def _find(args: argparse.Namespace) -> Search:
         regressor=args.regressor,
         label=args.label,
         gender=args.gender,
-        unlabelled=args.unlabelled,
     )
     models = find_body_models(args.smplh)
     options = {
         "label": args.label,
         "gender": args.gender,
-        "unlabelled": args.unlabelled,
         "body_models": {gender: hash_file(path) for gender, path in sorted(models.items())},
         "regressor": hash_file(args.regressor),
     }

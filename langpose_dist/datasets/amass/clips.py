@@ -2,7 +2,6 @@
 
 import functools
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,7 +14,7 @@ from langpose_dist.data.sample import DataError, Sample, Span, make_key
 from langpose_dist.datasets.amass.babel import Annotation, LabelField, load_annotations
 from langpose_dist.datasets.amass.file import read_recording
 from langpose_dist.datasets.amass.names import Motion
-from langpose_dist.datasets.clip import Found, SharedFileError
+from langpose_dist.datasets.clip import FileClip, Found, SharedFileError
 from langpose_dist.datasets.files import list_input, to_text, version_of
 from langpose_dist.datasets.smplh import (
     REMEDY,
@@ -60,22 +59,15 @@ class BodyFiles:
         return cls(model, regressor, (*version_of(model)[1:], *version_of(regressor)[1:]))
 
 
-@dataclass(frozen=True)
-class AmassClip:
+@dataclass(frozen=True, kw_only=True)
+class AmassClip(FileClip):
     """A motion file."""
 
-    path: Path
-    source: str
-    key: str
-    fields: Mapping[str, str]
-    split: str | None
     motion: Motion
     annotation: Annotation | None
     bodies: Mapping[str, BodyFiles]
     """By gender."""
     gender: Gender
-    unlabelled: Literal["keep", "skip"]
-    fps: float
     dataset: str
 
     def load(self) -> Sample:
@@ -146,8 +138,6 @@ class AmassClip:
                 )
             else:
                 spans.setdefault((label.text, frames[0], frames[1]), {}).update(dict.fromkeys(label.act_cat))
-        if not spans and self.unlabelled == "skip":
-            raise DataError(f"no label: none of {self.annotation.source} lies within {duration:.2f} s")
         return tuple(Span(*place, tuple(names)) for place, names in spans.items()), tuple(left_out)
 
 
@@ -179,7 +169,6 @@ def find_clips(
     regressor: Path,
     label: LabelField = "proc_label",
     gender: Gender = "file",
-    unlabelled: Literal["keep", "skip"] = "keep",
 ) -> Found[AmassClip]:
     """Motion files below a folder, in the order of their paths; none is opened.
 
@@ -193,7 +182,6 @@ def find_clips(
         regressor: 17 x 6890 matrix from vertices to the common skeleton.
         label: Where BABEL's labels come from.
         gender: Whose body all motions are given.
-        unlabelled: Whether motions without a label become clips.
 
     Returns:
         Clips; files and annotations that cannot be used, each with its reason, annotations without a file
@@ -203,8 +191,6 @@ def find_clips(
         DataError: If the folder has no motion file, or a body model, the regressor or BABEL is missing or
             not what it should be.
     """
-    if unlabelled == "skip" and babel is None:
-        raise DataError("motions without a label cannot be skipped without BABEL; name its folder")
     motions, skipped, num_ignored = _list_motions(folder)
     annotations: dict[Motion, Annotation] = {}
     if babel is not None:
@@ -215,10 +201,6 @@ def find_clips(
     clips: list[AmassClip] = []
     for motion, (path, source, key) in motions.items():
         annotation = annotations.get(motion)
-        if unlabelled == "skip" and (annotation is None or not annotation.labels):
-            where = f"{annotation.source} has none" if annotation else "the motion is not in BABEL"
-            skipped.append(Skipped(source=source, reason=f"no label: {where}"))
-            continue
         fields = {"subset": motion.subset, "subject": motion.subject}
         if annotation is not None:
             fields["babel"] = annotation.file
@@ -233,7 +215,6 @@ def find_clips(
                 annotation=annotation,
                 bodies=bodies,
                 gender=gender,
-                unlabelled=unlabelled,
                 fps=fps,
                 dataset=dataset,
             )
@@ -290,16 +271,6 @@ def _match(
         else:
             annotations[motion] = entry
     found = {motion: annotations.pop(motion) for motion in motions if motion in annotations}
-    # Some disks do not keep upper and lower case: what is left is matched without it, where that is certain.
-    left: defaultdict[Motion, tuple[list[Motion], list[Motion]]] = defaultdict(lambda: ([], []))
-    for motion in motions:
-        if motion not in found:
-            left[motion.lower()][0].append(motion)
-    for motion in annotations:
-        left[motion.lower()][1].append(motion)
-    for files, annotated in left.values():
-        if len(files) == len(annotated) == 1:
-            found[files[0]] = annotations.pop(annotated[0])
     for entry in annotations.values():
         reason = f"annotation without a motion file: {entry.path}"
         skipped.append(Skipped(source=entry.source, reason=reason))

@@ -45,7 +45,3 @@ class Motion:
         subset, subject, name = (re.sub(r"\s", "_", part) for part in (*parts[-3:-1], match["name"]))
         letters = re.sub(r"[^a-z0-9]", "", subset.lower())
         return cls(SUBSETS.get(letters, subset), subject, name)
-
-    def lower(self) -> "Motion":
-        """In lower case, for files that were copied to a place that does not keep the case."""
-        return Motion(self.subset.lower(), self.subject.lower(), self.name.lower())

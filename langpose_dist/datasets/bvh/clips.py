@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError, Sample, Span, make_key
 from langpose_dist.datasets.bvh.parse import BvhError, joint_positions, read_bvh
-from langpose_dist.datasets.clip import Found
+from langpose_dist.datasets.clip import FileClip, Found
 from langpose_dist.datasets.files import list_input, to_text
 from langpose_dist.datasets.splits import to_words
 from langpose_dist.datasets.timing import resample
@@ -98,18 +98,12 @@ PRESETS = {
 """Known data sets, by name."""
 
 
-@dataclass(frozen=True)
-class BvhClip:
+@dataclass(frozen=True, kw_only=True)
+class BvhClip(FileClip):
     """A BVH file whose name matches."""
 
-    path: Path
-    source: str
-    key: str
-    fields: Mapping[str, str]
     label: str
-    fps: float
     skeleton: BvhSkeleton
-    split: None = None
 
     def load(self) -> Sample:
         """Read the file.
@@ -200,7 +194,16 @@ def find_clips(folder: Path, skeleton: BvhSkeleton, *, label: str, fps: float) -
         if not text:
             skipped.append(Skipped(source=source, reason=f"no label: the name has no {label}"))
             continue
-        clips[key] = BvhClip(path, source, key, fields, text, fps, skeleton)
+        clips[key] = BvhClip(
+            path=path,
+            source=source,
+            key=key,
+            fields=fields,
+            split=None,
+            fps=fps,
+            label=text,
+            skeleton=skeleton,
+        )
     return Found(tuple(clips.values()), tuple(skipped), len(files) - len(paths))
 
 

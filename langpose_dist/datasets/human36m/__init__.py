@@ -26,11 +26,6 @@ the split 'test'. Three recordings of S9 whose 3D has drifted are left out, as M
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--form",
-        choices=("motionbert", "videopose3d"),
-        help="which of two forms in the same folder to read (default: the one that is there)",
-    )
-    parser.add_argument(
         "--detections",
         metavar="NAME",
         help="VideoPose3D's 2D joints: cpn_ft_h36m_dbb or gt for data_2d_h36m_NAME.npz, or none",
@@ -40,8 +35,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _find(args: argparse.Namespace) -> Search:
     from langpose_dist.datasets.human36m.clips import find_clips
 
-    found = find_clips(args.input, fps=args.fps, detections=args.detections, form=args.form)
-    return Search("human36m", found, {"form": args.form, "detections": args.detections})
+    found = find_clips(args.input, fps=args.fps, detections=args.detections)
+    return Search("human36m", found, {"detections": args.detections})
 
 
 def _recognise(tree: Tree) -> Iterator[Finding]:

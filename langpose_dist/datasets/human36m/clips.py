@@ -16,14 +16,12 @@ from langpose_dist.datasets.human36m.videopose3d import (
     find_npz_clips,
 )
 
-FORMS = ("motionbert", "videopose3d")
-
 NO_KEYPOINTS = "none"
 """In place of detections: 3D alone."""
 
 
 def find_clips(
-    path: Path, *, fps: float, detections: str | None = None, form: str | None = None
+    path: Path, *, fps: float, detections: str | None = None
 ) -> Found[MotionBertPickleClip] | Found[VideoPose3dClip]:
     """Clips of whichever form there is.
 
@@ -32,7 +30,6 @@ def find_clips(
         fps: Frame rate that the clips will have; the data set's own is 50.
         detections: For VideoPose3D's form the 2D keypoints, as in ``data_2d_h36m_NAME.npz``, or ``none``;
             must be given if there are any. MotionBERT's form brings its own.
-        form: One of ``FORMS``; must be given if the folder holds both.
 
     Returns:
         Clips, recordings that cannot be used with the reason, and the number of other files in the folder.
@@ -40,21 +37,16 @@ def find_clips(
     Raises:
         DataError: If neither form is there, both are, or the file chosen has another layout.
     """
-    if form is not None and form not in FORMS:
-        raise DataError(f"form {form!r} is unknown; there are {', '.join(FORMS)}")
     if not path.exists():
         raise DataError(f"input {path} does not exist; give Human3.6M's folder or file")
     files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
     pickles = [file for file in files if file.suffix == ".pkl" and (file == path or "h36m" in file.name)]
     positions = [file for file in files if file.name == POSITIONS or (file == path and file.suffix == ".npz")]
-    if form is None:
-        if pickles and positions:
-            raise DataError(
-                f"input {path} holds {pickles[0].name} and {positions[0].name}; "
-                f"choose one with form {' or '.join(FORMS)}"
-            )
-        form = "motionbert" if pickles else "videopose3d"
-    if form == "motionbert":
+    if pickles and positions:
+        raise DataError(
+            f"input {path} holds {pickles[0].name} and {positions[0].name}; give one of the files"
+        )
+    if pickles:
         return _find_in_pickle(path, pickles, files, fps, detections)
     if not positions:
         zipped = [file.name for file in files if file.name.endswith(".pkl.zip")]
@@ -74,7 +66,7 @@ def _find_in_pickle(
     if detections is not None:
         raise DataError(f"detections {detections!r} cannot be chosen: MotionBERT's form brings its own")
     if len(pickles) != 1:
-        names = ", ".join(file.name for file in pickles) or "no h36m*.pkl"
+        names = ", ".join(file.name for file in pickles)
         raise DataError(f"input {path} holds {names}; give the file h36m_sh_conf_cam_source_final.pkl itself")
     found = find_pickle_clips(pickles[0], fps=fps)
     return Found(found.clips, found.skipped, len(files) - 1)

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 
 from langpose_dist.data.sample import DataError, Sample, Span
 from langpose_dist.datasets.arrays import LARGEST
@@ -91,20 +91,9 @@ def make_sample(
     )
 
 
-def factor_25d(poses_3d: Float[np.ndarray, "T 17 3"], camera: Mapping[str, Any]) -> Float64[np.ndarray, "T"]:
-    """MotionBERT's ``2.5d_factor``: millimetres per pixel at the pelvis, with which its protocol scales.
+def pixels_per_mm(root_depth: Float64[np.ndarray, "T"], focal_length: float) -> Float64[np.ndarray, "T"]:
+    """The inverse of MotionBERT's ``2.5d_factor`` for pelvises so many millimetres deep.
 
     A box reaches 1 m to either side of the pelvis; it is 2000 mm wide, and 2000 f / Z + 1 pixels.
-
-    Args:
-        poses_3d: World, metres.
-        camera: ``meta["camera"]`` of the sample.
     """
-    offset = poses_3d[:, 0].astype(np.float64) - camera["translation"]
-    depth = offset @ np.array(camera["rotation"])[2] * 1000
-    return 1 / pixels_per_mm(depth, camera["focal_length"][0])
-
-
-def pixels_per_mm(root_depth: Float64[np.ndarray, "T"], focal_length: float) -> Float64[np.ndarray, "T"]:
-    """The inverse of ``2.5d_factor`` for pelvises so many millimetres deep."""
     return (2000 * focal_length / root_depth + 1) / 2000

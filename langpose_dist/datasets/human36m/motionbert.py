@@ -25,7 +25,7 @@ from jaxtyping import Float64
 from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError, Sample, make_key
 from langpose_dist.datasets.arrays import take_frames
-from langpose_dist.datasets.clip import Found
+from langpose_dist.datasets.clip import FileClip, Found
 from langpose_dist.datasets.files import version_of
 from langpose_dist.datasets.human36m.cameras import CAMERAS, SUBJECTS, Camera, find_camera
 from langpose_dist.datasets.human36m.facts import (
@@ -61,20 +61,15 @@ class View:
         return slice(self.start, self.start + num_frames)
 
 
-@dataclass(frozen=True)
-class MotionBertPickleClip:
+@dataclass(frozen=True, kw_only=True)
+class MotionBertPickleClip(FileClip):
     """One camera's view of a recording."""
 
-    path: Path
-    source: str
-    key: str
-    fields: Mapping[str, str]
     split: str
     subject: str
     view: View
     others: tuple[View, ...]
     """The other cameras' views of the same frames."""
-    fps: float
 
     def load(self) -> Sample:
         """Take it out of its file, which is read once per process.

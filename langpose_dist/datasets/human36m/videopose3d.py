@@ -13,7 +13,7 @@ from jaxtyping import Float64
 from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError, Sample, make_key
 from langpose_dist.datasets.arrays import take_frames
-from langpose_dist.datasets.clip import Found
+from langpose_dist.datasets.clip import FileClip, Found
 from langpose_dist.datasets.files import version_of
 from langpose_dist.datasets.human36m.cameras import CAMERAS, SUBJECTS, find_camera
 from langpose_dist.datasets.human36m.facts import ACTIONS, DRIFTING, make_sample
@@ -38,21 +38,16 @@ _SUBJECT = re.compile(r"S\d+", re.ASCII)
 _LABELS = dict(ACTIONS.values())
 
 
-@dataclass(frozen=True)
-class VideoPose3dClip:
+@dataclass(frozen=True, kw_only=True)
+class VideoPose3dClip(FileClip):
     """A recording, as one camera saw it where there are 2D keypoints."""
 
-    path: Path
-    source: str
-    key: str
-    fields: Mapping[str, str]
     split: str
     subject: str
     name: str
     """Name of the recording, such as ``Walking 1``."""
     keypoints: Path | None
     camera: str | None
-    fps: float
 
     def load(self) -> Sample:
         """Take it out of its files, which are read once per process.

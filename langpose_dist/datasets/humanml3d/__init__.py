@@ -3,10 +3,9 @@
 import argparse
 import functools
 from collections.abc import Iterator
-from pathlib import Path
 
 from langpose_dist.datasets.finding import Finding, Tree, group
-from langpose_dist.datasets.source import Search, Source, add_unlabelled
+from langpose_dist.datasets.source import Search, Source
 
 _EPILOG = """\
 example:
@@ -29,55 +28,33 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mirrored", choices=("keep", "drop"), default="keep", help="the mirrored copies (default: keep)"
     )
-    add_unlabelled(parser)
 
 
 def _find(name: str, args: argparse.Namespace) -> Search:
     from langpose_dist.datasets.humanml3d.clips import find_clips
 
-    found = find_clips(
-        args.input, fps=args.fps, dataset=name, mirrored=args.mirrored, unlabelled=args.unlabelled
-    )
-    return Search(name, found, {"mirrored": args.mirrored, "unlabelled": args.unlabelled})
+    found = find_clips(args.input, fps=args.fps, dataset=name, mirrored=args.mirrored)
+    return Search(name, found, {"mirrored": args.mirrored})
 
 
 def _recognise(name: str, tree: Tree) -> Iterator[Finding]:
     from langpose_dist.data.sample import DataError
-    from langpose_dist.datasets.humanml3d.clips import recognise
+    from langpose_dist.datasets.humanml3d.clips import is_left_handed
 
     motions = group(path for path in tree.ending(".npy") if path.parent.name == "new_joints")
     for folder, paths in motions.items():
         try:
-            if recognise(paths, None)[0] == name:
-                yield _describe(name, folder.parent, paths)
-        except DataError as error:
-            if _guess(folder.parent) == name:
-                yield Finding(name, folder.parent, "not recognised", problems=(str(error),))
+            is_left_handed(paths, name)
+        except DataError:
+            continue
+        place = folder.parent
+        yield Finding(name, place, facts={"motions": len(paths)}, build=("--input", str(place)))
     incomplete = {path.parents[1] for path in tree.ending(".npy") if path.parent.name == "new_joint_vecs"}
-    incomplete |= {path.parents[1] for path in tree.ending(".txt") if path.parent.name == "texts"}
     incomplete |= {path.parent for path in tree.named("texts.zip")}
     for folder in sorted(incomplete - {folder.parent for folder in motions}):
-        if _guess(folder) == name:
+        if ("kit" in folder.name.lower()) == (name == "kit-ml"):
             problem = "no new_joints: captions and new_joint_vecs hold no positions"
             yield Finding(name, folder, "unfinished preparation", {}, (problem,), (_PREPARE,))
-
-
-def _describe(name: str, folder: Path, paths: list[Path]) -> Finding:
-    from langpose_dist.datasets.humanml3d.clips import SPLITS
-
-    problems: list[str] = []
-    texts = {path.stem for path in (folder / "texts").glob("*.txt")}
-    captioned = sum(path.stem in texts for path in paths)
-    if captioned < len(paths):
-        problems.append(f"texts holds no captions for {len(paths) - captioned:,} of {len(paths):,} motions")
-    if lists := [f"{file}.txt" for file in SPLITS.values() if not (folder / f"{file}.txt").is_file()]:
-        problems.append(f"no {', '.join(lists)}: their motions would be for training")
-    facts = {"motions": len(paths), "captioned": captioned}
-    return Finding(name, folder, "", facts, tuple(problems), build=("--input", str(folder)))
-
-
-def _guess(folder: Path) -> str:
-    return "kit-ml" if "kit" in folder.name.lower() else "humanml3d"
 
 
 def _source(name: str, title: str) -> Source:

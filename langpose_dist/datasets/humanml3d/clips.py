@@ -1,18 +1,16 @@
 """Clips of HumanML3D and KIT-ML: ``new_joints/*.npy``, ``texts/*.txt`` and lists of ids per split."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float64
 
 from langpose_dist.data.labels import normalise_label
 from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError, Sample, Span, make_key
-from langpose_dist.datasets.clip import Found
+from langpose_dist.datasets.clip import FileClip, Found
 from langpose_dist.datasets.files import to_text
 from langpose_dist.datasets.humanml3d.motion import (
     LAYOUTS,
@@ -36,21 +34,14 @@ SPLITS = {"train": "train", "validation": "val", "test": "test"}
 OTHER_LISTS = ("train_val", "all")
 
 
-@dataclass(frozen=True)
-class Humanml3dClip:
+@dataclass(frozen=True, kw_only=True)
+class Humanml3dClip(FileClip):
     """One motion and the file of its captions."""
 
-    path: Path
-    source: str
-    key: str
-    fields: Mapping[str, str]
-    split: str | None
     dataset: str
     left_handed: bool
     """Handedness of the data set's axes."""
     captions: Path
-    unlabelled: Literal["keep", "skip"]
-    fps: float
 
     def load(self) -> Sample:
         """Read motion and captions.
@@ -75,8 +66,6 @@ class Humanml3dClip:
             )
         poses_3d = resample(poses, layout.fps, self.fps).astype(np.float32)
         spans, problems = read_captions(self.captions, self.fps, len(poses_3d))
-        if not spans and self.unlabelled == "skip":
-            raise DataError(f"no caption: {'; '.join(problems)}")
         meta = {
             **self.fields,
             "dataset": self.dataset,
@@ -94,22 +83,20 @@ def find_clips(
     folder: Path,
     *,
     fps: float,
-    dataset: str | None = None,
+    dataset: str,
     mirrored: Literal["keep", "drop"] = "keep",
-    unlabelled: Literal["keep", "skip"] = "keep",
 ) -> Found[Humanml3dClip]:
     """Motions of a data set, in the order of their names.
 
     Splits are those of ``train.txt``, ``val.txt`` and ``test.txt``; a clip that none of them names is left
     out, and without the lists all clips are of no split. The field ``mirrored`` says whether the data set
-    made a clip from another one. Only as many files are opened as it takes to recognise the data set.
+    made a clip from another one. Only as many files are opened as it takes to know the axes.
 
     Args:
         folder: Holds ``new_joints``, ``texts`` and the lists.
         fps: Frame rate that the clips will have.
-        dataset: One of ``LAYOUTS``; ``None``: by the number of joints of the first file that can be read.
+        dataset: One of ``LAYOUTS``.
         mirrored: Whether to use the mirrored clips, whose names begin with M. Captions are mirrored, too.
-        unlabelled: Whether to use clips without a caption.
 
     Returns:
         Clips, those left out and listed motions without a file, and the number of other files in
@@ -117,19 +104,17 @@ def find_clips(
 
     Raises:
         DataError: If there are no motions, only some of the lists are there or one cannot be read, or the
-            data set is not recognised.
+            motions are not the data set's.
     """
     if not (motions := folder / "new_joints").is_dir():
         raise DataError(
             f"input folder {folder} has no folder new_joints; give the one that holds it and texts"
         )
-    if dataset is not None and dataset not in LAYOUTS:
-        raise DataError(f"data set {dataset!r} is none of {', '.join(LAYOUTS)}")
     files = sorted(path for path in motions.iterdir() if path.is_file())
     paths = [path for path in files if path.suffix == ".npy"]
     if not paths:
         raise DataError(f"{motions} has no .npy file ({len(files)} files of other endings)")
-    dataset, left_handed = recognise(paths, dataset)
+    left_handed = is_left_handed(paths, dataset)
     lists = read_lists(folder)
     missing = [f"{file}.txt" for file in SPLITS.values() if file not in lists]
     if 0 < len(missing) < len(SPLITS):
@@ -162,7 +147,6 @@ def find_clips(
             dataset=dataset,
             left_handed=left_handed,
             captions=folder / "texts" / f"{path.stem}.txt",
-            unlabelled=unlabelled,
             fps=fps,
         )
     skipped += _without_motion(lists, {path.stem for path in paths})
@@ -206,42 +190,30 @@ def read_lists(folder: Path) -> dict[str, frozenset[str]]:
     return lists
 
 
-def recognise(paths: Sequence[Path], dataset: str | None) -> tuple[str, bool]:
-    """Name of the data set, and whether its axes are left-handed, by the majority of a few clips.
+def is_left_handed(paths: Sequence[Path], dataset: str) -> bool:
+    """True if a data set's axes are left-handed, by the majority of a few clips.
 
     Raises:
-        DataError: If no file is a motion of the data set, or of any if it is ``None``.
+        DataError: If no file is a motion of the data set.
     """
-    votes: Counter[bool] = Counter()
-    for name, joints in _readable(paths, dataset):
-        dataset = dataset or name
-        if name == dataset:
-            is_right = right_handed(joints, LAYOUTS[name])
-            votes[bool(2 * is_right.sum() < len(is_right))] += 1
-        if votes.total() == VOTERS:
-            break
-    if dataset is None or not votes:
-        shapes = " or ".join(f"T x {len(layout.joints)} x 3 ({name})" for name, layout in LAYOUTS.items())
-        wanted = shapes if dataset is None else f"T x {len(LAYOUTS[dataset].joints)} x 3 ({dataset})"
-        raise DataError(
-            f"{paths[0].parent}: none of the {len(paths)} .npy files is {wanted}; check the folder"
-        )
-    return dataset, votes[True] > votes[False]
-
-
-def _readable(
-    paths: Sequence[Path], dataset: str | None
-) -> Iterator[tuple[str, Float64[np.ndarray, "T J 3"]]]:
-    """(data set, joints) of files from all over the folder first, then of the rest."""
+    layout = LAYOUTS[dataset]
+    votes: list[bool] = []
+    # From all over the folder first, then the rest.
     step = max(len(paths) // VOTERS, 1)
-    rest = [path for index, path in enumerate(paths) if index % step]
-    for path in (*paths[::step], *rest):
-        for name, layout in LAYOUTS.items():
-            if dataset in (None, name):
-                try:
-                    yield name, read_joints(path, len(layout.joints))
-                except (DataError, OSError):
-                    continue
+    for path in (*paths[::step], *(path for index, path in enumerate(paths) if index % step)):
+        try:
+            is_right = right_handed(read_joints(path, len(layout.joints)), layout)
+        except (DataError, OSError):
+            continue
+        votes.append(bool(2 * is_right.sum() < len(is_right)))
+        if len(votes) == VOTERS:
+            break
+    if not votes:
+        raise DataError(
+            f"{paths[0].parent}: none of the {len(paths)} .npy files is T x {len(layout.joints)} x 3 "
+            f"({dataset}); check the folder"
+        )
+    return 2 * sum(votes) > len(votes)
 
 
 def read_captions(path: Path, fps: float, num_frames: int) -> tuple[tuple[Span, ...], list[str]]:

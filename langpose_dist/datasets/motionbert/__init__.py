@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from langpose_dist.datasets.finding import Finding, Tree
-from langpose_dist.datasets.source import Search, Source, positive_number
+from langpose_dist.datasets.source import Search, Source
 
 _EPILOG = """\
 example:
@@ -16,37 +16,18 @@ example:
 
 Windows of the train folders overlap, have no labels and no names, and those of Human3.6M no metres: their
 scale is estimated from bone lengths, as meta.json says. Build from the data sets themselves where you have
-them. --rate gives the frames per second of folders with other names.
+them.
 """
-
-
-def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--rate",
-        action="append",
-        default=[],
-        type=_folder_rate,
-        metavar="FOLDER=FPS",
-        help="frame rate of a folder's windows (default: AMASS=60 H36M-SH=50); repeatable",
-    )
-
-
-def _folder_rate(text: str) -> tuple[str, float]:
-    folder, _, rate = text.rpartition("=")
-    if not folder:
-        raise argparse.ArgumentTypeError(f"{text!r} must have the form FOLDER=FPS")
-    return folder, positive_number(rate)
 
 
 def _find(args: argparse.Namespace) -> Search:
     from langpose_dist.datasets.motionbert.clips import FRAME_RATES, find_clips
 
-    rates = {**FRAME_RATES, **dict(args.rate)}
-    return Search("motionbert", find_clips(args.input, fps=args.fps, source_fps=rates), {"rates": rates})
+    return Search("motionbert", find_clips(args.input, fps=args.fps), {"rates": dict(FRAME_RATES)})
 
 
 def _recognise(tree: Tree) -> Iterator[Finding]:
-    from langpose_dist.datasets.motionbert.clips import FRAME_RATES, SPLITS
+    from langpose_dist.datasets.motionbert.clips import SPLITS
 
     roots: dict[Path, set[str]] = {}
     for path in tree.ending(".pkl"):
@@ -54,17 +35,12 @@ def _recognise(tree: Tree) -> Iterator[Finding]:
             roots.setdefault(path.parents[2], set()).add(path.parents[1].name)
     for root, subsets in roots.items():
         folder = root if root.is_relative_to(tree.root) else tree.root
-        # Other folders come from other tools of the kind, which all have windows of Human3.6M.
-        unknown = sorted(subsets - FRAME_RATES.keys())
         yield Finding(
             name="motionbert",
             path=folder,
             variant=root.name,
             facts={"folders": sorted(subsets)},
-            problems=tuple(
-                f"unknown frame rate of {name}: 50, as of Human3.6M, is a guess" for name in unknown
-            ),
-            build=("--input", str(folder), *(f"--rate={name}=50" for name in unknown)),
+            build=("--input", str(folder)),
         )
 
 
@@ -75,7 +51,6 @@ SOURCE = Source(
     epilog=_EPILOG,
     find=_find,
     recognise=_recognise,
-    add_options=_add_options,
     fields=("subset",),
     example_rule="subset=AMASS",
 )

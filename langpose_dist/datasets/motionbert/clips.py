@@ -19,16 +19,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
 from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError, Sample, make_key
-from langpose_dist.datasets.arrays import LARGEST
+from langpose_dist.datasets.arrays import take_frames
 from langpose_dist.datasets.axes import TO_CAMERA, from_camera_axes
-from langpose_dist.datasets.clip import Found
+from langpose_dist.datasets.clip import FileClip, Found
 from langpose_dist.datasets.files import list_input, to_text
 from langpose_dist.datasets.pickles import load_pickle
 from langpose_dist.datasets.splits import to_words
@@ -51,19 +50,13 @@ SMALLEST_PERSON = 1e-6
 SPLITS = ("train", "test")
 
 
-@dataclass(frozen=True)
-class MotionBertClip:
+@dataclass(frozen=True, kw_only=True)
+class MotionBertClip(FileClip):
     """One window."""
 
-    path: Path
-    source: str
-    key: str
-    fields: Mapping[str, str]
-    split: str
     windows: str
     units_per_metre: float | None
     original_fps: float
-    fps: float
 
     def load(self) -> Sample:
         """Read the file.
@@ -74,7 +67,7 @@ class MotionBertClip:
         content = load_pickle(self.path)
         if not isinstance(content, dict) or "data_label" not in content:
             raise DataError("no window: the file holds no 'data_label'")
-        label = _check(content["data_label"], "data_label")
+        label = take_frames(content["data_label"], "data_label", (H36M17.num_joints, 3))
         if self.units_per_metre is None:
             metres = label * _estimate_metres_per_unit(label)
         else:
@@ -100,7 +93,7 @@ class MotionBertClip:
             meta["scale"] = f"{self.units_per_metre} per metre, undone"
         keypoints = None
         if (detected := content.get("data_input")) is not None:
-            detected = _check(detected, "data_input")
+            detected = take_frames(detected, "data_input", (H36M17.num_joints, 3))
             if len(detected) != len(label):
                 raise DataError(f"different lengths: {len(label)} frames in 3D and {len(detected)} in 2D")
             detected[..., 2] = detected[..., 2].clip(0, 1)
@@ -109,15 +102,12 @@ class MotionBertClip:
         return Sample(self.key, poses, (), meta, keypoints)
 
 
-def find_clips(
-    folder: Path, *, fps: float, source_fps: Mapping[str, float] = FRAME_RATES
-) -> Found[MotionBertClip]:
+def find_clips(folder: Path, *, fps: float) -> Found[MotionBertClip]:
     """Windows below a folder, in the order of their paths.
 
     Args:
         folder: ``MB3D_f243s81`` or another of its kind, a folder above it, or one of those within it.
         fps: Frame rate that the clips will have.
-        source_fps: Name of a folder such as ``AMASS`` -> frame rate of its windows.
 
     Returns:
         Clips, windows in folders of other names with the reason, and the number of other files.
@@ -145,8 +135,8 @@ def find_clips(
         try:
             if split not in SPLITS:
                 raise DataError(f"unknown split: the folder {split!r} is neither train nor test")
-            if subset not in source_fps:
-                raise DataError(f"no frame rate: none is given for the folder {subset!r}")
+            if subset not in FRAME_RATES:
+                raise DataError(f"no frame rate: the folder {subset!r} is none of {', '.join(FRAME_RATES)}")
             key = make_key(f"{subset}/{split}/{path.stem}")
         except DataError as error:
             skipped.append(Skipped(source=source, reason=str(error)))
@@ -160,23 +150,11 @@ def find_clips(
                 split=split,
                 windows=path.parents[2].name,
                 units_per_metre=UNITS_PER_METRE.get(subset),
-                original_fps=float(source_fps[subset]),
+                original_fps=FRAME_RATES[subset],
                 fps=fps,
             )
         )
     return Found(tuple(clips), tuple(skipped), len(files) - len(paths))
-
-
-def _check(values: Any, name: str) -> Float64[np.ndarray, "T 17 3"]:
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
-        raise DataError(f"array missing: {name} holds no numbers")
-    if values.ndim != 3 or values.shape[1:] != (H36M17.num_joints, 3):
-        raise DataError(f"wrong shape: {name} is {values.shape}, not T x {H36M17.num_joints} x 3")
-    if len(values) == 0:
-        raise DataError(f"no frames: {name} is empty")
-    if not (np.abs(values) < LARGEST).all():
-        raise DataError(f"NaN or infinity: in {name}, or numbers too large for float32")
-    return values.astype(np.float64)
 
 
 def _estimate_metres_per_unit(label: Float64[np.ndarray, "T 17 3"]) -> Float64[np.ndarray, "T 1 1"]:

@@ -28,7 +28,7 @@ from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError, Sample, make_key
 from langpose_dist.datasets.arrays import take_frames
 from langpose_dist.datasets.axes import TO_CAMERA, from_camera_axes
-from langpose_dist.datasets.clip import Found
+from langpose_dist.datasets.clip import FileClip, Found
 from langpose_dist.datasets.files import version_of
 from langpose_dist.datasets.pickles import load_npz
 from langpose_dist.datasets.splits import RECORDING, to_words
@@ -62,19 +62,13 @@ OUTDOOR = ("TS5", "TS6")
 _TRAINING_NAME = re.compile(r"(S\d+) (Seq\d+)")
 
 
-@dataclass(frozen=True)
-class MpiInf3dhpClip:
+@dataclass(frozen=True, kw_only=True)
+class MpiInf3dhpClip(FileClip):
     """One camera's view of a recording."""
 
-    path: Path
-    source: str
-    key: str
-    fields: Mapping[str, str]
-    split: str
     sequence: str
     camera: str
     original_fps: float
-    fps: float
 
     def load(self) -> Sample:
         """Take it out of its file, which is read once per process.

@@ -9,43 +9,24 @@ from dataclasses import replace
 from pathlib import Path
 
 from langpose_dist.config import UserError
-from langpose_dist.report.sweep.numbers import (
-    Comparison,
-    Configuration,
-    Cost,
-    Difference,
-    compare_best,
-    find_difference,
-    rank_configurations,
-    sum_cost,
-)
+from langpose_dist.report.sweep.numbers import Configuration, rank_configurations
 from langpose_dist.report.sweep.plots import draw_pictures
-from langpose_dist.report.sweep.records import SweepFolder, SweepRecord, TrialRecord, read_sweep
-from langpose_dist.report.sweep.render import to_csv, to_html, to_markdown, to_text
+from langpose_dist.report.sweep.records import TrialRecord, read_sweep
+from langpose_dist.report.sweep.render import to_html, to_markdown, to_text
 from langpose_dist.report.sweep.report import Report, build_report
 
 __all__ = [
-    "Comparison",
     "Configuration",
-    "Cost",
-    "Difference",
-    "Report",
-    "SweepFolder",
-    "SweepRecord",
     "TrialRecord",
-    "build_report",
-    "compare_best",
-    "find_difference",
     "rank_configurations",
     "read_sweep",
-    "sum_cost",
     "to_text",
     "write_report",
 ]
 
 
 def write_report(run_dir: Path, out: Path | None = None) -> Report:
-    """Write the report of a sweep, finished or not: texts, table, JSON and pictures.
+    """Write the report of a sweep, finished or not: texts, JSON and pictures.
 
     Args:
         run_dir: The sweep's folder.
@@ -64,12 +45,11 @@ def write_report(run_dir: Path, out: Path | None = None) -> Report:
     except (FileExistsError, NotADirectoryError):
         raise UserError(f"{folder} is no folder; name another with --out") from None
     pictures = draw_pictures(report, folder)
-    names = ("sweep.md", "sweep.html", "trials.csv", "report.json")
+    names = ("sweep.md", "sweep.html", "report.json")
     report = replace(report, files=(*(folder / name for name in names), *pictures))
     contents = {
         "sweep.md": to_markdown(report, pictures),
         "sweep.html": to_html(report, pictures),
-        "trials.csv": to_csv(report),
         "report.json": json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n",
     }
     for name, text in contents.items():

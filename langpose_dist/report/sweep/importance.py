@@ -16,7 +16,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from langpose_dist.report.sweep.numbers import common_step
-from langpose_dist.report.sweep.records import Dimension, SweepRecord, TrialRecord, is_number
+from langpose_dist.report.sweep.records import Dimension, SweepRecord, TrialRecord
 
 MIN_CONFIGURATIONS = 8
 """With fewer nothing is computed."""
@@ -115,8 +115,6 @@ def find_importance(sweep: SweepRecord, trials: Sequence[TrialRecord], metric: s
 def _why_left_out(dimension: Dimension, params: Sequence[Mapping[str, Any]]) -> str:
     if not all(dimension.key in point for point in params):
         return "not in use in every configuration"
-    if not all(dimension.is_in(point) for point in params):
-        return "has values outside of the space"
     has_one = len({repr(point[dimension.key]) for point in params}) < 2
     return "has only one value" if has_one else ""
 
@@ -178,5 +176,6 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
         is_integer = dimension.kind == "integer"
         return IntDistribution(int(low), int(high)) if is_integer else FloatDistribution(low, high)
     indices = range(len(dimension.values))
-    is_ordered = all(map(is_number, dimension.values)) and sorted(dimension.values) == [*dimension.values]
+    is_numeric = all(type(value) in (int, float) for value in dimension.values)
+    is_ordered = is_numeric and sorted(dimension.values) == [*dimension.values]
     return IntDistribution(0, indices[-1]) if is_ordered else CategoricalDistribution(indices)

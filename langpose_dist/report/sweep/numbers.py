@@ -139,8 +139,6 @@ class Cost:
     """Outcome -> device hours, of all stages."""
     num_trials: Mapping[str, int]
     """Outcome -> trials."""
-    full_length_hours: float | None
-    """Cost if every trial had taken as long as the median finished one; ``None`` without a finished one."""
 
     @property
     def total_hours(self) -> float:
@@ -279,7 +277,7 @@ def compare_best(sweep: SweepRecord, configurations: Sequence[Configuration]) ->
         reference=reference,
         kind="median" if baseline is None else "baseline",
         differences=tuple(difference for difference in found if difference is not None),
-        notes=tuple(_notes(sweep, configurations, of_space, best, baseline)),
+        notes=tuple(_notes(configurations, of_space, best, baseline)),
     )
 
 
@@ -289,17 +287,10 @@ def sum_cost(trials: Sequence[TrialRecord]) -> Cost:
     for trial in trials:
         hours[outcome(trial)] += trial.device_seconds / 3600
         counts[outcome(trial)] += 1
-    whole = [trial.device_seconds for trial in trials if trial.status == "finished"]
-    full = None
-    if whole:
-        usual = statistics.median(whole)
-        others = (trial.device_seconds for trial in trials if trial.status != "finished")
-        full = (sum(whole) + sum(max(usual, seconds) for seconds in others)) / 3600
     return Cost(
         devices=" and ".join(sorted({trial.device for trial in trials})) or "none",
         hours=hours,
         num_trials=counts,
-        full_length_hours=full,
     )
 
 
@@ -405,7 +396,6 @@ def _has_front(sweep: SweepRecord, one: Configuration, first: Configuration) -> 
 
 
 def _notes(
-    sweep: SweepRecord,
     configurations: Sequence[Configuration],
     of_space: Sequence[Configuration],
     best: Configuration,
@@ -427,14 +417,8 @@ def _notes(
             f"the best of {len(searched)} was chosen by these same numbers, so they are optimistic; only "
             "seeds that chose nothing would tell"
         )
-    if best.stage == "confirm":
-        again = sorted({trial.seed for trial in best.searched} & {trial.seed for trial in best.trials})
-        if again:
-            notes.append(f"seed {again[0]} was used in the search too, so its value is not fresh")
-        if len(of_space) > 1:
-            notes.append(f"chosen among {len(of_space)} finalists by these numbers, over seeds fresh to them")
+    if best.stage == "confirm" and len(of_space) > 1:
+        notes.append(f"chosen among {len(of_space)} finalists by these numbers, over seeds fresh to them")
     if {len(best.seeds), len(baseline.seeds) if baseline else len(best.seeds)} == {1}:
         notes.append("one seed: how much the values vary between seeds is not known")
-    if sweep.status == "running":
-        notes.append("the sweep still runs")
     return notes

@@ -1,4 +1,4 @@
-"""Pictures of a sweep: parameters, curves, Pareto front, and importance beside what chance gives."""
+"""Pictures of a sweep: parameters, curves and Pareto front."""
 
 import textwrap
 import warnings
@@ -7,7 +7,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -36,10 +35,8 @@ def draw_pictures(report: Report, folder: Path) -> list[Path]:
     """
     builders: dict[str, Callable[[Report], Figure | None]] = {
         "slice.png": build_slice,
-        "slice_2.png": lambda report: build_slice(report, 1),
         "curves.png": build_curves,
         "front.png": build_front,
-        "importance.png": build_importance,
     }
     files = []
     with warnings.catch_warnings():
@@ -52,23 +49,17 @@ def draw_pictures(report: Report, folder: Path) -> list[Path]:
     return files
 
 
-def build_slice(report: Report, index: int = 0) -> Figure | None:
-    """One objective by each parameter, a point per configuration of the search.
+def build_slice(report: Report) -> Figure | None:
+    """The first objective by each parameter, a point per configuration of the search.
 
     All are compared at the highest step that they have in common, as for the importance.
 
-    Args:
-        report: Gives the trials.
-        index: Index of the objective.
-
     Returns:
-        ``None`` without such an objective, or if nothing can be compared.
+        ``None`` if nothing can be compared.
     """
-    if index >= len(report.sweep.objective):
-        return None
-    metric = report.sweep.objective[index]
+    metric = report.sweep.objective[0]
     found = comparable_points(report.trials, metric)
-    used = [one for one in report.sweep.dimensions if any(one.is_in(params) for params in found.params)]
+    used = [one for one in report.sweep.dimensions if any(one.key in params for params in found.params)]
     dimensions = used[:_MAX_PARAMETERS]
     if not dimensions:
         return None
@@ -85,7 +76,7 @@ def build_slice(report: Report, index: int = 0) -> Figure | None:
     for panel, dimension in zip(panels, dimensions, strict=True):
         points = zip(found.params, found.values, colours, strict=True)
         for params, value, colour in points:
-            if dimension.is_in(params):
+            if dimension.key in params:
                 zorder = 4 if colour == _BEST else 3
                 panel.plot(_place(dimension, params), value, "o", color=colour, mec="white", zorder=zorder)
         for value in baseline:
@@ -185,50 +176,6 @@ def build_front(report: Report) -> Figure | None:
         handles.append(Line2D([], [], color=_BASELINE, marker="D", linestyle="none", label="baseline"))
     if any(one.spread(first) is not None for one in shown):
         handles.append(Line2D([], [], color=_FAINT, marker="|", label="+- standard deviation over seeds"))
-    _legend(figure, handles)
-    return figure
-
-
-def build_importance(report: Report) -> Figure | None:
-    """Bars of the share that each parameter explains, with what chance gives.
-
-    Returns:
-        ``None`` if it was not computed.
-    """
-    computed = [one for one in report.importance if one.shares]
-    if not computed:
-        return None
-    rows = max(len(one.shares) for one in computed)
-    names = short_names(dict.fromkeys(share.key for one in computed for share in one.shares))
-    figure = new_figure(6.6 * len(computed), 0.38 * rows + 1.9)
-    for panel, one in zip(figure.subplots(1, len(computed), squeeze=False)[0], computed, strict=True):
-        shares = one.shares[::-1]
-        places = np.arange(len(shares))
-        by_chance = [share.by_chance for share in shares]
-        colours = ["#2166ac" if share.is_shown else "#b5c9de" for share in shares]
-        panel.barh(places, [share.share for share in shares], color=colours, height=0.62)
-        limit = max(0.3, 1.15 * max(max(share.share, share.by_chance) for share in shares))
-        for place, share in zip(places, shares, strict=True):
-            # Beside its bar, unless the mark of chance would cross it there.
-            is_crossed = 0 <= share.by_chance - share.share < 0.1 * limit
-            right = (share.by_chance if is_crossed else share.share) + 0.01 * limit
-            panel.text(right, place, f"{share.share:.2f}", va="center", fontsize=8)
-        panel.vlines(by_chance, places - 0.4, places + 0.4, color=_BEST)
-        panel.set_yticks(places, [_say(names[share.key]) for share in shares])
-        panel.set_ylim(-0.7, len(shares) - 0.3)
-        panel.set_xlim(0, limit)
-        panel.set_xlabel("share of the variance explained alone (fANOVA)", fontsize=9)
-        title = (
-            f"{_say(one.metric)} of {say_count(one.num_configurations, 'configuration')} at step {one.step}"
-        )
-        panel.set_title(title, fontsize=10)
-        tidy(panel)
-        panel.grid(visible=False, axis="y")
-    handles = [
-        Line2D([], [], color="#2166ac", linewidth=6, label="above chance"),
-        Line2D([], [], color="#b5c9de", linewidth=6, label="may be chance"),
-        Line2D([], [], color=_BEST, label="largest of 19 with shuffled values"),
-    ]
     _legend(figure, handles)
     return figure
 

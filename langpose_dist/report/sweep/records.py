@@ -1,24 +1,21 @@
 """The folder of a sweep, read and checked: plain JSON, without Ray and without running anything."""
 
-import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeGuard, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     JsonValue,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
-from langpose_dist.config import UserError
+from langpose_dist.config import UserError, read_content
 
 FORMAT = 1
 SWEEP_FILE = "sweep.json"
@@ -26,7 +23,6 @@ TRIAL_FILE = "trial.json"
 
 _Count = Annotated[int, Field(ge=0)]
 _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-_KINDS = ("choice", "grid", "integer", "log_uniform", "uniform")
 
 
 class _Record(BaseModel):
@@ -46,7 +42,11 @@ class Evaluation(_Record):
         return {name: value for name, value in self.metrics.items() if math.isfinite(value)}
 
 
-class TrialRecord(_Record):
+class _File(_Record):
+    format: Literal[1] = Field(default=1, exclude=True)
+
+
+class TrialRecord(_File):
     """One training of a sweep: a configuration with a seed."""
 
     trial_id: str
@@ -104,8 +104,6 @@ class Dimension:
     """choice, grid, integer, log_uniform or uniform."""
     values: tuple[Any, ...]
     """The listed values of a choice or grid; both ends of a range."""
-    when: Mapping[str, tuple[Any, ...]]
-    """Key -> values with which this one is in use."""
 
     @property
     def is_range(self) -> bool:
@@ -116,17 +114,6 @@ class Dimension:
     def is_log(self) -> bool:
         """True if values are drawn evenly on a logarithmic scale."""
         return self.kind == "log_uniform"
-
-    def is_in(self, params: Mapping[str, Any]) -> bool:
-        """True if the parameters have the key, with a value of the list or inside the range."""
-        value = params.get(self.key)
-        if not self.is_range:
-            return self.key in params and value in self.values
-        return is_number(value) and self.values[0] <= value <= self.values[1]
-
-    def is_active(self, params: Mapping[str, Any]) -> bool:
-        """True if the key is in use beside these values."""
-        return all(params.get(key) in values for key, values in self.when.items())
 
 
 class Scheduler(_Record):
@@ -175,7 +162,7 @@ class Best(_Record):
     registered: str | None = None
 
 
-class SweepRecord(_Record):
+class SweepRecord(_File):
     """``sweep.json``: the settings of a sweep and its state."""
 
     status: Literal["running", "finished", "interrupted", "failed"]
@@ -196,7 +183,8 @@ class SweepRecord(_Record):
     evaluate_every: int | None = None
     planned: _Count = 0
     """Trials of the search, with the baseline."""
-    space: dict[str, dict[str, JsonValue]] = {}
+    space: dict[str, dict[str, Any]] = {}
+    """Key -> kind -> its listed values, or both ends of a range; and ``when``, with what it is in use."""
     seeds: tuple[int, ...] = ()
     finalists: _Count = 0
     resources: Resources = Resources()
@@ -208,17 +196,15 @@ class SweepRecord(_Record):
     baseline_params: dict[str, JsonValue] = {}
     """Values that the space's keys have in the configuration as it is; from ``sweep.yaml``."""
 
-    @field_validator("space")
-    @classmethod
-    def _check_space(cls, space: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        for key, entry in space.items():
-            _to_dimension(key, entry)
-        return space
-
     @property
     def dimensions(self) -> tuple[Dimension, ...]:
         """The search space, key by key."""
-        return tuple(_to_dimension(key, entry) for key, entry in self.space.items())
+        return tuple(
+            Dimension(key, kind, tuple(values))
+            for key, entry in self.space.items()
+            for kind, values in entry.items()
+            if kind != "when"
+        )
 
 
 @dataclass(frozen=True)
@@ -244,11 +230,13 @@ def read_sweep(run_dir: Path) -> SweepFolder:
     Raises:
         UserError: If it is none.
     """
-    sweep = _read_sweep_file(run_dir)
+    if not (run_dir / SWEEP_FILE).is_file():
+        raise UserError(f"{run_dir} has no {SWEEP_FILE}; name the output folder of a sweep")
+    sweep = _parse(run_dir / SWEEP_FILE, SweepRecord)
     trials, warnings = [], []
     for path in sorted(path for path in run_dir.glob("trials/*") if path.is_dir()):
         try:
-            trials.append(_read_trial(path))
+            trials.append(_parse(path / TRIAL_FILE, TrialRecord))
         except UserError as error:
             warnings.append(f"left out: {error}")
     trials.sort(key=lambda trial: (trial.stage != "search", trial.number, trial.trial_id))
@@ -256,115 +244,34 @@ def read_sweep(run_dir: Path) -> SweepFolder:
     return SweepFolder(run_dir, sweep, tuple(trials), tuple(warnings))
 
 
-def _read_sweep_file(run_dir: Path) -> SweepRecord:
-    if not run_dir.is_dir():
-        raise UserError(f"{run_dir} is no folder; name the output folder of a sweep")
-    path = run_dir / SWEEP_FILE
-    if not path.is_file():
-        folder = run_dir.resolve()
-        if (folder.parent.parent / SWEEP_FILE).is_file():
-            raise UserError(
-                f"{run_dir} is one trial of a sweep; name the sweep's folder {folder.parent.parent}"
-            )
-        if (run_dir / "config.yaml").is_file() or (run_dir / "metrics.jsonl").is_file():
-            raise UserError(
-                f"{run_dir} is the folder of a single run, not of a sweep: it has no {SWEEP_FILE}"
-            )
-        raise UserError(f"{run_dir} has no {SWEEP_FILE}; name the output folder of a sweep")
-    return _parse(path, SweepRecord)
+_FileType = TypeVar("_FileType", bound=_File)
 
 
-def _read_trial(folder: Path) -> TrialRecord:
-    path = folder / TRIAL_FILE
-    if not path.is_file():
-        raise UserError(f"{folder} has no {TRIAL_FILE}")
-    trial = _parse(path, TrialRecord)
-    if trial.trial_id != folder.name:
-        raise UserError(f"{path} is of another trial, {trial.trial_id}")
-    return trial
-
-
-_RecordType = TypeVar("_RecordType", bound=_Record)
-
-
-def _parse(path: Path, record: type[_RecordType]) -> _RecordType:
-    text = _read_bytes(path)
+def _parse(path: Path, record: type[_FileType]) -> _FileType:
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged: no JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is damaged: not a JSON object")
-    found = content.get("format")
-    if type(found) is not int or found != FORMAT:
-        raise UserError(f"{path} has format {found!r}, this version reads format {FORMAT}")
-    try:
-        return record.model_validate_json(text)
+        return record.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise UserError(f"{path} is damaged: {place or 'record'}: {first['msg']}") from None
 
 
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
-
-
 def _read_baseline(run_dir: Path, sweep: SweepRecord) -> dict[str, Any]:
     """Values of the space's keys in ``sweep.yaml``; what cannot be read is left out."""
     try:
-        content = yaml.safe_load(_read_bytes(run_dir / "sweep.yaml"))
-    except (UserError, yaml.YAMLError, ValueError, RecursionError):
+        content = read_content(run_dir / "sweep.yaml")
+    except UserError:
         return {}
-    wanted = {*sweep.space, *(key for dimension in sweep.dimensions for key in dimension.when)}
-    every = {key: _look_up(content, key) for key in wanted}
-    return {
-        dimension.key: every[dimension.key]
-        for dimension in sweep.dimensions
-        if isinstance(every[dimension.key], bool | int | float | str) and dimension.is_active(every)
-    }
+    found = {key: _look_up(content, key) for key in sweep.space}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _look_up(content: Any, key: str) -> Any:
     for name in key.split("."):
         content = content.get(name) if isinstance(content, dict) else None
     return content
-
-
-def _to_dimension(key: str, entry: Mapping[str, Any]) -> Dimension:
-    kinds = [kind for kind in _KINDS if kind in entry]
-    if len(kinds) != 1 or set(entry) - {*kinds, "when"}:
-        raise ValueError(f"{key} must have one of {', '.join(_KINDS)}, has {', '.join(entry) or 'nothing'}")
-    (kind,) = kinds
-    arguments, conditions = entry[kind], entry.get("when") or {}
-    if not isinstance(arguments, list) or not arguments:
-        raise ValueError(f"{key}: {kind} must be a list")
-    if not isinstance(conditions, dict):
-        raise ValueError(f"{key}: when must be a mapping")
-    when = {
-        other: tuple(values) if isinstance(values, list) else (values,)
-        for other, values in conditions.items()
-    }
-    if kind in ("choice", "grid"):
-        return Dimension(key, kind, tuple(arguments), when)
-    if len(arguments) != 2 or not all(is_number(end) for end in arguments) or arguments[0] > arguments[1]:
-        raise ValueError(f"{key}: {kind} must be two numbers in rising order")
-    if kind == "log_uniform" and arguments[0] <= 0:
-        raise ValueError(f"{key}: log_uniform must be above 0")
-    return Dimension(key, kind, (float(arguments[0]), float(arguments[1])), when)
-
-
-def is_number(value: object) -> TypeGuard[float]:
-    """True for a finite number, and not for a truth value."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False
 
 
 def say_value(value: Any) -> str:

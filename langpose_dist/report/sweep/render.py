@@ -4,8 +4,6 @@ Names, reasons and devices are written by others. Every text that a template pri
 control characters on its way (``_template``) and is escaped for its format.
 """
 
-import csv
-import io
 import math
 import re
 from base64 import b64encode
@@ -21,7 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from langpose_dist.host.redaction import printable, redact
 from langpose_dist.metrics.table import metric_of
 from langpose_dist.report.sweep.numbers import LEVEL, Configuration, Difference
-from langpose_dist.report.sweep.records import TrialRecord, say_count, say_value, short_names
+from langpose_dist.report.sweep.records import say_count, say_value, short_names
 from langpose_dist.report.sweep.report import Report
 
 _TERMINAL_ROWS = 30
@@ -61,29 +59,6 @@ def to_html(report: Report, pictures: Sequence[Path] = ()) -> str:
     """Render as one HTML file that holds its pictures, needs no network and runs nothing."""
     images = {path.name: b64encode(path.read_bytes()).decode() for path in pictures}
     return _template("sweep.html").render(sections=build_sections(report), pictures=images)
-
-
-def to_csv(report: Report) -> str:
-    """One line per trial: its record, its parameters, and every metric of its last evaluation."""
-    ranks = {
-        trial.trial_id: one.rank for one in report.configurations for trial in (*one.trials, *one.searched)
-    }
-    keys = dict.fromkeys([*report.sweep.space, *(key for trial in report.trials for key in trial.params)])
-    last = {
-        trial.trial_id: dict(trial.evaluations[-1].metrics) for trial in report.trials if trial.evaluations
-    }
-    metrics = dict.fromkeys([*report.metrics, *sorted({name for values in last.values() for name in values})])
-    fields = [name for name in TrialRecord.model_fields if name not in ("params", "evaluations")]
-    columns = ["rank", *fields, *keys, *metrics]
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(map(_clean, columns))
-    for trial in report.trials:
-        params = report.sweep.baseline_params if trial.is_baseline else trial.params
-        cells = {"rank": ranks[trial.trial_id]} | trial.model_dump() | params | last.get(trial.trial_id, {})
-        row = (cells.get(column) for column in columns)
-        writer.writerow(_clean(cell) if isinstance(cell, str) else cell for cell in row)
-    return file.getvalue()
 
 
 def say_number(value: float, scale: float | None = None) -> str:
@@ -164,7 +139,7 @@ def _say_origin(report: Report) -> list[str]:
 
 
 def _table_section(report: Report) -> Section:
-    section = Section("Configurations", pictures=["slice.png", "slice_2.png", "curves.png"])
+    section = Section("Configurations", pictures=["slice.png", "curves.png"])
     if not report.configurations:
         section.lines.append("no trial has started")
         return section
@@ -234,7 +209,7 @@ def _comparison_section(report: Report) -> Section:
 
 
 def _importance_section(report: Report) -> Section:
-    section = Section("Importance of the parameters", pictures=["importance.png"])
+    section = Section("Importance of the parameters")
     computed = [one for one in report.importance if one.shares]
     for one in report.importance:
         place = f"{one.num_configurations} configurations at step {one.step}, which all reached"
@@ -271,13 +246,6 @@ def _cost_section(report: Report) -> Section:
     ]
     if cost.ended_early_share is not None:
         lines.append(f"on trials that were stopped or failed: {cost.ended_early_share:.0%}")
-    if cost.full_length_hours is None:
-        lines.append("what full length would have cost is not known: no trial has finished")
-    else:
-        lines.append(
-            f"all at full length: {_say_hours(cost.full_length_hours)} device hours, if each had taken as "
-            "long as the median finished trial"
-        )
     return Section("Cost", lines)
 
 

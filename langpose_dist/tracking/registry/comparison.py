@@ -1,8 +1,6 @@
-"""Comparison of two versions: reasons against it, and its outcome."""
+"""Comparison of two versions: reasons against it, and its outcome in one metric."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from langpose_dist.host.redaction import printable
 from langpose_dist.metrics.table import higher_is_better
@@ -15,18 +13,6 @@ _ORIGIN = {
     "num_windows": "number of windows",
 }
 """Entries that two evaluations must share, besides the protocol."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Numbers of several versions side by side."""
-
-    versions: tuple[str, ...]
-    """``NAME/VERSION`` of each."""
-    metrics: Mapping[str, tuple[float | None, ...]]
-    """Name -> value of each version."""
-    reasons: Mapping[str, list[str]]
-    """Version -> why it is not comparable with the first; empty if all are."""
 
 
 def why_incomparable(one: RegisteredVersion, other: RegisteredVersion) -> list[str]:
@@ -73,17 +59,6 @@ def missing_metric(name: str, version: RegisteredVersion) -> str | None:
     if value is None:
         return f"{version.label} has no {name}"
     return None if math.isfinite(value) else f"{name} of {version.label} is {value}"
-
-
-def compare(versions: Sequence[RegisteredVersion]) -> Comparison:
-    """Put the numbers of versions side by side; the first is the one that the others are held against."""
-    names = dict.fromkeys(name for version in versions for name in version.metrics)
-    reasons = {version.label: why_incomparable(version, versions[0]) for version in versions[1:]}
-    return Comparison(
-        versions=tuple(version.label for version in versions),
-        metrics={name: tuple(version.metrics.get(name) for version in versions) for name in names},
-        reasons={label: found for label, found in reasons.items() if found},
-    )
 
 
 def _differences(title: str, one: object, other: object) -> list[str]:

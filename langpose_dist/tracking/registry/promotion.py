@@ -1,15 +1,14 @@
 """Promotion: an alias moves to a version only if it is no worse than the one that held it.
 
 Every promotion leaves a record on the registered model and on the version, as tags: MLflow itself keeps no
-history of an alias. The record is written before the alias moves, as *pending*, and becomes *done* after:
-a crash in between leaves either a pending record without a move, or a move that the next call completes.
+history of an alias. The record is written before the alias moves, as *pending*, and becomes *done* after.
 """
 
 import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from mlflow import MlflowClient
@@ -33,8 +32,6 @@ from langpose_dist.tracking.registry.versions import (
 MAX_REASON_LENGTH = 500
 _MAX_OBJECTIONS, _MAX_OBJECTION_LENGTH = 8, 160
 """Limits of the record: a registered model's tag holds 5,000 characters in PostgreSQL."""
-_TIME_TO_PROMOTE = timedelta(minutes=2)
-"""After which a pending record is of a promotion that ended before its time."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +79,7 @@ def promote(
         force_reason: Why to do it even if the gate objects; recorded.
 
     Raises:
-        UserError: If the gate objects, with every reason; if the reason is empty; if another promotion of the
-            alias came in between. Nothing is written then.
+        UserError: If the gate objects, with every reason, or the reason is empty. Nothing is written then.
     """
     check_alias(alias)
     if force_reason is not None and not 0 < len(force_reason.strip()) <= MAX_REASON_LENGTH:
@@ -91,8 +87,6 @@ def promote(
     version = resolve(client, reference)
     holder = _find_holder(client, version.name, alias)
     if holder is not None and holder.version == version.version:
-        with explained(f"the promotion of {version.label} cannot be recorded"):
-            _complete_pending(client, version, alias)
         return _describe(version, None, alias, metrics, tolerance, (), None, is_new=False)
     objections = tuple(find_objections(version, holder, metrics, tolerance))
     if objections and force_reason is None:
@@ -164,61 +158,14 @@ def _describe(
 
 
 def _move(client: MlflowClient, promotion: Promotion) -> None:
-    """Write the record, move the alias, and see that both still hold."""
-    name, alias = promotion.name, promotion.alias
+    name = promotion.name
     # In order of time, and no two the same.
     moment = datetime.fromisoformat(promotion.time).strftime("%Y%m%dT%H%M%S.%f")
     key = f"{Tag.PROMOTION}{moment}-{secrets.token_hex(3)}"
     client.set_registered_model_tag(name, key, _record(promotion, "pending"))
-    # The registry cannot compare and set. But of two that first say what they will do and then look around,
-    # at least one sees the other.
-    if _other_is_under_way(client, key, promotion):
-        client.delete_registered_model_tag(name, key)
-        raise UserError(
-            f"{name}@{alias} is being promoted by another at this moment; look at langpose registry show "
-            f"{name} and try again"
-        )
-    client.set_registered_model_alias(name, alias, str(promotion.to_version))
-    now = int(client.get_registered_model(name).aliases.get(alias, 0))
-    if now != promotion.to_version:
-        client.set_registered_model_tag(name, key, _record(promotion, "overtaken"))
-        raise UserError(f"another promotion came in between: {name}@{alias} is version {now or 'none'} now")
-    _complete(client, name, promotion.to_version, key, _record(promotion, "done"))
-
-
-def _other_is_under_way(client: MlflowClient, key: str, promotion: Promotion) -> bool:
-    model = client.get_registered_model(promotion.name)
-    if int(model.aliases.get(promotion.alias, 0)) != (promotion.from_version or 0):
-        return True
-    oldest = (datetime.fromisoformat(promotion.time) - _TIME_TO_PROMOTE).isoformat(timespec="microseconds")
-    return any(
-        record["key"] != key
-        and record.get("alias") == promotion.alias
-        and record.get("state") == "pending"
-        # One of the same version ended before its time, and this one does its work.
-        and record.get("to_version") != promotion.to_version
-        and str(record.get("time")) > oldest
-        for record in find_promotions(model)
-    )
-
-
-def _complete_pending(client: MlflowClient, version: RegisteredVersion, alias: str) -> None:
-    """Finish the record of the promotion that moved the alias here and then ended before its time."""
-    records = [
-        record for record in find_promotions(find_model(client, version.name)) if record.get("alias") == alias
-    ]
-    # Only the last one can have moved it.
-    for record in records[-1:]:
-        if record.get("state") == "pending" and record.get("to_version") == version.version:
-            content = {name: value for name, value in record.items() if name != "key"} | {"state": "done"}
-            _complete(
-                client, version.name, version.version, record["key"], json.dumps(content, ensure_ascii=False)
-            )
-
-
-def _complete(client: MlflowClient, name: str, version: int, key: str, record: str) -> None:
-    client.set_model_version_tag(name, str(version), key, record)
-    client.set_registered_model_tag(name, key, record)
+    client.set_registered_model_alias(name, promotion.alias, str(promotion.to_version))
+    client.set_model_version_tag(name, str(promotion.to_version), key, _record(promotion, "done"))
+    client.set_registered_model_tag(name, key, _record(promotion, "done"))
 
 
 def _record(promotion: Promotion, state: str) -> str:

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
@@ -44,11 +44,15 @@ def pull(client: MlflowClient, reference: str, folder: Path) -> Pulled:
         folder: Must not exist, or hold exactly this version.
 
     Raises:
-        UserError: If the version has no hashes, a file is missing, changed, too much or named so that it
-            would lie outside the folder, the folder holds something else, or the store does not answer.
+        UserError: If the version has no hashes, a file is missing, changed or too much, the folder holds
+            something else, or the store does not answer.
     """
     version = resolve(client, reference)
-    _check_names(version)
+    if not any(name.endswith(".safetensors") for name in version.files):
+        raise UserError(
+            f"{version.label} has no record of its files' hashes and cannot be verified: langpose did not "
+            "register it; langpose registry register RUN_DIR does"
+        )
     folder = folder.absolute()
     if folder.is_symlink() or folder.exists():
         is_folder = folder.is_dir() and not folder.is_symlink()
@@ -76,30 +80,6 @@ def pull(client: MlflowClient, reference: str, folder: Path) -> Pulled:
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return Pulled(version, folder, is_new=True)
-
-
-def _check_names(version: RegisteredVersion) -> None:
-    """Refuse file names of the registry, which others write, that cannot be verified or lead elsewhere."""
-    if not any(name.endswith(".safetensors") for name in version.files):
-        raise UserError(
-            f"{version.label} has no record of its files' hashes and cannot be verified: langpose did not "
-            "register it; langpose registry register RUN_DIR does"
-        )
-    for name in version.files:
-        _check_name(name, version)
-
-
-def _check_name(name: str, version: RegisteredVersion) -> None:
-    parts = PurePosixPath(name).parts
-    # A drive or another spelling of the same file is no name that registration ever writes.
-    if not parts or ".." in parts or "/".join(parts) != name or name[0] == "/" or set(name) & set("\\:\0"):
-        raise UserError(
-            f"{version.label} has a file {name!r}, whose name leads out of its folder; nothing was kept"
-        )
-    if not name.isprintable():  # it is printed when all is fetched
-        raise UserError(
-            f"{version.label} has a file {name!r}, whose name holds control characters; nothing was kept"
-        )
 
 
 def _download(client: MlflowClient, version: RegisteredVersion, aside: Path) -> Path:

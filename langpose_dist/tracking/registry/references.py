@@ -4,13 +4,12 @@ import re
 from dataclasses import dataclass
 
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 
 from langpose_dist.config import UserError
 from langpose_dist.host.redaction import printable
 from langpose_dist.tracking.client import explained
 from langpose_dist.tracking.registry.versions import RegisteredVersion, find_versions, find_versions_of_run
-from langpose_dist.tracking.runs import RUN_UID, all_experiment_ids
+from langpose_dist.tracking.runs import find_named_run
 
 FORMS = "NAME@ALIAS, NAME/VERSION, models:/ before either, runs:/RUN_ID or a run id"
 
@@ -82,21 +81,11 @@ def _find_of_run(client: MlflowClient, run_id: str) -> list[RegisteredVersion]:
     if found:
         return found
     with explained(f"run {run_id} cannot be looked up"):
-        same = _find_run_id(client, run_id)
-    if same is None:
+        # What the weights say of their run is its own name, given before the store had one for it.
+        run = find_named_run(client, run_id)
+    if run is None:
         raise UserError(f"the tracking store has no run {run_id}")
-    found = find_versions_of_run(client, same) if same != run_id else []
+    found = find_versions_of_run(client, run.info.run_id)
     if not found:
         raise UserError(f"run {run_id} has registered no model; langpose registry register RUN_DIR does that")
     return found
-
-
-def _find_run_id(client: MlflowClient, run_id: str) -> str | None:
-    try:
-        return client.get_run(run_id).info.run_id
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-    # What the weights say of their run is its own name, given before the store had one for it.
-    runs = client.search_runs(all_experiment_ids(client), f"tags.`{RUN_UID}` = '{run_id}'", max_results=1)
-    return runs[0].info.run_id if runs else None

@@ -69,13 +69,12 @@ def register_model(
         ``"NAME/VERSION"``.
 
     Raises:
-        UserError: If there are no such weights, or the name, alias or evaluation is none.
+        UserError: If there are no such weights, or the name or alias is none.
         MlflowException: Among others, as the store raises them.
     """
     check_name(name, alias)
     if not weights.is_file():
         raise UserError(f"there are no weights {weights}; export them first")
-    _check_evaluation(evaluation or {})
     digest = hash_file(weights)
     content = {
         **tags,
@@ -104,20 +103,6 @@ def hash_folder(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below a folder, by its path with forward slashes."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): hash_file(path) for path in files}
-
-
-def _check_evaluation(evaluation: Mapping[str, Any]) -> None:
-    """Refuse what is no report: a run registered by hand has it from a file that anybody may change."""
-    conditions, protocol = evaluation.get("conditions", {}), evaluation.get("protocol", {})
-    if (
-        not isinstance(conditions, dict)
-        or not all(isinstance(values, dict) for values in conditions.values())
-        or not all(
-            isinstance(value, int | float) for values in conditions.values() for value in values.values()
-        )
-        or not isinstance(protocol, dict)
-    ):
-        raise UserError("the evaluation is no report of langpose evaluate; make it again")
 
 
 def _evaluation_settings(config: RunConfig) -> dict[str, Any]:

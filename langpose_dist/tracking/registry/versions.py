@@ -1,9 +1,8 @@
 """The model registry: what is registered, and what each version was made from."""
 
-import contextlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -45,8 +44,6 @@ class Tag:
     """Prefix; the rest is the time."""
 
 
-_MAX_DEPTH = 16
-"""Deepest nesting of a tag's JSON; an evaluation has three levels."""
 _FIELDS = (Tag.EVALUATION, Tag.SETTINGS, Tag.LICENCE, Tag.PARENTS, Tag.FILES)
 _Container = TypeVar("_Container", dict[str, Any], list[Any])
 
@@ -89,8 +86,7 @@ class RegisteredVersion:
         for condition, values in conditions.items() if isinstance(conditions, dict) else ():
             for name, value in values.items() if isinstance(values, dict) else ():
                 if isinstance(value, int | float):
-                    with contextlib.suppress(OverflowError):  # an integer that no float holds
-                        found[f"{condition}/{name}"] = float(value)
+                    found[f"{condition}/{name}"] = float(value)
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -175,7 +171,7 @@ def find_versions(
             known = ", ".join(str(version.version) for version in versions)
             raise UserError(f"model {name!r} has no version {number}; it has {known or 'none'}")
         # Only of those: what stands in the others is no matter here.
-        return [_describe(version, aliases, find_promotions(model)) for version in found]
+        return [_describe(version, aliases) for version in found]
 
 
 def find_versions_of_run(client: MlflowClient, run_id: str) -> list[RegisteredVersion]:
@@ -233,19 +229,14 @@ def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
     return search_versions(client, f"name={quote}{name}{quote}")
 
 
-def _describe(
-    version: ModelVersion, aliases: Mapping[str, int], promotions: Iterable[Mapping[str, Any]]
-) -> RegisteredVersion:
+def _describe(version: ModelVersion, aliases: Mapping[str, int]) -> RegisteredVersion:
     number = int(version.version)
-    # The model has those too that never ended; the version's own are still there after a copy of it.
-    own = {record["key"]: record for record in find_promotions(version)}
-    own |= {record["key"]: record for record in promotions if record.get("to_version") == number}
     tags = {key: value for key, value in version.tags.items() if not key.startswith(Tag.PROMOTION)}
     return RegisteredVersion(
         name=version.name,
         version=number,
         aliases=tuple(sorted(alias for alias, target in aliases.items() if target == number)),
-        created=_time(version.creation_timestamp),
+        created=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC).isoformat(timespec="seconds"),
         run_id=version.run_id or None,
         status=version.status,
         evaluation=_read(tags, Tag.EVALUATION, {}),
@@ -253,16 +244,9 @@ def _describe(
         licence=tags.get(Tag.LICENCE, NO_LICENCE),
         parents=tuple(map(str, _read(tags, Tag.PARENTS, []))),
         files={name: str(digest) for name, digest in _read(tags, Tag.FILES, {}).items()},
-        promotions=tuple(own[key] for key in sorted(own)),
+        promotions=find_promotions(version),
         tags={key: value for key, value in tags.items() if key not in _FIELDS},
     )
-
-
-def _time(milliseconds: int | None) -> str:
-    try:
-        return datetime.fromtimestamp((milliseconds or 0) / 1000, UTC).isoformat(timespec="seconds")
-    except (ValueError, OverflowError, OSError):  # no year that a calendar has
-        return "unknown"
 
 
 def _read(tags: Mapping[str, str], key: str, empty: _Container) -> _Container:
@@ -271,17 +255,4 @@ def _read(tags: Mapping[str, str], key: str, empty: _Container) -> _Container:
         content = json.loads(tags.get(key, "null"))
     except (ValueError, RecursionError):
         return empty
-    return content if isinstance(content, type(empty)) and not _is_deep(content) else empty
-
-
-def _is_deep(content: object) -> bool:
-    """True if it is nested so deeply that writing it as JSON again may fail."""
-    level = [content]
-    for _ in range(_MAX_DEPTH):
-        level = [
-            child
-            for item in level
-            if isinstance(item, dict | list)
-            for child in (item.values() if isinstance(item, dict) else item)
-        ]
-    return bool(level)
+    return content if isinstance(content, type(empty)) else empty

@@ -33,9 +33,6 @@ class FiniteGuard:
 
     Reading a value from a GPU waits for it, so there a step is judged only when the next one has been
     queued; on a CPU it is judged at once. No checkpoint is written of a step that has not been judged.
-
-    Args:
-        processes: This run's ranks.
     """
 
     def __init__(self, processes: Processes) -> None:

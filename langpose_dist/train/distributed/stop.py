@@ -38,11 +38,7 @@ class Interrupted(BaseException):
 
 
 class EarlyStop(BaseException):
-    """Whoever watches the evaluations wants no more of them. Not an ``Exception``, as ``Interrupted``.
-
-    Args:
-        reason: For a person.
-    """
+    """Whoever watches the evaluations wants no more of them. Not an ``Exception``, as ``Interrupted``."""
 
 
 class StopRequest:

@@ -10,12 +10,7 @@ _GB = 1e9
 
 
 class DeviceUsage:
-    """Looks at one rank's process and device; whatever else runs on the node is left out.
-
-    Args:
-        rank: Of this process.
-        device: That it trains on.
-    """
+    """Looks at one rank's process and device; whatever else runs on the node is left out."""
 
     def __init__(self, rank: int, device: torch.device) -> None:
         self._place = f"system/{socket.gethostname()}/rank{rank}"

@@ -331,7 +331,6 @@ def test_the_label_field_is_chosen(load: Callable[..., Sample], tmp_path: Path) 
         ("SSM/20160330_03333/a_stageii.npz", "SSMsynced/SSM_synced/20160330_03333/a_poses.npz"),
         ("Transitions/mazen_c3d/a_poses.npz", "Transitionsmocap/Transitions_mocap/mazen_c3d/a_poses.npz"),
         ("KIT/KIT/3/walking_upstairs06_poses.npz", "KIT/KIT/3/walking_upstairs06_poses.npz"),
-        ("kit/3/Walking_Upstairs06_poses.npz", "KIT/KIT/3/walking_upstairs06_poses.npz"),
     ],
 )
 def test_files_of_every_release_find_their_annotation(
@@ -346,24 +345,6 @@ def test_files_of_every_release_find_their_annotation(
     (annotation,) = [clip.annotation for clip in found.clips]
     assert annotation is not None
     assert annotation.sid == "7"
-
-
-def test_case_decides_where_two_motions_differ_in_nothing_else(find: Find, tmp_path: Path) -> None:
-    for name in ("Jump", "jump", "JUMP"):
-        write(tmp_path / "amass", f"KIT/3/{name}_poses.npz")
-    entries = {
-        str(number): annotated(f"KIT/KIT/3/{name}_poses.npz", (name, 0.0, 0.05))
-        for number, name in enumerate(("jump", "Jump", "jumP"))
-    }
-    found = find(babel=write_babel(tmp_path / "babel", train=entries))
-    names = {clip.motion.name: clip.annotation and clip.annotation.sid for clip in found.clips}
-    # JUMP and jumP are all that is left, and so taken to be one.
-    assert names == {"jump": "0", "Jump": "1", "JUMP": "2"}
-    write(tmp_path / "amass", "KIT/3/JumP_poses.npz")
-    found = find(babel=tmp_path / "babel")
-    names = {clip.motion.name: clip.annotation and clip.annotation.sid for clip in found.clips}
-    assert names == {"jump": "0", "Jump": "1", "JUMP": None, "JumP": None}
-    assert [item.source for item in found.skipped] == ["train.json#2"]
 
 
 def test_annotations_without_a_file_or_of_an_annotated_motion_are_listed(find: Find, tmp_path: Path) -> None:
@@ -399,7 +380,7 @@ def test_labels_of_another_motion_are_not_used(find: Find, tmp_path: Path) -> No
                 clip.load()
 
 
-def test_motions_without_labels_are_kept_or_skipped(find: Find, tmp_path: Path) -> None:
+def test_motions_without_labels_are_kept(find: Find, tmp_path: Path) -> None:
     for number in range(4):
         write(tmp_path / "amass", f"CMU/01/01_0{number}_poses.npz")
     babel = write_babel(
@@ -412,17 +393,6 @@ def test_motions_without_labels_are_kept_or_skipped(find: Find, tmp_path: Path) 
     assert [clip.split for clip in kept.clips] == ["train", "test", "validation", None]
     assert [len(clip.load().spans) for clip in kept.clips] == [1, 0, 0, 0]
     assert [clip.split for clip in find().clips] == [None] * 4
-    found = find(babel=babel, unlabelled="skip")
-    assert [clip.source for clip in found.clips] == ["CMU/01/01_00_poses.npz", "CMU/01/01_02_poses.npz"]
-    assert {item.source: item.reason for item in found.skipped} == {
-        "CMU/01/01_01_poses.npz": "no label: test.json#1 has none",
-        "CMU/01/01_03_poses.npz": "no label: the motion is not in BABEL",
-    }
-    # That a label lies behind the end is known only when the file is read.
-    with pytest.raises(DataError, match=r"^no label: none of val\.json#2 lies within 0\.07 s"):
-        found.clips[1].load()
-    with pytest.raises(DataError, match="without BABEL"):
-        find(unlabelled="skip")
 
 
 def test_files_are_found_in_order_once_and_unopened(find: Find, tmp_path: Path) -> None:

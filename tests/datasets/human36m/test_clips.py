@@ -14,7 +14,6 @@ from langpose_dist.datasets.build import build_shards
 from langpose_dist.datasets.human36m import motionbert as human36m_motionbert
 from langpose_dist.datasets.human36m.cameras import CAMERAS, SUBJECTS, find_camera
 from langpose_dist.datasets.human36m.clips import find_clips
-from langpose_dist.datasets.human36m.facts import factor_25d
 from langpose_dist.datasets.verify import verify
 from langpose_dist.skeleton import H36M17
 
@@ -211,14 +210,6 @@ def test_the_camera_and_its_keypoints_belong_together(prepared: Path) -> None:
         np.testing.assert_allclose(sample.keypoints_2d[..., 1], (v - height / 2) / (width / 2), atol=1e-4)
         assert np.unique(sample.keypoints_2d[..., :16, 2]).tolist() == [0.75]
         assert (sample.keypoints_2d[:, 16, 2] == 1).all()
-
-
-def test_the_factor_is_found_again_from_the_poses(prepared: Path) -> None:
-    for clip in find_clips(prepared, fps=50.0).clips:
-        sample = clip.load()
-        subject = clip.fields["subject"].upper()
-        expected = film(sample.poses_3d.astype(np.float64), subject, clip.fields["camera"])[1]
-        np.testing.assert_allclose(factor_25d(sample.poses_3d, sample.meta["camera"]), expected, rtol=1e-6)
 
 
 def test_the_raised_right_wrist_is_the_right_wrist(prepared: Path) -> None:
@@ -541,17 +532,17 @@ def test_what_is_ambiguous_or_missing_is_refused_with_a_remedy(tmp_path: Path) -
     with pytest.raises(DataError, match=r"no 2D keypoints 'gt' .*; there are cpn_ft_h36m_dbb"):
         find_clips(tmp_path, fps=50.0, detections="gt")
     write_pickle(tmp_path, record({"S1": [(2, 1)], "S9": [(2, 1)]}))
-    with pytest.raises(DataError, match="choose one with form motionbert or videopose3d"):
+    with pytest.raises(DataError, match="give one of the files"):
         find_clips(tmp_path, fps=50.0)
-    with pytest.raises(DataError, match="form 'lcn' is unknown"):
-        find_clips(tmp_path, fps=50.0, form="lcn")
-    assert len(find_clips(tmp_path, fps=50.0, form="motionbert").clips) == 8
-    assert len(find_clips(tmp_path, fps=50.0, form="videopose3d", detections="none").clips) == 5
+    pickle = tmp_path / "h36m_sh_conf_cam_source_final.pkl"
+    assert len(find_clips(pickle, fps=50.0).clips) == 8
+    assert len(find_clips(tmp_path / "data_3d_h36m.npz", fps=50.0, detections="none").clips) == 5
     with pytest.raises(DataError, match=r"MotionBERT's form brings its own"):
-        find_clips(tmp_path, fps=50.0, form="motionbert", detections="gt")
+        find_clips(pickle, fps=50.0, detections="gt")
+    (tmp_path / "data_3d_h36m.npz").unlink()
     (tmp_path / "h36m_second.pkl").touch()
     with pytest.raises(DataError, match=r"give the file .* itself"):
-        find_clips(tmp_path, fps=50.0, form="motionbert")
+        find_clips(tmp_path, fps=50.0)
 
 
 def test_skew_rays_meet_half_way() -> None:

@@ -136,35 +136,13 @@ def test_a_store_that_was_tampered_with_is_refused(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "../outside",
-        "/tmp/outside",
-        "a/../../outside",
-        "artifacts\\..\\x",
-        "C:x",
-        "a//b",
-        "./a",
-        "",
-        ".",
-        "a/",
-        "a\0b",
-    ],
-)
-def test_a_name_that_leads_out_of_the_folder_is_refused(
+@pytest.mark.parametrize("path", ["../outside", "/tmp/outside", "a//b", "", "a\0b", "a\x1b[2J\n.safetensors"])
+def test_a_name_that_is_no_file_of_the_folder_is_refused(
     store: Store, name: str, tmp_path: Path, path: str
 ) -> None:
     files = {**resolve(store.client, f"{name}/1").files, path: "0" * 64}
     store.client.set_model_version_tag(name, "1", "files_sha256", json.dumps(files))
-    assert "whose name leads out of its folder; nothing was kept" in refusal(store, name, tmp_path / "model")
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_name_with_control_characters_is_refused(store: Store, name: str, tmp_path: Path) -> None:
-    files = {**resolve(store.client, f"{name}/1").files, "a\x1b[2J\n.safetensors": "0" * 64}
-    store.client.set_model_version_tag(name, "1", "files_sha256", json.dumps(files))
-    assert "whose name holds control characters; nothing was kept" in refusal(store, name, tmp_path / "model")
+    assert f"{path!r} is missing; nothing was kept" in refusal(store, name, tmp_path / "model")
     assert not list(tmp_path.iterdir())
 
 

@@ -309,22 +309,6 @@ def test_missing_weights_are_refused_before_anything_is_stored(store: Store) -> 
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [
-        {"conditions": [1]},
-        {"conditions": {"clean": 1}},
-        {"conditions": {"clean": {"x": "1"}}},
-        {"protocol": "x"},
-    ],
-)
-def test_an_evaluation_that_is_none_is_refused_before_anything_is_stored(
-    store: Store, changes: dict[str, Any]
-) -> None:
-    with pytest.raises(UserError, match="the evaluation is no report of langpose evaluate"):
-        store.register("malformed", evaluation(**changes), run_id="unused")
-
-
-@pytest.mark.parametrize(
     ("name", "alias", "message"),
     [
         ("a/b", "candidate", "must not be empty or hold any of"),

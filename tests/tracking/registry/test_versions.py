@@ -77,9 +77,7 @@ def test_a_lookup_creates_no_database(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    "content", ["[" * 90_000, "[" * 400 + "]" * 400, '{"a": ' * 400 + "1" + "}" * 400, "1" * 9000]
-)
+@pytest.mark.parametrize("content", ["[" * 90_000, "1" * 9000])
 def test_a_tag_that_is_absurd_is_as_good_as_none(store: Store, content: str) -> None:
     client, name = store.client, "absurd"
     client.create_registered_model(name)
@@ -96,16 +94,6 @@ def test_a_tag_that_is_absurd_is_as_good_as_none(store: Store, content: str) -> 
         json.dumps(version.to_dict(), indent=2)
     finally:
         client.delete_registered_model(name)
-
-
-def test_a_number_that_no_float_holds_is_left_out(store: Store) -> None:
-    client, name = store.client, "huge"
-    store.register(name, evaluation(80.0))
-    conditions = {"clean": {"mpjpe_mm": 10**400, "r_at_1": 0.5}, "masked": 3}
-    client.set_model_version_tag(name, "1", "evaluation", json.dumps({"conditions": conditions}))
-    (version,) = find_versions(client, name)
-    assert version.metrics == {"clean/r_at_1": 0.5}
-    client.delete_registered_model(name)
 
 
 def test_a_version_that_cannot_be_described_hides_no_other(
