@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from langpose_dist.config import ConfigError, OptimizerConfig, RunConfig
+from langpose_dist.config import ConfigError, OptimizerConfig, RunConfig, UserError
 from langpose_dist.train.distributed.processes import Processes
 from langpose_dist.train.schedule import learning_rate_factor
 
@@ -111,3 +111,22 @@ def build_engine(
         },
     )
     return engine
+
+
+def resolve_autocast(config: RunConfig, device: torch.device) -> torch.dtype | None:
+    """Type of the activations: ``None`` for float32.
+
+    Raises:
+        UserError: If bfloat16 is asked of a GPU that does not have it.
+    """
+    has_bfloat16 = device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
+    match config.train.precision:
+        case "float32":
+            return None
+        case "auto":
+            # On a CPU it pays only with matrix instructions for it; see benchmarks/results.
+            return torch.bfloat16 if device.type == "cuda" and has_bfloat16 else None
+        case "bfloat16":
+            if not has_bfloat16:
+                raise UserError("train.precision=bfloat16: this GPU does not have it; set float32")
+            return torch.bfloat16

@@ -12,8 +12,8 @@ from langpose_dist.runs.folder import RunFolder
 from langpose_dist.tasks.exported import load_exported
 from langpose_dist.tasks.task import rate_problems
 from langpose_dist.train.distributed.processes import join_processes, leave_processes
+from langpose_dist.train.engine import resolve_autocast
 from langpose_dist.train.evaluate import Evaluation, Evaluator
-from langpose_dist.train.start import resolve_autocast
 
 
 @dataclass(frozen=True)

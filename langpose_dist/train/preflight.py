@@ -21,7 +21,7 @@ from langpose_dist.host.environment import describe_environment
 from langpose_dist.runs.tracker import Tracker
 from langpose_dist.tasks.task import Task, check_metric, load_task
 from langpose_dist.train.distributed.processes import Layout, Meeting, choose_device
-from langpose_dist.train.engine import count_steps, micro_batch_size
+from langpose_dist.train.engine import count_steps, micro_batch_size, resolve_autocast
 
 _SAME_ON_ALL_NODES = ("python", "torch", "deepspeed", "langpose_dist", "webdataset", "numpy", "git_commit")
 _BYTES_PER_PARAMETER = 12
@@ -44,7 +44,8 @@ class Prepared:
     """Findings of the checks, for the run to use."""
 
     config: RunConfig
-    task: type[Task]
+    task: Task
+    """With its first weights, on the CPU."""
     corpus: Corpus
     num_steps: int
     """Optimizer updates of the whole run."""
@@ -67,7 +68,8 @@ def check_everything(config: RunConfig, meeting: Meeting, tracker: Tracker) -> P
         problems = [*check_run(config, layout.world_size), *problems, *check_output(config)]
         problems += error_messages_of(tracker.check)
     problems += _check_address(layout)
-    problems += error_messages_of(lambda: choose_device(config.train, layout.local_rank))
+    task, found = _build_task(config, corpus, layout.local_rank)
+    problems += found
     facts = {
         "node": socket.gethostname(),
         "environment": describe_environment(),
@@ -85,9 +87,10 @@ def check_everything(config: RunConfig, meeting: Meeting, tracker: Tracker) -> P
     found += compare_nodes(everyone)
     raise_problems(deduplicate(found))
     assert corpus is not None
+    assert task is not None
     return Prepared(
         config=config,
-        task=load_task(config.task),
+        task=task,
         corpus=corpus,
         num_steps=count_steps(config, len(corpus.training_set)),
         micro_batch_size=micro_batch_size(config, layout.world_size),
@@ -98,8 +101,8 @@ def check_here(config: RunConfig, world_size: int, tracker: Tracker) -> list[str
     """Problems that one machine can find without its other ranks."""
     return [
         *check_run(config, world_size),
-        *check_data(config, world_size),
         *check_output(config),
+        *check_data(config, world_size),
         *error_messages_of(tracker.check),
     ]
 
@@ -122,9 +125,10 @@ def check_run(config: RunConfig, world_size: int) -> Iterator[str]:
 
 
 def check_data(config: RunConfig, world_size: int) -> Iterator[str]:
-    """Reasons why this node cannot read the data, whole and enough of them for the task."""
+    """Reasons why this machine cannot train on the data: not whole, too few, or not what the task needs."""
     corpus, problems = _open_corpus(config)
     yield from problems if corpus is None else _check_corpus(corpus, world_size)
+    yield from _build_task(config, corpus, 0)[1]
 
 
 def _open_corpus(config: RunConfig) -> tuple[Corpus | None, list[str]]:
@@ -136,6 +140,20 @@ def _open_corpus(config: RunConfig) -> tuple[Corpus | None, list[str]]:
     except UserError as error:
         return None, [str(error)]
     return corpus, []
+
+
+def _build_task(config: RunConfig, corpus: Corpus | None, local_rank: int) -> tuple[Task | None, list[str]]:
+    """The task that the run will train, or why this rank cannot train it."""
+    task: Task | None = None
+    try:
+        device = choose_device(config.train, local_rank)
+        dtype = resolve_autocast(config, device)
+        if corpus is not None:
+            task = load_task(config.task).build(config, corpus)
+            task.autocast = dtype
+    except UserError as error:
+        return None, [str(error)]
+    return task, []
 
 
 def _check_corpus(corpus: Corpus, world_size: int) -> Iterator[str]:

@@ -40,7 +40,6 @@ from langpose_dist.train.start import (
     open_folder,
     open_record,
     origin_of,
-    resolve_autocast,
 )
 from langpose_dist.train.trainer import OnEvaluation, Trainer
 
@@ -166,8 +165,7 @@ class _Run:
     def build(self, on_evaluation: OnEvaluation | None) -> Trainer:
         """Model, engine and trainer, at the checkpoint's step."""
         config, processes, corpus = self.config, self.processes, self.prepared.corpus
-        task = self.prepared.task.build(config, corpus)
-        task.autocast = resolve_autocast(config, processes.device)
+        task = self.prepared.task
         if self.checkpoint is not None:
             task.model.load_state_dict(read_weights(self.checkpoint))
         if config.model.compile:

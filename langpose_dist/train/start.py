@@ -126,25 +126,6 @@ def _evaluation_keys(config: RunConfig) -> dict[str, Any]:
     return {key: value for key, value in config.to_flat().items() if key in keys}
 
 
-def resolve_autocast(config: RunConfig, device: torch.device) -> torch.dtype | None:
-    """Type of the activations: ``None`` for float32.
-
-    Raises:
-        UserError: If bfloat16 is asked of a GPU that does not have it.
-    """
-    has_bfloat16 = device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
-    match config.train.precision:
-        case "float32":
-            return None
-        case "auto":
-            # On a CPU it pays only with matrix instructions for it; see benchmarks/results.
-            return torch.bfloat16 if device.type == "cuda" and has_bfloat16 else None
-        case "bfloat16":
-            if not has_bfloat16:
-                raise UserError("train.precision=bfloat16: this GPU does not have it; set float32")
-            return torch.bfloat16
-
-
 def compile_task(task: Task, prepared: Prepared, processes: Processes) -> None:
     """Compile in training and in evaluation mode, while nothing is lost if the run is asked to stop."""
     task.compile()

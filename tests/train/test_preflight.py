@@ -368,13 +368,14 @@ def test_a_metric_that_needs_labels_is_a_problem_without_them(
     clips = [("train", MadeClip(f"{label}", label, 12)) for label in ("kick", "stand")]
     clips += [("validation", MadeClip("other", "kick", 12)), ("bare", MadeClip("bare", None, 12))]
     build_shards(clips, tmp_path, dataset="m", source="s", fps=30.0, options={}, shard_size=4)
-    for key, value in (
-        ("train", {"best_metric": "clean/any_r_at_1"}),
-        ("registry", {"metrics": ["clean/any_r_at_1"]}),
-    ):
-        assert list(check_data(tiny_config(tmp_path, **{key: value}), 1)) == []
-        [found] = check_data(tiny_config(tmp_path, **{key: value}, **changes), 1)
-        assert found.endswith(f"clean/any_r_at_1: evaluation does not give any_r_at_1: {reason}")
+    named: dict[str, dict[str, Any]] = {
+        "train": {"best_metric": "clean/any_r_at_1"},
+        "registry": {"metrics": ["clean/any_r_at_1"]},
+    }
+    assert list(check_data(tiny_config(tmp_path, None, **named), 1)) == []
+    found = list(check_data(tiny_config(tmp_path, None, **named, **changes), 1))
+    said = f"=clean/any_r_at_1: evaluation does not give any_r_at_1: {reason}"
+    assert found == [f"train.best_metric{said}", f"registry.metrics{said}"]
 
 
 def test_what_training_needs_of_the_labels_is_a_problem_of_the_data(tmp_path: Path) -> None:

@@ -1,0 +1,106 @@
+"""Whatever training refuses at its start, preflight has asked before: read from the code that refuses."""
+
+import ast
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import huggingface_hub
+import pytest
+
+import langpose_dist
+from langpose_dist.config import RunConfig
+from langpose_dist.models.langpose import LangPose
+from langpose_dist.runs.tracker import NullTracker
+from langpose_dist.train.preflight import check_here
+from tests.corpus import build_corpus, tiny_config
+from tests.exports import save_weights
+
+PACKAGE = Path(langpose_dist.__file__).parent
+AT_THE_START = (
+    *(
+        "data/corpus.py",
+        "data/manifest.py",
+        "data/windows.py",
+        "train/start.py",
+        "train/run.py",
+        "train/engine.py",
+    ),
+    *(f"{folder}/{path.name}" for folder in ("tasks", "models") for path in (PACKAGE / folder).glob("*.py")),
+)
+"""Modules that a run goes through before its first step."""
+LATER = {
+    "start.locked_folder": "another job may take the folder at any moment",
+    "start.open_folder": "the same, told to every rank",
+    "start._start": "a folder that holds a run, of which preflight does not know that it is not resumed",
+    "start._resume": "a checkpoint, which is found under the folder's lock",
+    "start._refuse_changes": "the run that is resumed, which is read under the folder's lock",
+    "start.compile_task": "a window that the loader cannot read",
+    "start.open_record": "a tracking store that preflight has reached before",
+    "exported.load_exported": "no part of a training",
+    "summary.summarize": "no part of a training",
+}
+"""Function that refuses -> reason why preflight need not come to it."""
+
+
+def refusing_functions() -> set[str]:
+    """``module.function`` of everything that raises an error for the user."""
+    found = set()
+    for name in AT_THE_START:
+        for function in ast.walk(ast.parse((PACKAGE / name).read_text())):
+            if isinstance(function, ast.FunctionDef) and any(map(is_refusal, ast.walk(function))):
+                found.add(f"{Path(name).stem}.{function.name}")
+    return found
+
+
+def is_refusal(node: ast.AST) -> bool:
+    match node:
+        case ast.Raise(exc=ast.Call(func=ast.Name(id=name))):
+            return name in {"UserError", "ConfigError", "DataError", "PreflightError"}
+    return False
+
+
+def entered(action: Callable[[], Any]) -> set[str]:
+    """``module.function`` of everything in the package that an action enters."""
+    names = set()
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call":
+            names.add(f"{Path(frame.f_code.co_filename).stem}.{frame.f_code.co_name}")
+
+    sys.setprofile(note)
+    try:
+        action()
+    finally:
+        sys.setprofile(None)
+    return names
+
+
+def configurations(folder: Path) -> Iterator[RunConfig]:
+    """One that is right, with weights of our own to begin with; one whose text encoder is on no machine."""
+    plain = tiny_config(folder)
+    weights = folder / "model.safetensors"
+    save_weights(weights, LangPose(plain, 384), plain, {"fps": "30.0"})
+    best = {"best_metric": "clean/r_at_1"}
+    yield tiny_config(folder, folder / "a", model={"initial_weights": str(weights)}, train=best)
+    yield tiny_config(folder, folder / "b", text={"encoder": "nobody/never-was"})
+    build_corpus(folder / "stored", is_recorded=True)
+    yield tiny_config(folder / "stored", folder / "c", data={"observation": "stored"})
+
+
+def test_preflight_comes_to_every_function_that_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub, "model_info", dict)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    build_corpus(tmp_path)
+    reached: set[str] = set()
+    problems = []
+    for config in configurations(tmp_path):
+        reached |= entered(lambda config=config: problems.append(check_here(config, 1, NullTracker())))
+    assert [len(found) for found in problems] == [0, 1, 0], problems
+    refusing = refusing_functions()
+    assert refusing - reached - set(LATER) == set(), "preflight does not ask them; let it, or say why not"
+    assert set(LATER) <= refusing - reached, "they are gone, or preflight asks them now"
