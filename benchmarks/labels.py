@@ -2,9 +2,9 @@
 
     python -m benchmarks.labels --labels 60000 --out /tmp/labels
 
-Captions are made of a small grammar, so that they are all different and as long as long ones of HumanML3D. Each
-measurement is a process of its own. Memory is the largest anonymous part of its resident set: pages of mapped
-files, which the system takes back when it needs them, are left out.
+Captions are made of a small grammar: all different, and as long as long ones of HumanML3D. Each measurement
+is a process of its own. Memory is the largest anonymous part of its resident set: pages of mapped files,
+which the system takes back when it needs them, are left out.
 """
 
 import argparse

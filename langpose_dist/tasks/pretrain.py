@@ -263,8 +263,12 @@ class PretrainTask(Task):
         return found
 
     def facts(self, counts: Mapping[str, int]) -> dict[str, Any]:
-        """Numbers of labels and of windows that carry one."""
-        return {"num_labelled_windows": counts.get("r_at_1", 0), "num_labels": len(self.vocabulary)}
+        """Numbers of labelled windows, of labels, and of labels that count as another's."""
+        return {
+            "num_labelled_windows": counts.get("r_at_1", 0),
+            "num_labels": len(self.vocabulary),
+            "num_joined_labels": len(self.vocabulary.candidates) - len(self.vocabulary),
+        }
 
     def text_features(self, ids: Int[Tensor, "N"] | None = None) -> Float[Tensor, "N D"]:
         """Unit-length features of some labels of the vocabulary, or of all."""

@@ -37,7 +37,6 @@ LATER = {
     "start._start": "a folder that holds a run, of which preflight does not know that it is not resumed",
     "start._resume": "a checkpoint, which is found under the folder's lock",
     "start._refuse_changes": "the run that is resumed, which is read under the folder's lock",
-    "start.compile_task": "a window that the loader cannot read",
     "start.open_record": "a tracking store that preflight has reached before",
     "exported.load_exported": "no part of a training",
     "summary.summarize": "no part of a training",
