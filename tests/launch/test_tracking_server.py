@@ -123,6 +123,7 @@ def assert_run_is_whole(client: MlflowClient, run_id: str, file: Path, folder: P
     assert Path(copy).read_bytes() == file.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("store", [pytest.param("sqlite", marks=pytest.mark.slow), "postgresql"])
 def test_a_second_start_keeps_data_users_and_secrets(
     store: str, request: pytest.FixtureRequest, login: Login, tmp_path: Path

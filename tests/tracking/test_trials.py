@@ -342,6 +342,7 @@ def test_a_trial_that_still_runs_has_not_ended(
     assert end_of(tmp_path) == ("FINISHED", "", "stopped")
 
 
+@pytest.mark.slow
 def test_ends_of_an_outage_arrive_when_the_store_is_back(
     remote: TrackingServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -24,6 +24,7 @@ def compare(folder: Path, ranks: int, **train: Any) -> dict[str, list[float]]:
     return json.loads(output.read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 @pytest.mark.dist
 @pytest.mark.parametrize(
     ("ranks", "train", "tolerance"),

@@ -44,6 +44,8 @@ def resumes_exactly(folder: Path, reference: list[Any], *arguments: Any) -> str:
     return output
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sent",
     [
@@ -92,6 +94,7 @@ def test_the_launchers_end_stops_the_ranks_and_loses_nothing(
     resumes_exactly(folder, reference, launcher)
 
 
+@pytest.mark.slow
 def test_a_second_job_in_the_folder_of_a_running_one_is_refused_by_all_its_ranks(
     tmp_path: Path, shards: Path
 ) -> None:
@@ -121,6 +124,7 @@ def test_a_killed_rank_ends_the_job_and_the_restart_goes_on(
     assert "resuming after step 30" in resumes_exactly(folder, reference)
 
 
+@pytest.mark.slow
 def test_a_stop_file_stops_a_single_process(tmp_path: Path, shards: Path) -> None:
     folder = prepare(tmp_path, shards, train={"max_steps": 3000, "evaluate_every": None})
     with job(folder, "none", 1) as running:

@@ -25,6 +25,7 @@ def seen_windows(folder: Path) -> dict[int, list[str]]:
     return seen
 
 
+@pytest.mark.slow
 def test_ranks_workers_and_stage_may_change_with_every_resume(tmp_path: Path) -> None:
     shards = tmp_path / "shards"
     num_windows = sum(
