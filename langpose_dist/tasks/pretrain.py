@@ -133,9 +133,12 @@ class PretrainTask(Task):
             return
         split = config.data.train_split
         if corpus.training_set.num_negatives == 0:
+            labels = list(corpus.vocabulary.candidates)
+            reasons = "; ".join(describe_labels(labels, load_tokenizer(config.text), config.text))
             yield (
                 f"the contrastive loss needs two labels or more in split {split!r}, it has "
-                f"{len(corpus.manifest.splits[split].label_counts)}; set loss.contrastive=none"
+                f"{sum(count > 0 for count in corpus.vocabulary.counts)}; set loss.contrastive=none"
+                + (f" ({reasons})" if reasons else "")
             )
         elif not any(window.spans for window in corpus.training_set.windows):
             yield (

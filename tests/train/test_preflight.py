@@ -388,6 +388,19 @@ def test_what_training_needs_of_the_labels_is_a_problem_of_the_data(tmp_path: Pa
     assert list(check_data(tiny_config(tmp_path, loss={"contrastive": "none"}), 1)) == []
 
 
+def test_labels_that_are_one_to_the_text_encoder_are_too_few(tmp_path: Path) -> None:
+    clips = [
+        (split, MadeClip(f"{split}{n}", label, 12))
+        for split in ("train", "validation")
+        for n, label in enumerate(("caf\u00e9", "cafe"))
+    ]
+    build_shards(clips, tmp_path, dataset="x", source="x", fps=30.0, options={}, shard_size=4)
+    [found] = check_data(tiny_config(tmp_path), 1)
+    assert (
+        "it has 1; set loss.contrastive=none (2 of 2 labels cannot be told apart by text.encoder=off" in found
+    )
+
+
 def test_preflight_returns_what_it_prepared(shards: Path, tmp_path: Path) -> None:
     config = tiny_config(shards, tmp_path / "run")
     prepared = check_everything(config, Meeting(ALONE, 5.0), NullTracker())

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from langpose_dist.datasets.build import build_shards
 from langpose_dist.runs.folder import RunFolder
+from tests.corpus import MadeClip
 from tests.tuning.sweeps import STEPS, run_command, write_config
 from tuning.sweep import main
 
@@ -129,6 +131,18 @@ def test_a_sweep_resumes_with_its_own_data_and_folder_alone(
 
 def test_an_output_that_is_no_text_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert "5 holds no sweep to resume" in refusal(capsys, "--resume", "output=5")
+
+
+def test_an_objective_that_needs_labels_is_refused_without_them(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = config.parent / "bare"
+    clips = [("train", MadeClip("kick", "kick", 12)), ("train", MadeClip("stand", "stand", 12))]
+    clips.append(("validation", MadeClip("bare", None, 12)))
+    build_shards(clips, data, dataset="m", source="s", fps=30.0, options={}, shard_size=4)
+    words = (f"data.path={data}", "sweep.objective=clean/any_r_at_1", f"output={config.parent / 'other'}")
+    line = refusal(capsys, "--config", str(config), "--dry-run", *words)
+    assert "sweep.objective=clean/any_r_at_1: evaluation does not give any_r_at_1: no window of split" in line
 
 
 def test_a_plan_names_every_trial_and_starts_none(config: Path) -> None:
