@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -174,3 +175,27 @@ def test_the_contrastive_term_is_a_mean_over_labelled_windows(tmp_path: Path, pa
     weights = {"loss_con": 1.0}
     means = [total_loss(task(batch), weights, shares).mean() for batch in batches]
     torch.testing.assert_close(torch.stack(means).mean(), values.mean())
+
+
+@pytest.mark.parametrize("contrastive", ["infonce", "modified"])
+def test_a_missing_negative_weighs_nothing(tmp_path: Path, contrastive: str) -> None:
+    task, batch = setting(tmp_path, [0, 1, 2, 3], loss={"contrastive": contrastive})
+    terms = task(batch)["loss_con"]
+    candidates = torch.cat((batch.label_candidates, torch.full((4, 2), -1)), dim=1)
+    more = replace(batch, label_candidates=candidates)
+    torch.testing.assert_close(task(more)["loss_con"], terms)
+    expected, found = gradient(task, [batch]), gradient(task, [more])
+    for one, other in zip(found, expected, strict=True):
+        assert one.isfinite().all()
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("contrastive", ["infonce", "modified"])
+def test_a_label_with_nothing_to_compare_it_with_has_no_term(tmp_path: Path, contrastive: str) -> None:
+    task, batch = setting(tmp_path, [0, 1, 2, 3], loss={"contrastive": contrastive})
+    candidates = batch.label_candidates.clone()
+    candidates[:, 1:] = -1
+    alone = replace(batch, label_candidates=candidates)
+    assert task(alone)["loss_con"].tolist() == [0] * 4
+    assert not task.counted(alone)["loss_con"].any()
+    assert all(values.isfinite().all() for values in gradient(task, [alone]))
