@@ -152,13 +152,14 @@ def _summary(manifest: "Manifest") -> dict[str, Any]:
                 "frames": split.num_frames,
                 "hours": split.num_frames / manifest.fps / 3600,
                 "shards": len(manifest.shards_of(name)),
-                "label_counts": split.label_counts,
+                "label_counts": manifest.label_counts(name),
             }
             for name, split in manifest.splits.items()
         },
         "num_bytes": sum(shard.num_bytes for shard in manifest.shards),
         "skipped": {"total": len(manifest.skipped), "reasons": count_reasons(manifest.skipped)},
         "ignored": manifest.num_ignored,
+        "label_notes": _label_notes(manifest),
         "fingerprint": manifest.fingerprint,
         "tool_version": manifest.tool_version,
         "build": manifest.build,
@@ -182,7 +183,7 @@ def _print_summary(title: str, manifest: "Manifest") -> None:
         shards = len(manifest.shards_of(name))
         print(
             f"  {name:12} {split.num_samples:6} clips {split.num_frames:9} frames {hours:7.2f} h "
-            f"{len(split.label_counts):5} labels {shards:4} shards"
+            f"{len(manifest.label_counts(name)):5} labels {shards:4} shards"
         )
     print(f"  {num_bytes / 1e6:.1f} MB, fingerprint {manifest.fingerprint}")
     if manifest.skipped:
@@ -191,3 +192,21 @@ def _print_summary(title: str, manifest: "Manifest") -> None:
         )
     if manifest.num_ignored:
         print(f"  {manifest.num_ignored} files of other kinds were not looked at")
+    for note in _label_notes(manifest):
+        print(f"  {note}")
+
+
+def _label_notes(manifest: "Manifest") -> list[str]:
+    """Lines about labels that the default text encoder cuts, cannot tell apart or does not know."""
+    from langpose_dist.config import TextConfig, UserError
+    from langpose_dist.models.tokens import load_tokenizer
+    from langpose_dist.tasks.labels import describe_labels
+
+    labels = sorted({label for split in manifest.splits for label in manifest.label_counts(split)})
+    if not labels:
+        return []
+    config = TextConfig()
+    try:
+        return list(describe_labels(labels, load_tokenizer(config), config))
+    except UserError as error:
+        return [f"the labels were not tried on a text encoder: {error}"]

@@ -138,7 +138,7 @@ WHOLE = chain("3 Xposition Yposition Zposition", "1 Xrotation", "1 2 3 0", "1 2 
         (WHOLE.replace("Frames: 2", "Frames: 3"), "truncated motion: 2 of 3 frames"),
         (WHOLE.replace("Frames: 2", "Frames: 1"), "more motion than Frames says"),
         (WHOLE.replace("1 2 3 90", "1 2"), "truncated motion: frame 1 has 2 of 4 values"),
-        (WHOLE.replace("1 2 3 90", "1 2 3 90 5"), "frame 1 has 5 values for 4 channels"),
+        (WHOLE.replace("1 2 3 90", "1 2 3 90 5"), "frame 1 has more values than the 4 channels"),
         (WHOLE.replace("1 2 3 90", "1 2 x 90"), "bad number: in frame 1"),
         (WHOLE.replace("1 2 3 90", "1 2 nan 90"), "NaN or infinity: first in frame 1"),
         (WHOLE.replace("1 2 3 0\n", "1 2 -inf 0\n"), "NaN or infinity: first in frame 0"),
