@@ -1,7 +1,7 @@
 """Check that poses are those of a person: of a plausible size, with bones that keep their length."""
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 
 from langpose_dist.data.sample import DataError
 from langpose_dist.skeleton import H36M17
@@ -14,7 +14,7 @@ LIMBS = (0.04, 0.6)
 """Shares of the size that a thigh, shin, upper arm or forearm may have; people have 0.15 to 0.27."""
 
 TOLERANCE = 0.12
-"""Share of the size by which a bone may differ from its median in any frame. Joints that are regressed from a
+"""Share of the size by which a bone may differ from its mean in any frame. Joints that are regressed from a
 body's surface, or estimated from images, move by a few hundredths; another unit, joint or person by more."""
 
 _UNITS = {
@@ -44,51 +44,51 @@ def check_person(poses: Float[np.ndarray, "T 17 3"], sizes: tuple[float, float] 
     Raises:
         DataError: If they are no person's in any frame.
     """
-    bones = _bone_lengths(poses)
-    size_of_frames = _sum(bones, *_TRUNK) + _sum(bones, *_LEGS) / 2
-    size = float(np.median(size_of_frames))
+    with np.errstate(over="ignore", invalid="ignore"):  # what is too large is refused below
+        bones = _bone_lengths(poses)
+        usual = bones.mean(axis=0)
+    size = float(usual[_TRUNK].sum() + usual[_LEGS].sum() / 2)
     low, high = sizes
     if not low <= size <= high:
         raise DataError(
             f"implausible size: {size:.3g} m from ankle to crown, not {low:g} to {high:g}; {_explain(size)}"
         )
-    medians = np.median(bones, axis=0)
-    for joint in _LIMBS:
-        if not LIMBS[0] <= (share := medians[_BONE[joint]] / size) <= LIMBS[1]:
+    for bone in _LIMBS:
+        if not LIMBS[0] <= (share := usual[bone] / size) <= LIMBS[1]:
             raise DataError(
-                f"implausible limbs: {medians[_BONE[joint]]:.3g} m from {_parent(joint)} to {joint}, "
+                f"implausible limbs: {usual[bone]:.3g} m from {_name(bone)}, "
                 f"{share:.0%} of the size; check which joint is which"
             )
-    differences = np.abs(bones - medians)
+    differences = np.abs(bones - usual)
     if differences.max() > TOLERANCE * size:
         frame, bone = np.unravel_index(int(differences.argmax()), differences.shape)
-        joint = next(joint for joint, index in _BONE.items() if index == bone)
         num_wrong = int((differences > TOLERANCE * size).any(axis=1).sum())
         raise DataError(
-            f"bones change their length: {_parent(joint)} to {joint} is {bones[frame, bone]:.3g} m in frame "
-            f"{frame} and {medians[bone]:.3g} m as a rule; so in {num_wrong} of {len(bones)} frames"
+            f"bones change their length: {_name(bone)} is {bones[frame, bone]:.3g} m in frame {frame} and "
+            f"{usual[bone]:.3g} m on average; so in {num_wrong} of {len(bones)} frames"
         )
 
 
-_BONE = {H36M17.joints[child]: number for number, (_, child) in enumerate(H36M17.bones)}
-_LEGS = tuple(f"{side}_{joint}" for side in ("left", "right") for joint in ("hip", "knee", "ankle"))
-_TRUNK = ("spine", "thorax", "neck", "head")
-_LIMBS = tuple(
-    f"{side}_{joint}" for side in ("left", "right") for joint in ("knee", "ankle", "elbow", "wrist")
-)
+_PARENTS, _CHILDREN = (list(joints) for joints in zip(*H36M17.bones, strict=True))
 
 
-def _bone_lengths(poses: Float[np.ndarray, "T 17 3"]) -> Float64[np.ndarray, "T 16"]:
-    parents, children = np.array(H36M17.bones).T
-    return np.linalg.norm(poses[:, children].astype(np.float64) - poses[:, parents], axis=2)
+def _bones_to(*joints: str) -> list[int]:
+    return [_CHILDREN.index(H36M17.index(joint)) for joint in joints]
 
 
-def _sum(bones: Float64[np.ndarray, "T 16"], *joints: str) -> Float64[np.ndarray, "T"]:
-    return bones[:, [_BONE[joint] for joint in joints]].sum(axis=1)
+_SIDES = ("left", "right")
+_LEGS = _bones_to(*(f"{side}_{joint}" for side in _SIDES for joint in ("hip", "knee", "ankle")))
+_LIMBS = _bones_to(*(f"{side}_{joint}" for side in _SIDES for joint in ("knee", "ankle", "elbow", "wrist")))
+_TRUNK = _bones_to("spine", "thorax", "neck", "head")
 
 
-def _parent(joint: str) -> str:
-    return str(H36M17.parents[joint])
+def _bone_lengths(poses: Float[np.ndarray, "T 17 3"]) -> Float[np.ndarray, "T 16"]:
+    bones = poses[:, _CHILDREN] - poses[:, _PARENTS]
+    return np.sqrt(np.einsum("tbc,tbc->tb", bones, bones))
+
+
+def _name(bone: int | np.intp) -> str:
+    return f"{H36M17.joints[_PARENTS[bone]]} to {H36M17.joints[_CHILDREN[bone]]}"
 
 
 def _explain(size: float) -> str:

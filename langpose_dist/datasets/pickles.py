@@ -71,6 +71,8 @@ def load_npz(path: Path, *, free_bytes: int = 2**24) -> Mapping[str, Any]:
             if twice := [name for name, count in Counter(names).items() if count > 1]:
                 raise DataError(f"{path} holds two arrays {twice[0]!r}; make it again")
             return _Npz(path, names, free_bytes)
+    except DataError:
+        raise
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     except (zipfile.BadZipFile, NotImplementedError, ValueError):

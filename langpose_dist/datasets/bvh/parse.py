@@ -32,6 +32,9 @@ MAX_JOINTS = 1000
 """Joints of a file with its End Sites; bodies with hands and faces have about 200. Each costs memory in every
 frame, however short its text is."""
 
+MAX_WORDS = 20
+"""Words of a joint's name."""
+
 FRAMES_AT_ONCE = 1024
 
 
@@ -213,7 +216,7 @@ class _HierarchyParser:
     def _name(self) -> str:
         words: list[str] = []
         while (word := self._next()) != "{":
-            if word in _KEYWORDS:
+            if word in _KEYWORDS or len(words) == MAX_WORDS:
                 name = " ".join(words)[:40]
                 raise BvhError(f"bad hierarchy: {word!r} after the name {name!r}, where {{ must be")
             words.append(word)

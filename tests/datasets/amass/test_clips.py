@@ -434,6 +434,7 @@ def test_a_subset_may_be_the_input(find: Find, tmp_path: Path) -> None:
     ("changes", "reason"),
     [
         ({"mocap_framerate": None}, "no frame rate: neither mocap_framerate nor mocap_frame_rate"),
+        ({"mocap_frame_rate": 60.0}, "contradicting frame rates: mocap_framerate is "),
         ({"mocap_framerate": np.nan}, "unusable frame rate: nan Hz"),
         ({"mocap_framerate": 0.0}, "unusable frame rate: 0 Hz"),
         ({"mocap_framerate": -120}, "unusable frame rate: -120 Hz"),

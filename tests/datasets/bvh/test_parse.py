@@ -1,5 +1,6 @@
 """Expected positions are worked out by hand."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -157,3 +158,33 @@ def test_a_file_cut_anywhere_is_refused() -> None:
         with pytest.raises(BvhError):
             parse_bvh(WHOLE[:length])
     assert len(parse_bvh(WHOLE).motion) == 2
+
+
+_ROOT = "HIERARCHY\nROOT H\n{\nOFFSET 0 0 0\nCHANNELS 3 Xposition Yposition Zposition\n"
+_ONE_FRAME = "MOTION\nFrames: 1\nFrame Time: 0.03\n0 0 0\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("JOINT knee}\n}\n", "'}' after the name 'knee', where { must be"),
+        ("JOINT knee\nOFFSET 0 0 0\n}\n}\n", "'OFFSET' after the name 'knee', where { must be"),
+        ("End Site {\nOFFSET 0 0 0\n" * 9 + "}\n" * 10, "'End' where } must be"),
+        ("".join(f"JOINT j{n} {{ OFFSET 0 0 0\n" for n in range(1001)), "more than 1000 joints"),
+        ("JOINT " + "a " * 1000 + "\n", "'a' after the name"),
+    ],
+)
+def test_a_hierarchy_is_refused_with_its_true_reason(text: str, reason: str) -> None:
+    with pytest.raises(BvhError, match=f"^bad hierarchy: .*{re.escape(reason)}"):
+        parse_bvh(_ROOT + text + _ONE_FRAME)
+
+
+def test_braces_may_touch_words() -> None:
+    text = _ROOT.replace("H\n{", "H{") + "JOINT a{\nOFFSET 0 0 0}\n}\n" + _ONE_FRAME
+    assert [joint.name for joint in parse_bvh(text).joints] == ["H", "a"]
+
+
+def test_rows_cost_what_they_hold() -> None:
+    many = "HIERARCHY\nROOT H\n{\nOFFSET 0 0 0\nCHANNELS 100000 " + "Xposition " * 100_000 + "}\n"
+    with pytest.raises(BvhError, match="frame 0 has 1 of 100000 values"):
+        parse_bvh(many + "MOTION\nFrames: 100000\nFrame Time: 0.03\n" + "0\n" * 100_000)
