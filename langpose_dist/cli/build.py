@@ -29,12 +29,12 @@ The same command, given again, resumes a build that was interrupted.
 """
 
 
-def add_parser(commands: Any, report: Callable[[str, "Manifest", bool], None]) -> None:
+def add_parser(commands: Any, report: Callable[[str, "Manifest", list[str], bool], None]) -> None:
     """Add ``build`` with a sub-command per source.
 
     Args:
         commands: Sub-commands of ``langpose data``.
-        report: Prints a manifest's summary under a title, as JSON if asked to.
+        report: Prints a manifest's summary under a title, with notes about its labels, as JSON if asked to.
     """
     build = commands.add_parser("build", help="write shards from motion capture")
     sources = build.add_subparsers(dest="source", metavar="SOURCE", required=True)
@@ -75,9 +75,12 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
-def _build(args: argparse.Namespace, source: Source, report: Callable[[str, "Manifest", bool], None]) -> int:
+def _build(
+    args: argparse.Namespace, source: Source, report: Callable[[str, "Manifest", list[str], bool], None]
+) -> int:
     from tqdm import tqdm
 
+    from langpose_dist.cli.label_notes import LabelNotes
     from langpose_dist.datasets.build import build_shards, check_output
     from langpose_dist.datasets.splits import SplitRule, assign_splits
 
@@ -90,6 +93,7 @@ def _build(args: argparse.Namespace, source: Source, report: Callable[[str, "Man
     search = source.find(args)
     clips = search.found.clips
     pairs = assign_splits(clips, rules) if clips else []
+    notes = LabelNotes()
     with tqdm(total=len(pairs), desc="building", unit="clip", mininterval=0.5) as bar:
         manifest = build_shards(
             pairs,
@@ -105,7 +109,7 @@ def _build(args: argparse.Namespace, source: Source, report: Callable[[str, "Man
             runner=_runner(args),
             on_clips=bar.update,
         )
-    report(str(out), manifest, args.json)
+    report(str(out), manifest, notes.of(manifest), args.json)
     return 0
 
 

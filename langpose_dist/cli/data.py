@@ -61,10 +61,12 @@ def _add(
 
 
 def _inspect(args: argparse.Namespace) -> int:
+    from langpose_dist.cli.label_notes import LabelNotes
     from langpose_dist.data.manifest import Manifest
     from langpose_dist.skeleton import H36M17
 
     manifest = Manifest.load(args.root)
+    notes = LabelNotes().of(manifest)
     statistics = manifest.statistics
     groups = {
         field: counts
@@ -78,9 +80,9 @@ def _inspect(args: argparse.Namespace) -> int:
                 H36M17.joints, statistics.mean, statistics.std, statistics.min, statistics.max, strict=True
             )
         }
-        _print_json({**_summary(manifest), "groups": groups, "ranges": ranges})
+        _print_json({**_summary(manifest, notes), "groups": groups, "ranges": ranges})
         return 0
-    _print_summary(str(args.root), manifest)
+    _print_summary(str(args.root), manifest, notes)
     _print_counts("labels, spans", {split: manifest.label_counts(split) for split in manifest.splits})
     for field, counts in groups.items():
         _print_counts(f"{field}s, clips", counts)
@@ -129,14 +131,14 @@ def _verify(args: argparse.Namespace) -> int:
     return 2 if problems else 0
 
 
-def _report(title: str, manifest: "Manifest", as_json: bool) -> None:
+def _report(title: str, manifest: "Manifest", notes: list[str], as_json: bool) -> None:
     if as_json:
-        _print_json({"out": title, **_summary(manifest)})
+        _print_json({"out": title, **_summary(manifest, notes)})
     else:
-        _print_summary(title, manifest)
+        _print_summary(title, manifest, notes)
 
 
-def _summary(manifest: "Manifest") -> dict[str, Any]:
+def _summary(manifest: "Manifest", notes: list[str]) -> dict[str, Any]:
     from langpose_dist.datasets.build import count_reasons
 
     return {
@@ -152,13 +154,14 @@ def _summary(manifest: "Manifest") -> dict[str, Any]:
                 "frames": split.num_frames,
                 "hours": split.num_frames / manifest.fps / 3600,
                 "shards": len(manifest.shards_of(name)),
-                "label_counts": split.label_counts,
+                "label_counts": manifest.label_counts(name),
             }
             for name, split in manifest.splits.items()
         },
         "num_bytes": sum(shard.num_bytes for shard in manifest.shards),
         "skipped": {"total": len(manifest.skipped), "reasons": count_reasons(manifest.skipped)},
         "ignored": manifest.num_ignored,
+        "label_notes": notes,
         "fingerprint": manifest.fingerprint,
         "tool_version": manifest.tool_version,
         "build": manifest.build,
@@ -169,7 +172,7 @@ def _print_json(content: dict[str, Any]) -> None:
     print(json.dumps(content, indent=2, ensure_ascii=False))
 
 
-def _print_summary(title: str, manifest: "Manifest") -> None:
+def _print_summary(title: str, manifest: "Manifest", notes: list[str]) -> None:
     from langpose_dist.datasets.build import describe_skipped
 
     num_bytes = sum(shard.num_bytes for shard in manifest.shards)
@@ -182,7 +185,7 @@ def _print_summary(title: str, manifest: "Manifest") -> None:
         shards = len(manifest.shards_of(name))
         print(
             f"  {name:12} {split.num_samples:6} clips {split.num_frames:9} frames {hours:7.2f} h "
-            f"{len(split.label_counts):5} labels {shards:4} shards"
+            f"{len(manifest.label_counts(name)):5} labels {shards:4} shards"
         )
     print(f"  {num_bytes / 1e6:.1f} MB, fingerprint {manifest.fingerprint}")
     if manifest.skipped:
@@ -191,3 +194,5 @@ def _print_summary(title: str, manifest: "Manifest") -> None:
         )
     if manifest.num_ignored:
         print(f"  {manifest.num_ignored} files of other kinds were not looked at")
+    for note in notes:
+        print(f"  {note}")

@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from langpose_dist.data.labels import normalise_label
 from langpose_dist.data.remote import is_url, join, read_url
 from langpose_dist.data.sample import KEYPOINTS, POSES, DataError, Span
 from langpose_dist.skeleton import H36M17
@@ -30,6 +31,9 @@ from langpose_dist.skeleton import H36M17
 MANIFEST = "manifest.json"
 FORMAT = "langpose-shards"
 VERSION = 2
+
+FRAME_BYTES = H36M17.num_joints * 3 * 4
+"""Bytes of a frame of poses."""
 
 GROUPS = ("subject", "action", "subaction", "camera", "source_split", "valid_frames")
 """Fields of ``SampleEntry`` that version 2 added; a clip lacks those that its data set does not have."""
@@ -99,6 +103,8 @@ class SampleEntry(Record):
     def _check(self) -> Self:
         if POSES not in self.members:
             raise ValueError(f"{self.key}: no {POSES}")
+        if self.poses[1] < self.num_frames * FRAME_BYTES:
+            raise ValueError(f"{self.key}: {self.poses[1]} bytes are too few for {self.num_frames} frames")
         for span in self.spans:
             if not span.label or not 0 <= span.start < span.end <= self.num_frames:
                 raise ValueError(f"{self.key}: span {span.start}..{span.end} is outside 0..{self.num_frames}")
@@ -336,13 +342,16 @@ class Manifest(Record):
         return tuple((index, shard) for index, shard in enumerate(self.shards) if shard.split == split)
 
     def label_counts(self, split: str) -> dict[str, int]:
-        """Label -> spans of the split that carry it.
+        """Label in normal form -> spans of the split that carry it.
 
         Raises:
             DataError: If there is no such split.
         """
         self._require(split)
-        return dict(self.splits[split].label_counts)
+        counts: Counter[str] = Counter()
+        for label, count in self.splits[split].label_counts.items():
+            counts[normalise_label(label)] += count
+        return dict(sorted(counts.items()))
 
     def group_counts(self, split: str, field: GroupField) -> dict[str, int]:
         """Value of a field -> clips of the split that have it; empty where no clip has the field.

@@ -91,7 +91,7 @@ def check_key(key: str) -> None:
         DataError: If the key has other characters than letters, digits and ``_+=@,-``.
     """
     if not _KEY.fullmatch(key):
-        raise DataError(f"clip key {key!r} must be letters, digits and any of _+=@,- in parts joined by /")
+        raise DataError(f"bad clip key: {key!r} must be letters, digits and any of _+=@,-, parts joined by /")
 
 
 def encode_sample(sample: Sample) -> dict[str, bytes]:

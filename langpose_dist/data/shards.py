@@ -233,7 +233,7 @@ class ShardReader:
 
 
 def read_tar(place: str) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Read (key, members as bytes) of each sample through WebDataset's own tar reader; decode nothing.
+    """Read (key, members as bytes) of each sample as WebDataset groups them; decode nothing.
 
     Args:
         place: File or URL.
@@ -241,11 +241,11 @@ def read_tar(place: str) -> Iterator[tuple[str, dict[str, bytes]]]:
     Raises:
         DataError: If the file is missing or damaged.
     """
-    from webdataset.tariterators import group_by_keys, tar_file_expander
+    from webdataset.tariterators import group_by_keys
 
     try:
         with open_url(place) if is_url(place) else Path(place).open("rb") as stream:
-            for item in group_by_keys(tar_file_expander([{"url": place, "stream": stream}])):
+            for item in group_by_keys(_tar_files(place, stream)):
                 yield item["__key__"], {name: item[name] for name in item if not name.startswith("__")}
     except FileNotFoundError:
         raise DataError(f"{place} is missing; build or copy it again") from None
@@ -253,13 +253,31 @@ def read_tar(place: str) -> Iterator[tuple[str, dict[str, bytes]]]:
         raise DataError(f"{place} is damaged: {error.args[0] if error.args else error}") from None
 
 
-def tar_members(path: Path) -> dict[str, dict[str, tuple[int, int]]]:
-    """Key -> member name -> (offset, size) of the data in a tar file."""
-    places: dict[str, dict[str, tuple[int, int]]] = {}
-    with tarfile.open(path, "r:") as tar:
+def _tar_files(place: str, stream: Any) -> Iterator[dict[str, Any]]:
+    """Name and content of each file, none larger than its bytes in the tar: not packed, without holes."""
+    with tarfile.open(fileobj=stream, mode="r|") as tar:
         for member in tar:
-            folder, _, name = member.name.rpartition("/")
-            stem, _, ending = name.partition(".")
-            key = f"{folder}/{stem}" if folder else stem
-            places.setdefault(key, {})[ending] = (member.offset_data, member.size)
+            tar.members = []  # type: ignore[misc]  # a stream needs no index
+            if member.issparse():
+                raise tarfile.TarError(f"{member.name} has holes")
+            if (content := tar.extractfile(member)) is not None and not member.name.startswith("__"):
+                yield {"fname": member.name, "data": content.read(), "__url__": place}
+
+
+def tar_members(path: Path) -> dict[str, dict[str, tuple[int, int]]]:
+    """Key -> member name -> (offset, size) of the data in a tar file.
+
+    Raises:
+        DataError: If it is damaged.
+    """
+    places: dict[str, dict[str, tuple[int, int]]] = {}
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                folder, _, name = member.name.rpartition("/")
+                stem, _, ending = name.partition(".")
+                key = f"{folder}/{stem}" if folder else stem
+                places.setdefault(key, {})[ending] = (member.offset_data, member.size)
+    except tarfile.TarError as error:
+        raise DataError(f"{path} is damaged: {error}; build or copy it again") from None
     return places

@@ -1,5 +1,6 @@
 """Arrays of frames as they come out of files, checked."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,25 @@ from langpose_dist.data.sample import DataError
 
 LARGEST = 1e30
 """Numbers from here on might overflow float32."""
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """Numbers of an npy file, as a map of it: a header that promises more than there is takes no memory.
+
+    Raises:
+        DataError: If it is no whole file of numbers.
+        OSError: If it cannot be read.
+    """
+    try:
+        content = np.lib.format.open_memmap(path, mode="r")
+    except OSError:
+        raise
+    except Exception as error:  # numpy raises several kinds on damaged headers
+        reason = " ".join(str(error).split())
+        raise DataError(f"not a whole npy file of numbers: {reason}; copy it again") from None
+    if content.dtype.kind not in "fiu":
+        raise DataError(f"wrong type: {content.dtype}, not numbers")
+    return content
 
 
 def take_frames(values: Any, name: str, shape: tuple[int, ...]) -> Float64[np.ndarray, "T *C"]:

@@ -20,7 +20,7 @@ from langpose_dist import __version__
 from langpose_dist.data.manifest import FORMAT, MANIFEST, Manifest, Skipped
 from langpose_dist.data.sample import DataError
 from langpose_dist.datasets.clip import Clip
-from langpose_dist.datasets.files import code_revision
+from langpose_dist.datasets.files import code_revision, is_system
 from langpose_dist.datasets.shard_task import ShardRecord, ShardTask, digest_of, write_shard
 from langpose_dist.datasets.shard_writer import write_manifest
 from langpose_dist.datasets.statistics import StatisticsAccumulator
@@ -144,7 +144,7 @@ def check_output(out: Path, *, overwrite: bool) -> None:
             raise DataError(f"{out} holds a {MANIFEST} of something else; choose another folder")
         if not overwrite:
             raise DataError(f"{out} already holds a complete data set; add --overwrite to replace it")
-    elif not (out / WORK).is_dir() and any(path.name != LOCK for path in out.iterdir()):
+    elif not (out / WORK).is_dir() and not all(is_system(path.name) for path in out.iterdir()):
         raise DataError(f"{out} is not empty and holds no data of this package; choose another folder")
 
 

@@ -1,12 +1,16 @@
 """Interface between sources and the builder: clips that were found and can be read."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import Generic, Protocol, Self, TypeVar, runtime_checkable
 
+import numpy as np
+
+from langpose_dist.config import UserError
 from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError, Sample
+from langpose_dist.datasets.person import SIZES, check_person
 
 
 class SharedFileError(DataError):
@@ -52,7 +56,7 @@ class Clip(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class FileClip:
-    """Fields of a ``Clip`` that is read from a file and resampled."""
+    """Abstract ``Clip`` that is read from a file and resampled; a source says how by ``read``."""
 
     path: Path
     source: str
@@ -61,6 +65,66 @@ class FileClip:
     split: str | None
     fps: float
     """Rate of the sample."""
+    spares: tuple[Self, ...] = ()
+    """Other files of the same key, for the case that this one is of no use."""
+
+    def read(self) -> Sample:
+        """Read the file."""
+        raise NotImplementedError
+
+    @property
+    def sizes(self) -> tuple[float, float]:
+        """Sizes of the source's people; see ``check_person``."""
+        return SIZES
+
+    def load(self) -> Sample:
+        """Read the file, or else the first spare that is of use, and check that it shows a person.
+
+        Raises:
+            UserError: With the reason why the clip is skipped.
+            OSError: If it cannot be read.
+        """
+        try:
+            sample = self.read()
+            check_person(_counted_frames(sample), self.sizes)
+            return sample
+        except (UserError, OSError) as error:
+            if isinstance(error, SharedFileError) or not self.spares:
+                raise
+            reason = reason_of(error, self.path)
+        spare, *others = self.spares
+        sample = replace(spare, spares=tuple(others)).load()
+        return replace(sample, left_out=(f"{reason}; {spare.source} is used in its place", *sample.left_out))
+
+
+def _counted_frames(sample: Sample) -> np.ndarray:
+    """Poses of the frames that the data set vouches for."""
+    ranges = sample.meta.get("valid_frames")
+    return np.concatenate([sample.poses_3d[a:b] for a, b in ranges]) if ranges else sample.poses_3d
+
+
+def reason_of(error: Exception, path: Path) -> str:
+    """Reason for skipping a file, ``kind: detail``; the kind is the same for all files."""
+    if isinstance(error, OSError):
+        return f"cannot be read: {error.strerror or error}"
+    return f"unreadable file: {error}" if str(error).startswith(str(path)) else str(error)
+
+
+FileClipT = TypeVar("FileClipT", bound=FileClip)
+
+
+def one_per_key(clips: Iterable[FileClipT]) -> tuple[list[FileClipT], list[Skipped]]:
+    """The first clip of each key, with the later ones as its spares; and these as duplicates."""
+    groups: dict[str, list[FileClipT]] = {}
+    for clip in clips:
+        groups.setdefault(clip.key, []).append(clip)
+    duplicates = [
+        Skipped(source=spare.source, reason=f"duplicate clip: same key as {first.source}")
+        for first, *spares in groups.values()
+        for spare in spares
+    ]
+    firsts = [replace(first, spares=tuple(spares)) for first, *spares in groups.values()]
+    return firsts, duplicates
 
 
 ClipT = TypeVar("ClipT", bound=Clip)

@@ -47,13 +47,16 @@ def examine(folder: Path, say: Callable[[str], Any] = lambda text: None) -> Repo
         problem = "is a file; name the folder that it lies in" if folder.exists() else "does not exist"
         raise DataError(f"{folder} {problem}")
     root = folder.resolve()
-    tree = Tree(root, tuple(list_files(root)))
+    files, num_system = list_files(root)
+    tree = Tree(root, tuple(files))
     findings = [
         _try_build(finding, source, number, say)
         for source in SOURCES
         for number, finding in enumerate(source.recognise(tree), 1)
     ]
     endings = Counter(path.suffix.lower() or "(none)" for path in tree.files)
+    if num_system:
+        endings["(system)"] = num_system
     return Report(root, tuple(findings), dict(endings.most_common()))
 
 

@@ -3,14 +3,31 @@
 import functools
 import hashlib
 import os
+import re
 from pathlib import Path, PurePath
 
 from langpose_dist.data.sample import DataError
 
+_SYSTEM_NAME = re.compile(
+    r"[.].*|~[$].*|.*~|#.*#?|Icon\r|desktop[.]ini|(eh)?thumbs(_vista)?[.]db|__MACOSX|@eaDir|[$]RECYCLE[.]BIN"
+    r"|System Volume Information|lost[+]found"
+    r"|.*[.]sync-conflict-\d{8}-.*|.* [(].*conflicted copy.*[)].*",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Files and folders that systems, editors and synchronisation leave behind: hidden ones (``._NAME``,
+``.DS_Store``, ``.#NAME``, ``.Trash``), caches of thumbnails, backups, and copies in conflict."""
 
-def list_files(folder: Path) -> list[Path]:
-    """All files below a folder by their paths; links to folders are followed, each folder once."""
+
+def list_files(folder: Path, *, deep: bool = True) -> tuple[list[Path], int]:
+    """Files below a folder, or in it alone; links to folders are followed, each folder once.
+
+    The one place where input is listed.
+
+    Returns:
+        Files in the order of their paths, and the number of system files and folders, which are no input.
+    """
     found: list[Path] = []
+    num_system = 0
     seen: set[tuple[int, int]] = set()
     for root, folders, names in os.walk(folder, followlinks=True):
         here = Path(root)
@@ -19,12 +36,18 @@ def list_files(folder: Path) -> list[Path]:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        folders.sort()
-        found += [here / name for name in names if (here / name).is_file()]
-    return sorted(found)
+        num_system += sum(map(is_system, folders if deep else ())) + sum(map(is_system, names))
+        folders[:] = sorted(name for name in folders if deep and not is_system(name))
+        found += [here / name for name in names if not is_system(name) and (here / name).is_file()]
+    return sorted(found), num_system
 
 
-def list_input(folder: Path) -> list[Path]:
+def is_system(name: str) -> bool:
+    """True for the name of a file or folder that a system, an editor or a synchronisation left behind."""
+    return _SYSTEM_NAME.fullmatch(name) is not None
+
+
+def list_input(folder: Path, *, deep: bool = True) -> tuple[list[Path], int]:
     """``list_files`` of a build's input.
 
     Raises:
@@ -32,7 +55,7 @@ def list_input(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise DataError(f"input folder {folder} does not exist or is not a folder")
-    return list_files(folder)
+    return list_files(folder, deep=deep)
 
 
 def to_text(path: PurePath | str) -> str:

@@ -12,7 +12,7 @@ import pickle
 import re
 import struct
 import zipfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FunctionType
@@ -29,6 +29,10 @@ _LEFT_OUT = (
     *(pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER),
 )
 """Operations that data files have no use for: foreign ids, registered codes, old-style classes."""
+
+
+MAX_RATIO = 100
+"""Bytes of a large array for each of its bytes in a packed file; motion has about 1 to 3."""
 
 
 def load_pickle(path: Path) -> Any:
@@ -50,8 +54,12 @@ def load_pickle(path: Path) -> Any:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def load_npz(path: Path) -> Mapping[str, Any]:
+def load_npz(path: Path, *, free_bytes: int = 2**24) -> Mapping[str, Any]:
     """Arrays of an npz file by name, each read when it is asked for; object arrays as by ``load_pickle``.
+
+    Args:
+        path: The file.
+        free_bytes: Size up to which an array may be packed to nothing.
 
     Raises:
         DataError: If the file does not exist or is no npz file; later, if an array is damaged or holds more
@@ -59,7 +67,12 @@ def load_npz(path: Path) -> Mapping[str, Any]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            return _Npz(path, [name[:-4] for name in archive.namelist() if name.endswith(".npy")])
+            names = [name[:-4] for name in archive.namelist() if name.endswith(".npy")]
+            if twice := [name for name, count in Counter(names).items() if count > 1]:
+                raise DataError(f"{path} holds two arrays {twice[0]!r}; make it again")
+            return _Npz(path, names, free_bytes)
+    except DataError:
+        raise
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     except (zipfile.BadZipFile, NotImplementedError, ValueError):
@@ -67,9 +80,10 @@ def load_npz(path: Path) -> Mapping[str, Any]:
 
 
 class _Npz(Mapping[str, Any]):
-    def __init__(self, path: Path, names: list[str]) -> None:
+    def __init__(self, path: Path, names: list[str], free_bytes: int) -> None:
         self._path = path
         self._names = names
+        self._free_bytes = free_bytes
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -86,6 +100,11 @@ class _Npz(Mapping[str, Any]):
         try:
             with zipfile.ZipFile(self._path) as archive:
                 info = archive.getinfo(f"{name}.npy")
+                if info.file_size > self._free_bytes + MAX_RATIO * info.compress_size:
+                    raise DataError(
+                        f"{self._path}: array {name} unpacks to {info.file_size} bytes from "
+                        f"{info.compress_size}: no data are so; do not use it unless its source is certain"
+                    )
                 with archive.open(info) as member:
                     return _read_npy(member, info.file_size, f"{self._path}: array {name}")
         except DataError:
@@ -267,6 +286,15 @@ class _Unpickler(pickle._Unpickler):
     def __init__(self, content: io.BytesIO | mmap.mmap, where: str) -> None:
         super().__init__(content, fix_imports=False, encoding="latin-1")
         self._where = where
+        size = len(content) if isinstance(content, mmap.mmap) else content.getbuffer().nbytes
+        self._num_left = 4 * size + 2**20
+
+    def _spend(self, values: tuple[Any, ...]) -> None:
+        """Count what a function is given: a file could hand it the same megabyte again and again."""
+        sized = (bytes, bytearray, str, list, tuple)
+        self._num_left -= sum(len(value) for value in values if isinstance(value, sized))
+        if self._num_left < 0:
+            raise ValueError("more data than the file holds")
 
     def find_class(self, module: str, name: str) -> Any:
         full_name = f"{module}.{name}"
@@ -282,6 +310,7 @@ class _Unpickler(pickle._Unpickler):
         function = self.stack[-1]
         if not isinstance(function, FunctionType) or type(arguments) is not tuple:
             raise ValueError("call of something else")
+        self._spend(arguments)
         self.stack[-1] = function(*arguments)
 
     def load_build(self) -> None:
@@ -290,6 +319,7 @@ class _Unpickler(pickle._Unpickler):
         if isinstance(instance, _Dtype):
             instance.set(state)
         elif type(instance) is np.ndarray:
+            self._spend(state)
             _fill_array(instance, state)
         else:
             raise ValueError("state of something else")

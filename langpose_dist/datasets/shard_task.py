@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from langpose_dist.config import UserError
 from langpose_dist.data.manifest import Record, Sha256, ShardEntry, Skipped
-from langpose_dist.datasets.clip import Clip, SharedFileError
+from langpose_dist.datasets.clip import Clip, SharedFileError, reason_of
 from langpose_dist.datasets.shard_writer import ShardWriter
 from langpose_dist.datasets.splits import TRAIN
 from langpose_dist.datasets.statistics import FrameSums, StatisticsAccumulator
@@ -75,14 +75,18 @@ def digest_of(name: str, clips: Sequence[Clip], common: Mapping[str, Any]) -> st
     sources = []
     for clip in clips:
         assert dataclasses.is_dataclass(clip), f"{clip} must be a dataclass"
-        try:
-            status = clip.path.stat()
-            state = [status.st_size, status.st_mtime_ns]
-        except OSError:
-            state = []
+        state = [_state(one.path) for one in (clip, *getattr(clip, "spares", ()))]
         sources.append([type(clip).__name__, dataclasses.asdict(clip), state])
     content = json.dumps([name, sources, common], sort_keys=True, default=str)
     return hashlib.sha256(content.encode(errors="replace")).hexdigest()
+
+
+def _state(path: Path) -> list[int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return []
+    return [status.st_size, status.st_mtime_ns]
 
 
 def write_shard(task: ShardTask, on_clips: Callable[[int], Any]) -> ShardRecord:
@@ -124,10 +128,8 @@ def _add(writer: ShardWriter, clip: Clip, statistics: StatisticsAccumulator) -> 
         sample = clip.load()
     except SharedFileError:
         raise
-    except UserError as error:
-        return (str(error),), False
-    except OSError as error:
-        return (f"cannot be read: {error.strerror or error}",), False
+    except (UserError, OSError) as error:
+        return (reason_of(error, clip.path),), False
     try:
         writer.add(sample, source_split=clip.split)
     except UserError as error:

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Float64
 
 from langpose_dist.data.sample import DataError
+from langpose_dist.datasets.arrays import read_npy
 from langpose_dist.datasets.pickles import load_npz
 from langpose_dist.skeleton import H36M17
 
@@ -54,7 +55,7 @@ def load_body_model(path: Path) -> BodyModel:
     Raises:
         DataError: If it cannot be read, is another body model, or does not hold what SMPL+H holds.
     """
-    members = load_npz(path)
+    members = load_npz(path, free_bytes=NUM_VERTICES * 3 * 8 * NUM_POSE_FEATURES)  # which may be all 0
     numbers = {name: _numbers(path, members, name) for name in _ARRAYS}
     num_vertices, num_joints = len(numbers["v_template"]), numbers["kintree_table"].shape[-1]
     if (num_vertices, num_joints) != (NUM_VERTICES, NUM_JOINTS):
@@ -114,12 +115,11 @@ def load_regressor(path: Path) -> Float64[np.ndarray, "17 6890"]:
         DataError: If it is no npy file of such a matrix, or a keypoint is no weighted mean of vertices.
     """
     try:
-        with path.open("rb") as file:
-            values = np.lib.format.read_array(file, allow_pickle=False)
+        values = read_npy(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, EOFError):
-        raise DataError(f"{path} is no npy file of numbers, or is damaged; copy it again") from None
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
     expected = (H36M17.num_joints, NUM_VERTICES)
     if values.shape != expected or values.dtype.kind not in "iuf":
         raise DataError(

@@ -68,7 +68,7 @@ class SplitRule:
 
 def to_words(text: str) -> str:
     """Words of a file name: dashes and underscores become blanks."""
-    return normalise_label(re.sub(r"[-_]+", " ", text))
+    return " ".join(normalise_label(text).replace("-", " ").split())
 
 
 def assign_splits(clips: Sequence[ClipT], rules: Sequence[SplitRule]) -> list[tuple[str, ClipT]]:

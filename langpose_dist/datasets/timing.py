@@ -5,8 +5,25 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64, Shaped
 
+from langpose_dist.data.sample import DataError
+
 SAME_RATE = 1e-9
 """Relative difference below which two frame rates are one."""
+
+RATE_RANGE = (1.0, 10_000.0)
+"""In Hz; a number beyond is not a frame rate of motion capture."""
+
+
+def check_rate(fps: float) -> float:
+    """The rate, if it can be that of a file.
+
+    Raises:
+        DataError: If it cannot: a far lower one would make endless frames of a few.
+    """
+    low, high = RATE_RANGE
+    if not low <= fps <= high:
+        raise DataError(f"unusable frame rate: {fps:g} Hz is not within {low:g} to {high:g} Hz")
+    return fps
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from langpose_dist.data.manifest import GROUPS, Manifest, SampleEntry, ShardEntr
 from langpose_dist.data.remote import is_url
 from langpose_dist.data.sample import KEYPOINTS, MEMBERS, DataError, Sample, Span, decode_sample
 from langpose_dist.data.shards import ShardReader, read_tar, tar_members
+from langpose_dist.datasets.files import is_system
 from langpose_dist.datasets.statistics import StatisticsAccumulator
 from langpose_dist.host.atomic import PARTIAL, hash_file
 
@@ -62,7 +63,8 @@ def verify(
 def _extra_files(root: Path, manifest: Manifest) -> Iterator[str]:
     names = {shard.name for shard in manifest.shards}
     for path in sorted(root.iterdir()):
-        if path.name.endswith((".tar", PARTIAL)) and path.name not in names:
+        is_extra = path.name.endswith((".tar", PARTIAL)) and not is_system(path.name)
+        if is_extra and path.name not in names:
             yield f"{path.name} is not listed in the manifest; remove it"
 
 

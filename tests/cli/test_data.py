@@ -18,12 +18,14 @@ from langpose_dist.data.sample import DataError
 from langpose_dist.datasets.build import WORK
 from langpose_dist.datasets.registry import SOURCES
 from langpose_dist.skeleton import H36M17
+from tests.corpus import swing
 
 MOTION = "HIERARCHY\nROOT {root}\n{{\nOFFSET 0 0 0\nCHANNELS 3 Xposition Yposition Zposition\n}}\nMOTION\n"
 SKELETON = """\
 dataset: dots
 pattern: '(?P<action>[a-z-]+)_(?P<style>[a-z-]+)_(?P<number>[0-9]+)'
 unit_scale: 1
+up: z
 joints:
 """
 
@@ -36,14 +38,16 @@ def write_clip(folder: Path, name: str, num_frames: int = 4, root: str = "dot") 
 
 @pytest.fixture
 def mocap(tmp_path: Path) -> Path:
-    """Six clips of a body whose joints all lie in one dot, and the skeleton file that reads them."""
+    """Six clips of a body that stands stiff on one dot, and the skeleton file that reads them."""
     folder = tmp_path / "mocap"
     folder.mkdir()
     for action in ("walk-turn-left", "run"):
         for style in ("normal", "not-confident", "old"):
             write_clip(folder, f"{action}_{style}_001")
-    lines = "".join(f"  {joint}: {{dot: 1}}\n" for joint in H36M17.joints)
-    (tmp_path / "dot.yaml").write_text(SKELETON + lines)
+    figure = zip(H36M17.joints, swing(None, 1)[0].tolist(), strict=True)
+    points = "".join(f"  {joint}: {{joint: dot, offset: {place}}}\n" for joint, place in figure)
+    lines = "".join(f"  {joint}: {{{joint}: 1}}\n" for joint in H36M17.joints)
+    (tmp_path / "dot.yaml").write_text(f"{SKELETON}{lines}points:\n{points}")
     return folder
 
 
@@ -65,7 +69,7 @@ def test_build_inspect_verify(mocap: Path, capsys: pytest.CaptureFixture[str]) -
     assert summary["splits"]["train"]["frames"] == 16
     assert summary["splits"]["train"]["shards"] == 2
     assert summary["splits"]["validation"]["label_counts"] == {"run": 1, "walk turn left": 1}
-    assert summary["ranges"]["head"]["max"] == [0, 0, 0]
+    assert summary["ranges"]["head"]["max"] == pytest.approx([0, 0, 0.8])
     assert summary["build"]["split"] == ["validation:style=not-confident"]
     assert summary["groups"] == {
         "action": {"train": {"run": 2, "walk turn left": 2}, "validation": {"run": 1, "walk turn left": 1}}

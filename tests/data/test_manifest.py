@@ -119,7 +119,7 @@ def test_the_index_must_be_consistent(dataset: Path) -> None:
     for broken, problem in (
         (entry | {"spans": [{"label": "walk", "start": 0, "end": 6}]}, "outside 0..5"),
         (entry | {"members": {}}, r"no poses_3d\.npy"),
-        (entry | {"members": {"poses_3d.npy": [10**9, 10]}}, "beyond the shard's end"),
+        (entry | {"members": {"poses_3d.npy": [10**9, 5 * 17 * 12]}}, "beyond the shard's end"),
         (entry | {"key": "clip_1"}, "'clip_1' is listed twice"),
     ):
         edit(dataset, shards=[shards[0] | {"samples": [broken, *shards[0]["samples"][1:]]}, *shards[1:]])

@@ -347,3 +347,14 @@ def test_a_remote_shard_is_fetched_to_be_verified(server: tuple[str, list[str]],
     reader.verify(1)
     assert [name for name in requests if name.endswith(".tar")] == ["/train-000001.tar"]
     assert len(list((tmp_path / "cache").glob("*.tar"))) == 1
+
+
+def test_a_tar_that_holds_less_than_it_gives_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.poses_3d.npy").touch()
+    os.truncate(tmp_path / "a.poses_3d.npy", 10**8)
+    with tarfile.open(tmp_path / "packed.tar", "w:gz") as tar:
+        tar.add(tmp_path / "a.poses_3d.npy", "a.poses_3d.npy")
+    with pytest.raises(DataError, match=r"packed\.tar is damaged"):
+        list(read_tar(str(tmp_path / "packed.tar")))
+    with pytest.raises(DataError, match=r"packed\.tar is damaged"):
+        tar_members(tmp_path / "packed.tar")

@@ -12,7 +12,7 @@ from langpose_dist.config import UserError
 from langpose_dist.data.manifest import Manifest, Skipped
 from langpose_dist.data.sample import DataError, Sample, Span
 from langpose_dist.datasets.build import LOCK, WORK, build_shards, count_reasons
-from langpose_dist.datasets.clip import SharedFileError
+from langpose_dist.datasets.clip import SharedFileError, reason_of
 from langpose_dist.datasets.splits import SplitRule, assign_splits, to_words
 from langpose_dist.datasets.verify import verify
 
@@ -397,3 +397,13 @@ def test_a_split_whose_clips_are_all_unreadable_is_refused(tmp_path: Path) -> No
     with pytest.raises(DataError, match="split 'validation' lost all its clips"):
         build_shards(pairs, tmp_path / "out", dataset="x", source="x", fps=30.0, options={}, shard_size=4)
     assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_reasons_that_name_their_file_are_counted_as_one_kind(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.pkl" for name in "ab"]
+    reasons = [reason_of(DataError(f"{path} is no pickle; copy it again"), path) for path in paths]
+    assert count_reasons(Skipped(source="", reason=reason) for reason in reasons) == {"unreadable file": 2}
+
+
+def test_words_that_differ_in_form_alone_are_the_same() -> None:
+    assert {to_words(text) for text in ("hand\u2010Wave", "hand-wave", "hand__wave\u200b")} == {"hand wave"}

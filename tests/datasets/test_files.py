@@ -1,5 +1,10 @@
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from langpose_dist.datasets.build import build_shards
+from langpose_dist.datasets.bvh.clips import PRESETS, find_clips
 from langpose_dist.datasets.files import list_files
 
 
@@ -13,4 +18,38 @@ def test_links_to_folders_are_followed_and_loops_end(tmp_path: Path) -> None:
     (folder / "real" / "b.npz").touch()
     (folder / "KIT").symlink_to(elsewhere)
     (folder / "gone").symlink_to(tmp_path / "nowhere")
-    assert list_files(folder) == [folder / "KIT" / "s01" / "a.npz", folder / "real" / "b.npz"]
+    assert list_files(folder)[0] == [folder / "KIT" / "s01" / "a.npz", folder / "real" / "b.npz"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("._a.bvh", ".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX/a.bvh", ".a.bvh.swp", "a.bvh~"),
+        *("#a.bvh#", ".#a.bvh", "~$a.bvh", "@eaDir/a.bvh", "$RECYCLE.BIN/a.bvh", ".Trash-0/a.bvh"),
+        *("a.sync-conflict-20250101-010101-A.bvh", "a (x's conflicted copy 2020-01-01).bvh"),
+    ],
+)
+def test_system_files_are_no_input_and_counted_once(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    (tmp_path / "a.bvh").touch()
+    assert list_files(tmp_path) == ([tmp_path / "a.bvh"], 1)
+    assert list_files(tmp_path, deep=False)[0] == [tmp_path / "a.bvh"]
+
+
+def test_a_file_of_no_use_gives_way_to_another_of_its_name(
+    make_bvh: Callable[..., str], tmp_path: Path
+) -> None:
+    name = "dataset-1_walk_normal_001.bvh"
+    contents = {"a": "", "b": make_bvh(3).replace("OFFSET", "OFFSET 1e9"), "c": make_bvh(3)}
+    for folder, text in contents.items():
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        (tmp_path / "in" / folder / name).write_text(text)
+    found = find_clips(tmp_path / "in", PRESETS["bandai-namco"], label="action", fps=30.0)
+    pairs = [("train", clip) for clip in found.clips]
+    options = {"dataset": "d", "source": "bvh", "fps": 30.0, "options": {}, "shard_size": 1}
+    manifest = build_shards(pairs, tmp_path / "out", skipped=found.skipped, **options)
+    assert [sample.key for shard in manifest.shards for sample in shard.samples] == [name[:-4]]
+    reasons = [item.reason for item in manifest.skipped if item.source == f"a/{name}"]
+    assert any(reason.startswith("not BVH") for reason in reasons)
+    assert any(reason.endswith(f"c/{name} is used in its place") for reason in reasons)

@@ -317,3 +317,35 @@ def test_keys_nested_so_deep_that_hashing_them_ends_the_process_are_refused(
     path.write_bytes(use.replace(b"%s", b")" + b"\x85" * 1_000_000))
     with pytest.raises(DataError, match="is no pickle, or is damaged"):
         load_pickle(path)
+
+
+def test_a_file_that_unpacks_to_far_more_than_it_is_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "packed.npz"
+    np.savez_compressed(path, poses=np.zeros((10_000, 1000)))
+    with pytest.raises(DataError, match=r"array poses unpacks to 80000128 bytes from \d+: no data are so"):
+        load_npz(path)["poses"]
+    assert load_npz(path, free_bytes=80_000_128)["poses"].shape == (10_000, 1000)
+
+
+def test_two_arrays_of_one_name_are_refused(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    np.save(stream, np.zeros(3))
+    with zipfile.ZipFile(tmp_path / "twice.npz", "w") as archive:
+        archive.writestr("poses.npy", stream.getvalue())
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("poses.npy", stream.getvalue())
+    with pytest.raises(DataError, match="holds two arrays 'poses'"):
+        load_npz(tmp_path / "twice.npz")
+
+
+def test_data_that_are_used_again_and_again_are_refused(tmp_path: Path) -> None:
+    text = b"X" + (10**6).to_bytes(4, "little") + b"a" * 10**6
+    start = b"\x80\x02" + text + b"q\x010c_codecs\nencode\nq\x020X\x06\x00\x00\x00latin1q\x030("
+    path = tmp_path / "memo.pkl"
+    for times, is_good in ((3, True), (3000, False)):
+        path.write_bytes(start + b"h\x02h\x01h\x03\x86R" * times + b"l.")
+        if is_good:
+            assert [len(item) for item in load_pickle(path)] == [10**6] * times
+        else:
+            with pytest.raises(DataError, match="is no pickle, or is damaged"):
+                load_pickle(path)

@@ -133,7 +133,7 @@ class Trap:
 def test_a_pickle_is_reported_and_never_decoded(dataset: Path, tmp_path: Path) -> None:
     import pickle
 
-    trap = pickle.dumps(Trap(tmp_path / "sprung"))
+    trap = pickle.dumps(Trap(tmp_path / "sprung")).ljust(9999)
     rewrite_tar(shard(dataset), {"clip_0.extra.pkl": trap, "clip_1.__code__.pyd": trap})
     assert len(problems(dataset)) == 1  # the size
     manifest = Manifest.load(dataset)
@@ -145,7 +145,8 @@ def test_a_pickle_is_reported_and_never_decoded(dataset: Path, tmp_path: Path) -
     # In place of the poses it is refused too.
     write_manifest(manifest, dataset)
     rewrite_tar(
-        shard(dataset), {"clip_0.extra.pkl": None, "clip_1.__code__.pyd": None, "clip_0.poses_3d.npy": trap}
+        shard(dataset),
+        {"clip_0.extra.pkl": None, "clip_1.__code__.pyd": None, "clip_0.poses_3d.npy": trap.ljust(9999)},
     )
     sign(dataset)
     assert any(

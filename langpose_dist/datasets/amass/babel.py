@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from langpose_dist.data.labels import normalise_label
 from langpose_dist.data.manifest import Skipped
@@ -24,6 +24,9 @@ FILES = {
 }
 """Name of a json file -> split. The first three label each motion in full; the extra ones hold what other
 annotators said, also of the same motions."""
+
+MAX_LABELS = 10_000
+"""Labels of one annotator of a motion; longer lists are damage."""
 
 _TRANSITION = "transition"
 
@@ -83,7 +86,7 @@ class _Label(_Record):
 
 
 class _Labels(_Record):
-    labels: list[_Label] | None = None
+    labels: Annotated[list[_Label], Field(max_length=MAX_LABELS)] | None = None
 
 
 class _Motion(_Record):

@@ -14,7 +14,7 @@ from langpose_dist.data.sample import DataError, Sample, Span, make_key
 from langpose_dist.datasets.amass.babel import Annotation, LabelField, load_annotations
 from langpose_dist.datasets.amass.file import read_recording
 from langpose_dist.datasets.amass.names import Motion
-from langpose_dist.datasets.clip import FileClip, Found, SharedFileError
+from langpose_dist.datasets.clip import FileClip, Found, SharedFileError, one_per_key
 from langpose_dist.datasets.files import list_input, to_text, version_of
 from langpose_dist.datasets.smplh import (
     REMEDY,
@@ -70,7 +70,7 @@ class AmassClip(FileClip):
     gender: Gender
     dataset: str
 
-    def load(self) -> Sample:
+    def read(self) -> Sample:
         """Read the file and move a body by it.
 
         Raises:
@@ -195,11 +195,11 @@ def find_clips(
     annotations: dict[Motion, Annotation] = {}
     if babel is not None:
         entries, unusable = load_annotations(babel, label)
-        annotations, unmatched = _match(motions, entries)
+        annotations, unmatched = _match((motion for _, _, motion, _ in motions), entries)
         skipped += [*unusable, *unmatched]
     bodies = _find_bodies(smplh, regressor, gender)
     clips: list[AmassClip] = []
-    for motion, (path, source, key) in motions.items():
+    for path, source, motion, key in motions:
         annotation = annotations.get(motion)
         fields = {"subset": motion.subset, "subject": motion.subject}
         if annotation is not None:
@@ -219,19 +219,19 @@ def find_clips(
                 dataset=dataset,
             )
         )
+    clips, duplicates = one_per_key(clips)
     clips.sort(key=lambda clip: clip.source)
-    return Found(tuple(clips), tuple(skipped), num_ignored)
+    return Found(tuple(clips), (*skipped, *duplicates), num_ignored)
 
 
-def _list_motions(folder: Path) -> tuple[dict[Motion, tuple[Path, str, str]], list[Skipped], int]:
-    """Path, source and key of each motion; files that are none or another copy of one; number of others."""
-    files = list_input(folder)
+def _list_motions(folder: Path) -> tuple[list[tuple[Path, str, Motion, str]], list[Skipped], int]:
+    """Path, source, name and key of each motion file; files that are none; number of others."""
+    files, num_system = list_input(folder)
     paths = [path for path in files if path.suffix.lower() == ".npz" and not _SHAPE.fullmatch(path.name)]
     if not paths:
         raise DataError(f"input folder {folder} has no motion (.npz) file; unpack AMASS's SMPL+H G there")
     skipped: list[Skipped] = []
-    motions: dict[Motion, tuple[Path, str, str]] = {}
-    sources: dict[str, str] = {}
+    motions: list[tuple[Path, str, Motion, str]] = []
     # Of two releases of a motion the first to come is kept, and the later release is mostly SMPL-X.
     for path in sorted(paths, key=lambda path: (path.stem.lower().endswith("_stageii"), path)):
         source = to_text(path.relative_to(folder))
@@ -243,14 +243,10 @@ def _list_motions(folder: Path) -> tuple[dict[Motion, tuple[Path, str, str]], li
         try:
             key = make_key(f"{motion.subset}/{motion.subject}/{motion.name}")
         except DataError as error:
-            skipped.append(Skipped(source=source, reason=f"name gives no key: {error}"))
+            skipped.append(Skipped(source=source, reason=str(error)))
             continue
-        if key in sources:
-            skipped.append(Skipped(source=source, reason=f"duplicate clip: same key as {sources[key]}"))
-            continue
-        sources[key] = source
-        motions[motion] = (path, source, key)
-    return motions, skipped, len(files) - len(paths)
+        motions.append((path, source, motion, key))
+    return motions, skipped, num_system + len(files) - len(paths)
 
 
 def _match(

@@ -9,6 +9,7 @@ from langpose_dist.data.sample import DataError
 from langpose_dist.datasets.amass.babel import FILES
 from langpose_dist.datasets.amass.file import read_recording
 from langpose_dist.datasets.amass.names import Motion
+from langpose_dist.datasets.clip import reason_of
 from langpose_dist.datasets.finding import Finding, Tree
 
 NUM_OPENED = 64
@@ -57,9 +58,10 @@ def _motions(
             read_recording(path)
             kinds["SMPL+H"] += 1
         except DataError as error:
-            kind = str(error).partition(":")[0]
+            reason = reason_of(error, path)
+            kind = reason.partition(":")[0]
             kinds[kind] += 1
-            examples.setdefault(kind, f"{path.name}: {error}")
+            examples.setdefault(kind, f"{path.name}: {reason}")
     problems = [f"{kinds[kind]} of {len(opened)} opened files: {text}" for kind, text in examples.items()]
     problems += [problem for option, problem in _MISSING.items() if not parts[option]]
     options = ["--input", str(root)]

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import yaml
@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError, Sample, Span, make_key
 from langpose_dist.datasets.bvh.parse import BvhError, joint_positions, read_bvh
-from langpose_dist.datasets.clip import FileClip, Found
+from langpose_dist.datasets.clip import FileClip, Found, one_per_key
 from langpose_dist.datasets.files import list_input, to_text
+from langpose_dist.datasets.person import SIZES
 from langpose_dist.datasets.splits import to_words
 from langpose_dist.datasets.timing import resample
 from langpose_dist.skeleton import BANDAI_NAMCO, H36M17
@@ -25,6 +26,9 @@ RATE_TOLERANCE = 1.000001e-3
 
 ROUNDING = 1e-4
 """A rate this close to a whole number is that number: 0.0083333 s means 120 Hz."""
+
+MAX_SKELETON_BYTES = 100_000
+"""Size of a skeleton file; the largest preset has 2,000."""
 
 _FIELD = re.compile(r"\{(\w+)\}")
 
@@ -52,6 +56,8 @@ class BvhSkeleton(_Record):
     """Metres per unit of the files."""
     up: Literal["y", "z"] = "y"
     """The files' vertical axis."""
+    sizes: tuple[float, float] = SIZES
+    """Least and largest size of the people, metres from the ankles to the crown."""
     points: dict[str, Point] = {}
     """Extra points, by a name that ``joints`` can use."""
     joints: dict[str, dict[str, float]]
@@ -105,7 +111,12 @@ class BvhClip(FileClip):
     label: str
     skeleton: BvhSkeleton
 
-    def load(self) -> Sample:
+    @property
+    def sizes(self) -> tuple[float, float]:
+        """The skeleton's."""
+        return self.skeleton.sizes
+
+    def read(self) -> Sample:
         """Read the file.
 
         Raises:
@@ -116,7 +127,8 @@ class BvhClip(FileClip):
         fps = frame_rate(bvh.frame_time)
         points = {name: (point.joint, point.offset) for name, point in self.skeleton.points.items()}
         with np.errstate(over="ignore", invalid="ignore"):  # absurd values are refused below
-            poses = map_joints(joint_positions(bvh, points), self.skeleton)
+            wanted = {source for weights in self.skeleton.joints.values() for source in weights}
+            poses = map_joints(joint_positions(bvh, points, wanted), self.skeleton)
             poses_3d = resample(poses, fps, self.fps, RATE_TOLERANCE).astype(np.float32)
         if not np.isfinite(poses_3d).all():
             raise BvhError("NaN or infinity: positions beyond float32")
@@ -128,6 +140,15 @@ class BvhClip(FileClip):
             "original_fps": round(fps, 3),
         }
         return Sample(self.key, poses_3d, (Span(self.label, 0, len(poses_3d)),), meta)
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain YAML without aliases, by which a short file can stand for an endless one."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*NAME) are not read here; write the value itself")
+        return super().compose_node(parent, index)
 
 
 def load_skeleton(name: str) -> BvhSkeleton:
@@ -142,12 +163,15 @@ def load_skeleton(name: str) -> BvhSkeleton:
     if path.suffix not in (".yaml", ".yml"):
         raise DataError(f"skeleton {name!r} is neither a .yaml file nor one of {', '.join(PRESETS)}")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return BvhSkeleton.model_validate(content)
+        if path.stat().st_size > MAX_SKELETON_BYTES:
+            raise DataError(f"skeleton file {path} has more than {MAX_SKELETON_BYTES} bytes; it is none")
+        return BvhSkeleton.model_validate(yaml.load(path.read_text(encoding="utf-8"), _Loader))
     except FileNotFoundError:
         raise DataError(f"skeleton file {path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"skeleton file {path} cannot be read: {error}") from None
+    except RecursionError:
+        raise DataError(f"skeleton file {path} is nested too deep; write it as the help shows") from None
     except yaml.YAMLError as error:
         raise DataError(f"skeleton file {path} is not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
@@ -173,11 +197,11 @@ def find_clips(folder: Path, skeleton: BvhSkeleton, *, label: str, fps: float) -
         DataError: If the folder is missing or has no such file, or the label names no field.
     """
     template = check_label(label, skeleton)
-    files = list_input(folder)
+    files, num_system = list_input(folder)
     paths = [path for path in files if path.suffix.lower() == ".bvh"]
     if not paths:
         raise DataError(f"input folder {folder} has no .bvh file ({len(files)} files of other endings)")
-    clips: dict[str, BvhClip] = {}
+    clips: list[BvhClip] = []
     skipped: list[Skipped] = []
     for path in paths:
         source, stem = to_text(path.relative_to(folder)), to_text(path.stem)
@@ -188,23 +212,24 @@ def find_clips(folder: Path, skeleton: BvhSkeleton, *, label: str, fps: float) -
         except DataError as error:
             skipped.append(Skipped(source=source, reason=str(error)))
             continue
-        if key in clips:
-            skipped.append(Skipped(source=source, reason=f"duplicate clip: same name as {clips[key].source}"))
-            continue
         if not text:
             skipped.append(Skipped(source=source, reason=f"no label: the name has no {label}"))
             continue
-        clips[key] = BvhClip(
-            path=path,
-            source=source,
-            key=key,
-            fields=fields,
-            split=None,
-            fps=fps,
-            label=text,
-            skeleton=skeleton,
+        clips.append(
+            BvhClip(
+                path=path,
+                source=source,
+                key=key,
+                fields=fields,
+                split=None,
+                fps=fps,
+                label=text,
+                skeleton=skeleton,
+            )
         )
-    return Found(tuple(clips.values()), tuple(skipped), len(files) - len(paths))
+    clips, duplicates = one_per_key(clips)
+    skipped = sorted([*skipped, *duplicates], key=lambda item: item.source)
+    return Found(tuple(clips), tuple(skipped), num_system + len(files) - len(paths))
 
 
 def check_label(label: str, skeleton: BvhSkeleton) -> str:

@@ -7,7 +7,8 @@ Source:
 
 import math
 import re
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,17 @@ _MOTION = re.compile(r"^[ \t]*MOTION[ \t\r]*$", re.MULTILINE)
 _FRAMES = re.compile(r"\s*Frames\s*:\s*(\S+)\s*", re.IGNORECASE)
 _FRAME_TIME = re.compile(r"\s*Frame\s+Time\s*:\s*(\S+)\s*", re.IGNORECASE)
 _FRAME_TIMES = (1e-4, 1.0)
+_TOKEN = re.compile(r"[{}]|[^\s{}]+")
+_KEYWORDS = ("ROOT", "JOINT", "OFFSET", "CHANNELS", "MOTION", "}")
+
+MAX_JOINTS = 1000
+"""Joints of a file with its End Sites; bodies with hands and faces have about 200. Each costs memory in every
+frame, however short its text is."""
+
+MAX_WORDS = 20
+"""Words of a joint's name."""
+
+FRAMES_AT_ONCE = 1024
 
 
 class BvhError(UserError):
@@ -84,13 +96,16 @@ def parse_bvh(text: str) -> Bvh:
 
 
 def joint_positions(
-    bvh: Bvh, points: Mapping[str, tuple[str, tuple[float, float, float]]] | None = None
+    bvh: Bvh,
+    points: Mapping[str, tuple[str, tuple[float, float, float]]] | None = None,
+    wanted: Collection[str] | None = None,
 ) -> dict[str, Float64[np.ndarray, "T 3"]]:
-    """World positions of every joint, End Site and extra point.
+    """World positions of joints, End Sites and extra points.
 
     Args:
         bvh: The motion.
         points: Name -> (joint, offset in that joint's axes): points that move with a joint.
+        wanted: Names of those to return; default: all.
 
     Returns:
         Name -> positions in the file's unit and axes.
@@ -98,12 +113,29 @@ def joint_positions(
     Raises:
         BvhError: If a point's joint is missing.
     """
-    num_frames = len(bvh.motion)
+    names = {joint.name for joint in bvh.joints}
+    for joint, _ in (points or {}).values():
+        if joint not in names:
+            raise BvhError(f"joint missing from the file: {joint}")
+    parts: defaultdict[str, list[np.ndarray]] = defaultdict(list)
+    for start in range(0, len(bvh.motion), FRAMES_AT_ONCE):
+        found = _positions(bvh, bvh.motion[start : start + FRAMES_AT_ONCE], points or {})
+        for name in found if wanted is None else found.keys() & wanted:
+            parts[name].append(found[name])
+    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+
+
+def _positions(
+    bvh: Bvh,
+    motion: Float64[np.ndarray, "T C"],
+    points: Mapping[str, tuple[str, tuple[float, float, float]]],
+) -> dict[str, Float64[np.ndarray, "T 3"]]:
+    num_frames = len(motion)
     rotations: list[np.ndarray] = []
     positions: list[np.ndarray] = []
     first = 0
     for joint in bvh.joints:
-        values = bvh.motion[:, first : first + len(joint.channels)]
+        values = motion[:, first : first + len(joint.channels)]
         first += len(joint.channels)
         position = np.tile(np.array(joint.offset), (num_frames, 1))
         rotation = np.broadcast_to(np.eye(3), (num_frames, 3, 3))
@@ -120,9 +152,7 @@ def joint_positions(
         positions.append(position)
     result = {joint.name: position for joint, position in zip(bvh.joints, positions, strict=True)}
     index = {joint.name: number for number, joint in enumerate(bvh.joints)}
-    for name, (joint, offset) in (points or {}).items():
-        if joint not in index:
-            raise BvhError(f"joint missing from the file: {joint}")
+    for name, (joint, offset) in points.items():
         result[name] = result[joint] + rotations[index[joint]] @ np.array(offset)
     return result
 
@@ -140,15 +170,15 @@ def axis_rotation(axis: int, angles: Float64[np.ndarray, " T"]) -> Float64[np.nd
 
 class _HierarchyParser:
     def __init__(self, text: str) -> None:
-        self._tokens = text.split()
-        self._position = 0
+        self._tokens = (match[0] for match in _TOKEN.finditer(text))
+        self._ahead = next(self._tokens, None)
         self._joints: list[BvhJoint] = []
         self._names: set[str] = set()
 
     def parse(self) -> tuple[BvhJoint, ...]:
         self._expect("HIERARCHY")
         parents: list[int] = []  # the open braces
-        while self._position < len(self._tokens) or parents:
+        while self._ahead is not None or parents:
             keyword = self._next()
             if keyword == "}":
                 if not parents:
@@ -160,6 +190,8 @@ class _HierarchyParser:
                 self._expect("Site")
                 self._expect("{")
                 self._open(self._joints[parents[-1]].name + END_SITE, parents, has_channels=False)
+                self._expect("}")  # nothing but its offset
+                parents.pop()
             else:
                 raise BvhError(f"bad hierarchy: {keyword[:40]!r} where a joint or brace must be")
         if not any(joint.channels for joint in self._joints):
@@ -169,6 +201,8 @@ class _HierarchyParser:
     def _open(self, name: str, parents: list[int], *, has_channels: bool) -> None:
         if name in self._names:
             raise BvhError(f"bad hierarchy: two joints {name!r}")
+        if len(self._names) == MAX_JOINTS:
+            raise BvhError(f"bad hierarchy: more than {MAX_JOINTS} joints")
         self._names.add(name)
         self._expect("OFFSET")
         offset = (self._number(), self._number(), self._number())
@@ -182,6 +216,9 @@ class _HierarchyParser:
     def _name(self) -> str:
         words: list[str] = []
         while (word := self._next()) != "{":
+            if word in _KEYWORDS or len(words) == MAX_WORDS:
+                name = " ".join(words)[:40]
+                raise BvhError(f"bad hierarchy: {word!r} after the name {name!r}, where {{ must be")
             words.append(word)
         return " ".join(words)
 
@@ -200,12 +237,12 @@ class _HierarchyParser:
             raise BvhError(f"bad hierarchy: {token[:40]!r} where {keyword} must be")
 
     def _peek(self) -> str | None:
-        return self._tokens[self._position] if self._position < len(self._tokens) else None
+        return self._ahead
 
     def _next(self) -> str:
         if (token := self._peek()) is None:
             raise BvhError("truncated hierarchy: it ends inside a joint")
-        self._position += 1
+        self._ahead = next(self._tokens, None)
         return token
 
 
@@ -230,17 +267,18 @@ def _parse_rows(lines: list[str], num_frames: int, num_channels: int) -> Float64
         raise BvhError(f"truncated motion: {len(lines)} of {num_frames} frames")
     if len(lines) > num_frames:
         raise BvhError(f"more motion than Frames says: {len(lines)} rows for {num_frames} frames")
-    motion = np.empty((num_frames, num_channels))
+    rows: list[np.ndarray] = []  # no array before the numbers are there
     for number, line in enumerate(lines):
-        values = line.split()
+        values = line.split(maxsplit=num_channels)
         if len(values) < num_channels:
             raise BvhError(f"truncated motion: frame {number} has {len(values)} of {num_channels} values")
         if len(values) > num_channels:
-            raise BvhError(f"bad motion: frame {number} has {len(values)} values for {num_channels} channels")
+            raise BvhError(f"bad motion: frame {number} has more values than the {num_channels} channels")
         try:
-            motion[number] = [float(value) for value in values]
+            rows.append(np.array([float(value) for value in values]))
         except ValueError:
             raise BvhError(f"bad number: in frame {number}") from None
+    motion = np.array(rows)
     if not np.isfinite(motion).all():
         first = int(np.flatnonzero(~np.isfinite(motion).all(axis=1))[0])
         raise BvhError(f"NaN or infinity: first in frame {first}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from langpose_dist.data.sample import DataError
 from langpose_dist.datasets.clip import Found
+from langpose_dist.datasets.files import list_files
 from langpose_dist.datasets.human36m.motionbert import MotionBertPickleClip, find_pickle_clips
 from langpose_dist.datasets.human36m.videopose3d import (
     DETECTIONS,
@@ -39,7 +40,7 @@ def find_clips(
     """
     if not path.exists():
         raise DataError(f"input {path} does not exist; give Human3.6M's folder or file")
-    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+    files, num_system = list_files(path, deep=False) if path.is_dir() else ([path], 0)
     pickles = [file for file in files if file.suffix == ".pkl" and (file == path or "h36m" in file.name)]
     positions = [file for file in files if file.name == POSITIONS or (file == path and file.suffix == ".npz")]
     if pickles and positions:
@@ -47,33 +48,35 @@ def find_clips(
             f"input {path} holds {pickles[0].name} and {positions[0].name}; give one of the files"
         )
     if pickles:
-        return _find_in_pickle(path, pickles, files, fps, detections)
+        found = _find_in_pickle(path, pickles, fps, detections)
+        return Found(found.clips, found.skipped, num_system + len(files) - 1)
     if not positions:
         zipped = [file.name for file in files if file.name.endswith(".pkl.zip")]
         remedy = f"unpack {zipped[0]}" if zipped else "give the folder that does"
         raise DataError(
             f"input {path} holds neither h36m_sh_conf_cam_source_final.pkl nor {POSITIONS}; {remedy}"
         )
-    keypoints = _choose_keypoints(positions[0].parent, detections)
+    folder = positions[0].parent
+    keypoints = _choose_keypoints(folder, list_files(folder, deep=False)[0], detections)
     found = find_npz_clips(positions[0], fps=fps, keypoints=keypoints)
     used = {positions[0], keypoints}
-    return Found(found.clips, found.skipped, sum(file not in used for file in files))
+    return Found(found.clips, found.skipped, num_system + sum(file not in used for file in files))
 
 
 def _find_in_pickle(
-    path: Path, pickles: list[Path], files: list[Path], fps: float, detections: str | None
+    path: Path, pickles: list[Path], fps: float, detections: str | None
 ) -> Found[MotionBertPickleClip]:
     if detections is not None:
         raise DataError(f"detections {detections!r} cannot be chosen: MotionBERT's form brings its own")
     if len(pickles) != 1:
         names = ", ".join(file.name for file in pickles)
         raise DataError(f"input {path} holds {names}; give the file h36m_sh_conf_cam_source_final.pkl itself")
-    found = find_pickle_clips(pickles[0], fps=fps)
-    return Found(found.clips, found.skipped, len(files) - 1)
+    return find_pickle_clips(pickles[0], fps=fps)
 
 
-def _choose_keypoints(folder: Path, detections: str | None) -> Path | None:
-    there = {file.stem.removeprefix(DETECTIONS): file for file in folder.glob(f"{DETECTIONS}*.npz")}
+def _choose_keypoints(folder: Path, files: list[Path], detections: str | None) -> Path | None:
+    found = [file for file in files if file.name.startswith(DETECTIONS) and file.suffix == ".npz"]
+    there = {file.stem.removeprefix(DETECTIONS): file for file in found}
     if detections == NO_KEYPOINTS or (detections is None and not there):
         return None
     names = ", ".join(sorted(there)) or NO_KEYPOINTS

@@ -71,7 +71,7 @@ class MotionBertPickleClip(FileClip):
     others: tuple[View, ...]
     """The other cameras' views of the same frames."""
 
-    def load(self) -> Sample:
+    def read(self) -> Sample:
         """Take it out of its file, which is read once per process.
 
         Raises:

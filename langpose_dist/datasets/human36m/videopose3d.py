@@ -49,7 +49,7 @@ class VideoPose3dClip(FileClip):
     keypoints: Path | None
     camera: str | None
 
-    def load(self) -> Sample:
+    def read(self) -> Sample:
         """Take it out of its files, which are read once per process.
 
         Raises:

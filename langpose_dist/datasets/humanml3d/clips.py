@@ -10,11 +10,10 @@ import numpy as np
 from langpose_dist.data.labels import normalise_label
 from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError, Sample, Span, make_key
-from langpose_dist.datasets.clip import FileClip, Found
-from langpose_dist.datasets.files import to_text
+from langpose_dist.datasets.clip import FileClip, Found, one_per_key
+from langpose_dist.datasets.files import list_files, to_text
 from langpose_dist.datasets.humanml3d.motion import (
     LAYOUTS,
-    body_size,
     read_joints,
     right_handed,
     to_poses,
@@ -22,14 +21,14 @@ from langpose_dist.datasets.humanml3d.motion import (
 from langpose_dist.datasets.splits import RECORDING
 from langpose_dist.datasets.timing import resample, to_frames
 
-SIZES = (0.9, 2.3)
-"""Plausible metres from the ankle along the bones to the crown."""
-
 VOTERS = 9
 """Clips that decide on the skeleton and the handedness of a data set."""
 
 SPLITS = {"train": "train", "validation": "val", "test": "test"}
 """Split -> name of its list of ids."""
+
+MAX_CAPTIONS = 1000
+"""Lines of a file of captions; they have three to five."""
 
 OTHER_LISTS = ("train_val", "all")
 
@@ -43,7 +42,7 @@ class Humanml3dClip(FileClip):
     """Handedness of the data set's axes."""
     captions: Path
 
-    def load(self) -> Sample:
+    def read(self) -> Sample:
         """Read motion and captions.
 
         Raises:
@@ -59,11 +58,6 @@ class Humanml3dClip(FileClip):
                 f"{swapped.sum()} of {len(swapped)} frames"
             )
         poses = to_poses(joints, layout, left_handed=self.left_handed)
-        if not SIZES[0] <= (size := body_size(poses)) <= SIZES[1]:
-            raise DataError(
-                f"implausible size: {size:.3g} m from ankle to crown, not {SIZES[0]} to {SIZES[1]}; "
-                f"{self.dataset} has another unit"
-            )
         poses_3d = resample(poses, layout.fps, self.fps).astype(np.float32)
         spans, problems = read_captions(self.captions, self.fps, len(poses_3d))
         meta = {
@@ -110,7 +104,7 @@ def find_clips(
         raise DataError(
             f"input folder {folder} has no folder new_joints; give the one that holds it and texts"
         )
-    files = sorted(path for path in motions.iterdir() if path.is_file())
+    files, num_system = list_files(motions, deep=False)
     paths = [path for path in files if path.suffix == ".npy"]
     if not paths:
         raise DataError(f"{motions} has no .npy file ({len(files)} files of other endings)")
@@ -122,7 +116,7 @@ def find_clips(
             f"input folder {folder} has no {missing[0]}, whose clips would become part of training; copy it "
             "from the data set"
         )
-    clips: dict[str, Humanml3dClip] = {}
+    clips: list[Humanml3dClip] = []
     skipped: list[Skipped] = []
     for path in paths:
         name = to_text(path.stem)
@@ -133,12 +127,10 @@ def find_clips(
             if is_mirrored and mirrored == "drop":
                 raise DataError("mirrored clip: left out by option")
             split = _split_of(name, lists)
-            if key in clips:
-                raise DataError(f"duplicate clip: same name as {clips[key].source}")
         except DataError as error:
             skipped.append(Skipped(source=source, reason=str(error)))
             continue
-        clips[key] = Humanml3dClip(
+        clip = Humanml3dClip(
             path=path,
             source=source,
             key=key,
@@ -149,8 +141,11 @@ def find_clips(
             captions=folder / "texts" / f"{path.stem}.txt",
             fps=fps,
         )
+        clips.append(clip)
+    clips, duplicates = one_per_key(clips)
+    skipped = sorted([*skipped, *duplicates], key=lambda item: item.source)
     skipped += _without_motion(lists, {path.stem for path in paths})
-    return Found(tuple(clips.values()), tuple(skipped), len(files) - len(paths))
+    return Found(tuple(clips), tuple(skipped), num_system + len(files) - len(paths))
 
 
 def _split_of(name: str, lists: Mapping[str, frozenset[str]]) -> str | None:
@@ -237,13 +232,16 @@ def read_captions(path: Path, fps: float, num_frames: int) -> tuple[tuple[Span, 
     except FileNotFoundError:
         return (), [f"no file texts/{to_text(path.name)}"]
     for number, line in enumerate(lines, 1):
+        if number > MAX_CAPTIONS:
+            problems.append(f"{len(lines) - MAX_CAPTIONS} lines beyond the first {MAX_CAPTIONS}")
+            break
         if not line.strip():
             continue
         try:
             spans.append(_read_caption(line, fps, num_frames))
         except DataError as error:
             problems.append(f"line {number}: {error}")
-    return tuple(spans), problems if spans or problems else ["the file is empty"]
+    return tuple(dict.fromkeys(spans)), problems if spans or problems else ["the file is empty"]
 
 
 def _read_caption(line: bytes, fps: float, num_frames: int) -> Span:

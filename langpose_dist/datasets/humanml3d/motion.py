@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from langpose_dist.data.sample import DataError
+from langpose_dist.datasets.arrays import read_npy
 from langpose_dist.skeleton import H36M17, HUMANML3D, KIT_ML, JointMap
 
 BODY_HEIGHT = 1.75
@@ -90,16 +91,7 @@ def read_joints(path: Path, num_joints: int) -> Float64[np.ndarray, "T J 3"]:
         DataError: If it is not a whole array of T x ``num_joints`` x 3 finite numbers, T at least 2.
         OSError: If it cannot be read.
     """
-    try:
-        # Mapped into memory, a header that promises more than the file holds takes no memory.
-        content = np.lib.format.open_memmap(path, mode="r")
-    except OSError:
-        raise
-    except Exception as error:  # numpy raises several kinds on damaged headers
-        reason = " ".join(str(error).split())
-        raise DataError(f"not a whole npy file of numbers: {reason}; copy it again") from None
-    if content.dtype.kind not in "fiu":
-        raise DataError(f"wrong type: {content.dtype}, not numbers")
+    content = read_npy(path)
     if content.ndim != 3 or content.shape[1:] != (num_joints, 3):
         raise DataError(f"wrong shape: {content.shape}, not T x {num_joints} x 3")
     if len(content) < 2:
@@ -157,11 +149,3 @@ def to_poses(
         for source, weight in sources.items():
             weights[H36M17.index(joint), layout.joints.index(source)] = weight
     return np.einsum("kj,tjc->tkc", weights, metres)
-
-
-def body_size(poses: Float64[np.ndarray, "T 17 3"]) -> float:
-    """Mean length of the way from the right ankle along the bones to the crown, in metres; it does not
-    depend on the posture."""
-    way = ("right_ankle", "right_knee", "right_hip", "pelvis", "spine", "thorax", "neck", "head")
-    steps = np.diff(poses[:, [H36M17.index(joint) for joint in way]], axis=1)
-    return float(np.linalg.norm(steps, axis=2).sum(axis=1).mean())

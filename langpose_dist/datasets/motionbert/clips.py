@@ -27,7 +27,7 @@ from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError, Sample, make_key
 from langpose_dist.datasets.arrays import take_frames
 from langpose_dist.datasets.axes import TO_CAMERA, from_camera_axes
-from langpose_dist.datasets.clip import FileClip, Found
+from langpose_dist.datasets.clip import FileClip, Found, one_per_key
 from langpose_dist.datasets.files import list_input, to_text
 from langpose_dist.datasets.pickles import load_pickle
 from langpose_dist.datasets.splits import to_words
@@ -58,7 +58,7 @@ class MotionBertClip(FileClip):
     units_per_metre: float | None
     original_fps: float
 
-    def load(self) -> Sample:
+    def read(self) -> Sample:
         """Read the file.
 
         Raises:
@@ -116,7 +116,7 @@ def find_clips(folder: Path, *, fps: float) -> Found[MotionBertClip]:
         DataError: If the folder is missing or holds no such window, or those of several preparations.
     """
     folder = folder.resolve()
-    files = list_input(folder)
+    files, num_system = list_input(folder)
     paths = [path for path in files if path.suffix == ".pkl"]
     roots = {path.parents[2] for path in paths if len(path.parents) > 2 and path.parent.name in SPLITS}
     if not roots:
@@ -154,7 +154,8 @@ def find_clips(folder: Path, *, fps: float) -> Found[MotionBertClip]:
                 fps=fps,
             )
         )
-    return Found(tuple(clips), tuple(skipped), len(files) - len(paths))
+    clips, duplicates = one_per_key(clips)
+    return Found(tuple(clips), (*skipped, *duplicates), num_system + len(files) - len(paths))
 
 
 def _estimate_metres_per_unit(label: Float64[np.ndarray, "T 17 3"]) -> Float64[np.ndarray, "T 1 1"]:

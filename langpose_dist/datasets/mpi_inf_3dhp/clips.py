@@ -29,10 +29,10 @@ from langpose_dist.data.sample import DataError, Sample, make_key
 from langpose_dist.datasets.arrays import take_frames
 from langpose_dist.datasets.axes import TO_CAMERA, from_camera_axes
 from langpose_dist.datasets.clip import FileClip, Found
-from langpose_dist.datasets.files import version_of
+from langpose_dist.datasets.files import list_files, version_of
 from langpose_dist.datasets.pickles import load_npz
 from langpose_dist.datasets.splits import RECORDING, to_words
-from langpose_dist.datasets.timing import frame_places
+from langpose_dist.datasets.timing import check_rate, frame_places
 from langpose_dist.skeleton import H36M17, MPI_INF_3DHP
 
 FILES = ("data_train_3dhp.npz", "data_test_3dhp.npz")
@@ -70,7 +70,7 @@ class MpiInf3dhpClip(FileClip):
     camera: str
     original_fps: float
 
-    def load(self) -> Sample:
+    def read(self) -> Sample:
         """Take it out of its file, which is read once per process.
 
         Raises:
@@ -156,10 +156,11 @@ def _list_files(path: Path) -> tuple[list[Path], int]:
         return [path], 0
     if not path.is_dir():
         raise DataError(f"input {path} does not exist; give the folder that holds {' or '.join(FILES)}")
-    files = [path / name for name in FILES if (path / name).is_file()]
+    listed, num_system = list_files(path, deep=False)
+    files = [path / name for name in FILES if path / name in listed]
     if not files:
         raise DataError(f"input folder {path} holds neither {' nor '.join(FILES)}; give the folder that does")
-    return files, sum(1 for other in path.iterdir() if other.is_file()) - len(files)
+    return files, num_system + len(listed) - len(files)
 
 
 def _make_clip(
@@ -172,6 +173,7 @@ def _make_clip(
         original_fps = arrays["fps"] or FRAME_RATES.get(sequence)
         if original_fps is None:
             raise DataError(f"no frame rate: neither the file nor the data set's table has one of {sequence}")
+        check_rate(original_fps)
         fields = {"subject": match[1], "sequence": match[2], "camera": camera, RECORDING: sequence}
         split = "train"
     else:

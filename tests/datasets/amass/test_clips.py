@@ -1,6 +1,7 @@
 """AMASS files to keypoints, on a body whose vertices sit on its joints: positions are worked out by hand."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from langpose_dist.data.sample import DataError, Sample, Span, encode_sample
 from langpose_dist.datasets.amass.clips import AmassClip, find_clips
 from langpose_dist.datasets.amass.names import Motion
-from langpose_dist.datasets.clip import Clip, Found
+from langpose_dist.datasets.clip import Clip, Found, reason_of
 from langpose_dist.datasets.smplh import KeypointBody
 from langpose_dist.skeleton import H36M17
 
@@ -66,7 +67,7 @@ RIGHT_ELBOW = slice(19 * 3, 20 * 3)
 UPRIGHT = (np.pi / 2, 0.0, 0.0)
 """Root rotation that turns the body's y, up, into the world's z."""
 
-FEMALE_SIZE = 0.5
+FEMALE_SIZE = 0.8
 
 
 def write_body(path: Path, size: float) -> None:
@@ -193,11 +194,11 @@ def test_the_body_has_the_shape_and_gender_of_the_file(
     load: Callable[..., Sample], num_betas: int, stored: type
 ) -> None:
     betas = np.zeros(num_betas, stored)
-    betas[0] = 0.5
+    betas[0] = 0.25
     for gender, size in (("male", 1.0), (b"female", FEMALE_SIZE), (np.array("Female", object), FEMALE_SIZE)):
         sample = load(motion(betas=betas, gender=gender))
         ankle = at(sample.poses_3d, "left_ankle")[0]
-        np.testing.assert_allclose(ankle, np.array((0.1, 0, -0.9)) * size * 1.5, atol=1e-6)
+        np.testing.assert_allclose(ankle, np.array((0.1, 0, -0.9)) * size * 1.25, atol=1e-6)
         assert sample.meta["gender"] == ("male" if size == 1 else "female")
 
 
@@ -433,6 +434,7 @@ def test_a_subset_may_be_the_input(find: Find, tmp_path: Path) -> None:
     ("changes", "reason"),
     [
         ({"mocap_framerate": None}, "no frame rate: neither mocap_framerate nor mocap_frame_rate"),
+        ({"mocap_frame_rate": 60.0}, "contradicting frame rates: mocap_framerate is "),
         ({"mocap_framerate": np.nan}, "unusable frame rate: nan Hz"),
         ({"mocap_framerate": 0.0}, "unusable frame rate: 0 Hz"),
         ({"mocap_framerate": -120}, "unusable frame rate: -120 Hz"),
@@ -493,12 +495,12 @@ def test_damaged_and_malicious_files_are_skipped(find: Find, tmp_path: Path) -> 
     }
     for name, content in damaged.items():
         path.write_bytes(content)
-        with pytest.raises(DataError, match=r"^unreadable file: ") as caught:
+        with pytest.raises(DataError) as caught:
             clip.load()
-        assert "\n" not in str(caught.value), name
+        assert re.match("unreadable file: .*copy (it|the file) again$", reason_of(caught.value, path)), name
     trap = tmp_path / "executed"
     write(tmp_path / "amass", **motion(poses=np.array([_Payload(trap)], object)))
-    with pytest.raises(DataError, match=r"^unreadable file: .*nothing in it was executed"):
+    with pytest.raises(DataError, match="nothing in it was executed"):
         clip.load()
     assert not trap.exists()
 

@@ -174,9 +174,9 @@ def test_a_skeleton_file_is_the_same_as_a_preset(tmp_path: Path) -> None:
 
 def test_z_up_files_keep_their_axes(make_bvh: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / f"{NAME}.bvh").write_text(make_bvh(1))
-    skeleton = PRESET.model_copy(update={"up": "z", "unit_scale": 1.0})
+    skeleton = PRESET.model_copy(update={"up": "z"})
     (clip,) = find_clips(tmp_path, skeleton, label="action", fps=30.0).clips
-    np.testing.assert_allclose(clip.load().poses_3d[0, 0], (0, 90, 0), atol=1e-5)
+    np.testing.assert_allclose(clip.load().poses_3d[0, 0], (0, 0.9, 0), atol=1e-5)
 
 
 @pytest.mark.parametrize(

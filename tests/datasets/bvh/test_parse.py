@@ -1,5 +1,6 @@
 """Expected positions are worked out by hand."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -138,7 +139,7 @@ WHOLE = chain("3 Xposition Yposition Zposition", "1 Xrotation", "1 2 3 0", "1 2 
         (WHOLE.replace("Frames: 2", "Frames: 3"), "truncated motion: 2 of 3 frames"),
         (WHOLE.replace("Frames: 2", "Frames: 1"), "more motion than Frames says"),
         (WHOLE.replace("1 2 3 90", "1 2"), "truncated motion: frame 1 has 2 of 4 values"),
-        (WHOLE.replace("1 2 3 90", "1 2 3 90 5"), "frame 1 has 5 values for 4 channels"),
+        (WHOLE.replace("1 2 3 90", "1 2 3 90 5"), "frame 1 has more values than the 4 channels"),
         (WHOLE.replace("1 2 3 90", "1 2 x 90"), "bad number: in frame 1"),
         (WHOLE.replace("1 2 3 90", "1 2 nan 90"), "NaN or infinity: first in frame 1"),
         (WHOLE.replace("1 2 3 0\n", "1 2 -inf 0\n"), "NaN or infinity: first in frame 0"),
@@ -157,3 +158,33 @@ def test_a_file_cut_anywhere_is_refused() -> None:
         with pytest.raises(BvhError):
             parse_bvh(WHOLE[:length])
     assert len(parse_bvh(WHOLE).motion) == 2
+
+
+_ROOT = "HIERARCHY\nROOT H\n{\nOFFSET 0 0 0\nCHANNELS 3 Xposition Yposition Zposition\n"
+_ONE_FRAME = "MOTION\nFrames: 1\nFrame Time: 0.03\n0 0 0\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("JOINT knee}\n}\n", "'}' after the name 'knee', where { must be"),
+        ("JOINT knee\nOFFSET 0 0 0\n}\n}\n", "'OFFSET' after the name 'knee', where { must be"),
+        ("End Site {\nOFFSET 0 0 0\n" * 9 + "}\n" * 10, "'End' where } must be"),
+        ("".join(f"JOINT j{n} {{ OFFSET 0 0 0\n" for n in range(1001)), "more than 1000 joints"),
+        ("JOINT " + "a " * 1000 + "\n", "'a' after the name"),
+    ],
+)
+def test_a_hierarchy_is_refused_with_its_true_reason(text: str, reason: str) -> None:
+    with pytest.raises(BvhError, match=f"^bad hierarchy: .*{re.escape(reason)}"):
+        parse_bvh(_ROOT + text + _ONE_FRAME)
+
+
+def test_braces_may_touch_words() -> None:
+    text = _ROOT.replace("H\n{", "H{") + "JOINT a{\nOFFSET 0 0 0}\n}\n" + _ONE_FRAME
+    assert [joint.name for joint in parse_bvh(text).joints] == ["H", "a"]
+
+
+def test_rows_cost_what_they_hold() -> None:
+    many = "HIERARCHY\nROOT H\n{\nOFFSET 0 0 0\nCHANNELS 100000 " + "Xposition " * 100_000 + "}\n"
+    with pytest.raises(BvhError, match="frame 0 has 1 of 100000 values"):
+        parse_bvh(many + "MOTION\nFrames: 100000\nFrame Time: 0.03\n" + "0\n" * 100_000)

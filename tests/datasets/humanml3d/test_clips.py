@@ -134,9 +134,9 @@ def test_only_the_right_wrist_moves_when_the_right_hand_is_raised(
 ) -> None:
     joints = FIGURES[dataset]()
     joints[1, RIGHT_WRISTS[dataset], 1] += np.ptp(joints[0, :, 1]) / 2
-    poses = load(
-        tmp_path, joints * np.array((flip, 1, 1), dtype=np.float32), fps=LAYOUTS[dataset].fps
-    ).poses_3d
+    write(tmp_path, "000001", joints * np.array((flip, 1, 1), dtype=np.float32))
+    (clip,) = find_clips(tmp_path, fps=LAYOUTS[dataset].fps, dataset=dataset).clips
+    poses = clip.read().poses_3d  # no arm reaches so far
     moved = np.abs(poses[1] - poses[0]).max(axis=1) > 1e-4
     assert np.flatnonzero(moved).tolist() == [16] == [H36M17.index("right_wrist")]
     assert poses[1, 16, 2] > poses[0, 16, 2] + 0.5
@@ -379,12 +379,12 @@ def test_a_file_that_was_cut_is_skipped(tmp_path: Path) -> None:
 
 
 def test_names_that_are_no_keys_are_skipped(tmp_path: Path) -> None:
-    for name in ("000001", "a.b", "a_b", "..."):
+    for name in ("000001", "a.b", "a_b", "((("):
         write(tmp_path, name, person())
     found = find_clips(tmp_path, fps=30.0, dataset="humanml3d")
     assert [clip.key for clip in found.clips] == ["000001", "a_b"]
     assert [(item.source, item.reason.partition(":")[0]) for item in found.skipped] == [
-        ("new_joints/....npy", "clip key '' must be letters, digits and any of _+=@,- in parts joined by /"),
+        ("new_joints/(((.npy", "bad clip key"),
         ("new_joints/a_b.npy", "duplicate clip"),
     ]
 
