@@ -75,9 +75,8 @@ def without_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     found = {_WRAPPERS.sub("", key): value for key, value in state.items()}
     if len(found) < len(state):
-        raise UserError(
-            f"{len(state) - len(found)} weights are there twice, with a wrapper's prefix and without"
-        )
+        num_twice = len(state) - len(found)
+        raise UserError(f"{num_twice} weights are there twice, with a wrapper's prefix and without")
     return found
 
 
