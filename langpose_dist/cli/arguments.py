@@ -7,11 +7,13 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from langpose_dist.config import UserError
 from langpose_dist.host.arguments import local_path
 from langpose_dist.host.console import BestEffortStream, flush_streams
+from langpose_dist.host.paths import name_obstacle
 from langpose_dist.host.redaction import holds_secret, presentable, redact
 
 
@@ -90,6 +92,8 @@ def _reader_gone(error: Exception) -> int:
 def _say_system_error(name: str, error: Exception) -> int:
     place = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    if isinstance(error, FileExistsError) and error.filename:
+        text = name_obstacle(Path(error.filename))
     with contextlib.suppress(OSError):
         print(f"{name}: error: {redact(place + (text or type(error).__name__))}", file=sys.stderr)
     return 2

@@ -35,9 +35,14 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
-        place = next(
-            place for place in (path, *path.parents) if os.path.lexists(place) and not place.is_dir()
-        )
-        is_link = place.is_symlink() and not place.exists()
-        what = f"a link to {place.readlink()}, which does not exist" if is_link else "not a folder"
-        raise OSError(errno.ENOTDIR, f"{place} is {what}", str(path)) from None
+        raise OSError(errno.ENOTDIR, name_obstacle(path), str(path)) from None
+
+
+def name_obstacle(path: Path) -> str:
+    """Name what stands where a folder was to be made."""
+    places = [place for place in (path, *path.parents) if os.path.lexists(place) and not place.is_dir()]
+    if not places:
+        return "the folder exists already"
+    is_lost = places[0].is_symlink() and not places[0].exists()
+    what = f"a link to {places[0].readlink()}, which does not exist" if is_lost else "not a folder"
+    return f"{places[0]} is {what}"

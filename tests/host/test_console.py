@@ -78,3 +78,36 @@ sys.exit(main())
 """
     done = subprocess.run([sys.executable, "-c", code, "doctor"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+def test_an_output_that_is_a_lost_link_is_named_by_every_command(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/nowhere/at-all")
+    done = shell(f"{LANGPOSE} data synthesize --hours 0.001 --out {tmp_path / 'link'}")
+    assert done.returncode == 2
+    assert "link is a link to /nowhere/at-all, which does not exist" in done.stderr
+
+
+def test_output_that_nobody_reads_any_more_changes_no_status() -> None:
+    code = """
+import sys
+from langpose_dist.cli import doctor
+from langpose_dist.cli.main import main
+from langpose_dist.host.console import best_effort_output
+def run(arguments):
+    with best_effort_output():
+        sys.stdin.read()
+        print("line", flush=True)
+        print("without its end", end="", file=sys.stderr)
+        print("left in the buffer")
+        return 0
+doctor.run = run
+sys.exit(main())
+"""
+    command = [sys.executable, "-c", code, "doctor"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdout.close()
+        process.stdin.close()
+    assert process.returncode == 0

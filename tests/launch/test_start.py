@@ -375,7 +375,7 @@ EACH = ["each", "--master-addr", "127.0.0.1", "--ranks-per-node", "1"]
         (["hostfile", "{hosts}", "--devices", "one"], "'one' is not a list of GPUs"),
         (["hostfile", "{hosts}", "--master-addr", "no.such.invalid"], "does not know that host"),
         ([*EACH, "--nodes", "2", "--node-rank", "2"], "--node-rank 2 must be in 0..1 for 2 nodes"),
-        ([*EACH, "--nodes", "2", "--node-rank", "-1"], "--node-rank -1 must be in 0..1"),
+        ([*EACH, "--nodes", "2", "--node-rank", "-1"], """--node-rank: '-1' must be a whole number from 0"""),
         ([*EACH, "--nodes", "0", "--node-rank", "0"], "'0' must be a whole number from 1 to"),
         ([*EACH, "--node-rank", "0"], "required: --nodes"),
         (
