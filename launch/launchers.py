@@ -74,7 +74,7 @@ class Node:
 
 def start_one(arguments: argparse.Namespace, words: Sequence[str], environ: Mapping[str, str]) -> Start:
     """One process, no launcher."""
-    if int(environ.get("WORLD_SIZE") or 1) > 1:
+    if environ.get("WORLD_SIZE", "") not in ("", "1"):
         raise StartError(
             f"one: WORLD_SIZE={environ['WORLD_SIZE']} in the environment is another launcher's; unset it, "
             "or start with each"

@@ -34,8 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    from langpose_dist.host.console import flush_streams, starting
+
+    with starting(is_process=argv is None):
+        parser = build_parser()
     split = words.index("--") if "--" in words else len(words)
-    arguments = build_parser().parse_args(words[:split])
+    arguments = parser.parse_args(words[:split])
     forwarded = words[split + 1 :]
     try:
         refuse_secrets(forwarded)
@@ -46,7 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"start: {note}", file=sys.stderr)
     if not arguments.dry_run:
         os.execve(start.command[0], start.command, start.environment(os.environ))
-    print(start.describe())
+    try:
+        print(start.describe(), flush=True)
+    except OSError as error:
+        flush_streams()
+        fail(f"the command cannot be printed: {error.strerror}")
     return 0
 
 
@@ -73,6 +81,8 @@ Modes: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of this script's options."""
+    from langpose_dist.host.arguments import count, local_path, port, whole_number
+
     parser = Parser(
         prog="start.py",
         allow_abbrev=False,
@@ -92,14 +102,16 @@ def build_parser() -> argparse.ArgumentParser:
 
     each = add_mode(modes, "each", "this node's part of a training on several, to be run on every node")
     each.add_argument("--nodes", type=count, metavar="N", required=True, help="number of nodes")
-    each.add_argument("--node-rank", type=int, metavar="R", required=True, help="this node, from 0")
+    each.add_argument("--node-rank", type=whole_number, metavar="R", required=True, help="this node, from 0")
     each.add_argument("--master-addr", metavar="A", required=True, help="address of node 0")
     add_devices(each, "--ranks-per-node", required=True)
     each.add_argument("--launcher", choices=("torchrun", "deepspeed"), default="torchrun")
     add_network(each)
 
     hostfile = add_mode(modes, "hostfile", "all nodes of a hostfile, started from this one over pdsh and ssh")
-    hostfile.add_argument("hostfile", type=Path, help="lines HOST slots=N, as in launch/hostfile.example")
+    hostfile.add_argument(
+        "hostfile", type=local_path, help="lines HOST slots=N, as in launch/hostfile.example"
+    )
     hostfile.add_argument("--devices", metavar="I,J,...", help="the GPUs of every node (default: its slots)")
     hostfile.add_argument("--master-addr", metavar="A", help="address of the first node (default: its name)")
     hostfile.add_argument("--ssh-port", type=port, metavar="P", help="default: as ssh is configured")
@@ -123,6 +135,8 @@ def add_mode(modes: Modes, mode: str, text: str) -> argparse.ArgumentParser:
 
 def add_devices(parser: argparse.ArgumentParser, option: str, *, required: bool) -> None:
     """Add the options that choose the ranks of a node."""
+    from langpose_dist.host.arguments import count
+
     either = parser.add_mutually_exclusive_group(required=required)
     either.add_argument("--devices", metavar="I,J,...", help="GPUs of this node, by index or UUID")
     either.add_argument(option, type=count, metavar="N", help="the first N GPUs, or N ranks on the processor")
@@ -130,6 +144,8 @@ def add_devices(parser: argparse.ArgumentParser, option: str, *, required: bool)
 
 def add_network(parser: argparse.ArgumentParser) -> None:
     """Add the options of nodes that talk to each other."""
+    from langpose_dist.host.arguments import port
+
     parser.add_argument("--interface", metavar="IFNAME", help="network interface that the ranks talk over")
     parser.add_argument(
         "--master-port",
@@ -138,20 +154,6 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         help="a free port of the first node, the same everywhere (default: %(default)s)",
     )
-
-
-def port(text: str) -> int:
-    """Parse a TCP port."""
-    if not text.isdigit() or not 1 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text} is no port; give a number from 1 to 65535")
-    return int(text)
-
-
-def count(text: str) -> int:
-    """Parse a number of nodes or ranks."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a count; give 1 or more")
-    return int(text)
 
 
 if __name__ == "__main__":

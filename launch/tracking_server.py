@@ -38,6 +38,7 @@ authorization_function = langpose_dist.tracking.server_auth:authenticate
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the command of the server, or become it."""
     given = list(sys.argv[1:] if argv is None else argv)
+    check_packages()
     arguments, words = build_parser().parse_known_args(given)
     check_arguments(given, arguments.artifacts)
     command = server_command(arguments, words)
@@ -55,24 +56,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     os.execve(command[0], command, environment)
 
 
-def check_arguments(given: Sequence[str], artifacts: str | None) -> None:
-    """Refuse what cannot work or would make a secret public."""
+def check_packages() -> None:
+    """Refuse an environment without the server's packages."""
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         fail(f"{sys.executable} lacks {', '.join(missing)}; pip install 'langpose-dist[server]'")
+
+
+def check_arguments(given: Sequence[str], artifacts: str | None) -> None:
+    """Refuse what cannot work or would make a secret public."""
     if any(_PASSWORD.search(word) for word in given):
         fail("command lines are public, and this one holds a password; put it into ~/.pgpass")
     if not re.fullmatch("s3://[^/].*|[^:]*", artifacts or ""):
         fail(f"--artifacts {artifacts} is neither a folder nor s3://BUCKET/PATH")
 
 
-def check_port(host: str, port: str) -> None:
+def check_port(host: str, port: int) -> None:
     """Refuse a port that is taken: mlflow server says so only after a while, and exits with 0."""
     try:
-        socket.create_server(
-            (host, int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET
-        ).close()
-    except (OSError, ValueError, OverflowError) as error:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
         fail(f"--host {host} --port {port} cannot be used: {getattr(error, 'strerror', None) or error}")
 
 
@@ -84,7 +87,7 @@ def server_command(arguments: argparse.Namespace, words: Sequence[str]) -> list[
     return [
         *(sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--enable-workspaces"),
         *("--serve-artifacts", "--artifacts-destination", artifacts),
-        *("--host", arguments.host, "--port", arguments.port),
+        *("--host", arguments.host, "--port", str(arguments.port)),
         *("--uvicorn-opts", f"--timeout-graceful-shutdown {_SHUTDOWN_TIMEOUT_S}"),
         *words,
     ]
@@ -140,7 +143,7 @@ def secret(folder: Path, name: str) -> str:
     return file.read_text(encoding="utf-8").strip()
 
 
-def announce(folder: Path, host: str, port: str) -> None:
+def announce(folder: Path, host: str, port: int) -> None:
     """Say how to reach the server; the password is only named by its file."""
     print(f"tracking server: http://{host}:{port}, data in {folder}")
     print(f"  export MLFLOW_TRACKING_URI=http://{host}:{port} MLFLOW_TRACKING_USERNAME=admin")
@@ -162,6 +165,8 @@ def fail(message: str) -> NoReturn:
 
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of the options."""
+    from langpose_dist.host.arguments import local_path, place, port
+
     parser = argparse.ArgumentParser(
         prog="tracking_server.py",
         allow_abbrev=False,
@@ -173,21 +178,25 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--folder",
-        type=lambda text: Path(text).absolute(),
+        type=lambda text: local_path(text).absolute(),
         required=True,
         help="data and secrets; made if it does not exist",
     )
     parser.add_argument(
         "--database",
+        type=place,
         metavar="URI",
         default=os.environ.get("MLFLOW_BACKEND_STORE_URI"),
         help="postgresql://USER@HOST/DATABASE (default: $MLFLOW_BACKEND_STORE_URI, else SQLite in FOLDER)",
     )
     parser.add_argument(
-        "--artifacts", metavar="FOLDER|s3://BUCKET/PATH", help="files of runs (default: FOLDER/artifacts)"
+        "--artifacts",
+        type=place,
+        metavar="FOLDER|s3://BUCKET/PATH",
+        help="files of runs (default: FOLDER/artifacts)",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", default="5000", help="default: %(default)s")
+    parser.add_argument("--port", type=port, default=5000, help="default: %(default)s")
     parser.add_argument("--dry-run", action="store_true", help="print the command and do nothing")
     return parser
 

@@ -9,9 +9,8 @@ import sys
 from langpose_dist.cli.main import main
 
 if __name__ == "__main__":
-    status = main(["train", *sys.argv[1:]])
-    sys.stdout.flush()
-    sys.stderr.flush()
+    sys.argv.insert(1, "train")
+    status = main()
     # Now and then a thread of the collectives' C++ library aborts a process whose interpreter is shutting
     # down, and the launcher takes the finished run for a failed one. All is written and closed by now.
     os._exit(status)

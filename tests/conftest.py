@@ -1,6 +1,7 @@
 """Set up before the package is imported: shapes are checked, and two test processes share the cores."""
 
 import os
+import signal
 
 # Read by torch when it loads: two workers with a pool of threads each are slower than two threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -9,6 +10,13 @@ import pytest
 from jaxtyping import install_import_hook
 
 from tests import typecheck
+
+# A shell that starts the tests in the background, cron and nohup have signals ignored, which every process
+# that a test starts would inherit. A handler is not inherited, and keeps this process deaf.
+for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, lambda number, frame: None)
+signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 # A user's own tracking server is none of the tests' business.
 for _name in [name for name in os.environ if name.startswith(("MLFLOW_", "DATABRICKS_"))]:

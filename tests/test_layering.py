@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("benchmarks", "langpose_dist", "launch", "tuning")
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"__init__", "config", "host", "skeleton"}),
+    frozenset({"__init__", "config", "host", "keypoints", "skeleton"}),
     frozenset({"batch", "geometry", "losses", "metrics"}),
     frozenset({"data", "models", "runs"}),
     frozenset({"datasets", "report", "synthesis", "tasks"}),
@@ -25,7 +25,7 @@ TOGETHER = {("synthesis", "datasets")}
 """Except that the first may import the second."""
 
 ALLOWED_PACKAGES = {
-    0: {"yaml", "pydantic"},
+    0: {"yaml", "pydantic", "tqdm"},
     1: {"yaml", "pydantic", "numpy", "torch", "jaxtyping"},
 }
 """Third-party packages of the two lowest layers; the others may use any light one."""
@@ -34,8 +34,9 @@ HOMES = {
     "mlflow": ("langpose_dist/tracking/",),
     "optuna": ("tuning/", "langpose_dist/report/"),
     "ray": ("tuning/", "langpose_dist/datasets/parallel.py", "langpose_dist/datasets/ray_cluster.py"),
+    "tqdm": ("langpose_dist/host/",),
     "smplx": ("langpose_dist/datasets/", "benchmarks/smplh_speed.py"),
-    "transformers": ("langpose_dist/models/text.py", "langpose_dist/models/captioner.py"),
+    "transformers": tuple(f"langpose_dist/models/{name}.py" for name in ("hub", "text", "tokens")),
     "webdataset": ("langpose_dist/data/", "langpose_dist/datasets/shard_writer.py"),
 }
 

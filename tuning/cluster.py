@@ -35,7 +35,6 @@ def start_ray(address: str | None) -> None:
         "env_vars": {
             "PYTHONPATH": _python_path(),
             "RAY_CHDIR_TO_TRIAL_DIR": "0",
-            "TQDM_MININTERVAL": "10",  # bars go into files
         }
     }
     if address is None:

@@ -12,7 +12,8 @@ from filelock import Timeout
 
 from langpose_dist.config import UserError
 from langpose_dist.config.affects import RUNTIME, keys_that_affect
-from langpose_dist.host.atomic import write_text
+from langpose_dist.host.atomic import write_record
+from langpose_dist.host.paths import make_folder
 from langpose_dist.report.sweep import TrialRecord
 from langpose_dist.report.sweep.records import FORMAT
 from langpose_dist.report.sweep.records import SWEEP_FILE as RECORD_FILE
@@ -25,6 +26,8 @@ from tuning.settings import SWEEP_FILE, Sweep, load_sweep
 STATE_FOLDER = "ray"
 """In the sweep's folder: Ray Tune's own files, which are never read, and the scheduler's memory."""
 _LOCK_TIMEOUT_S = 15.0
+_ROOM = 4000
+"""Bytes that the record keeps free for its last words on a full disk."""
 _FREE = frozenset({"sweep.max_concurrent", "sweep.max_failures"})
 """Keys of the sweep that a resumed one may change, besides those of its runs that change no result."""
 _HELD = frozenset(
@@ -43,7 +46,7 @@ def held(output: Path) -> Iterator[None]:
     Raises:
         UserError: If another sweep has it.
     """
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     try:
         with RunFolder(output).lock(_LOCK_TIMEOUT_S):
             yield
@@ -127,7 +130,7 @@ class SweepRecord:
         self.content |= changes
         self.content["seconds"] += now - self._counted_until
         self._counted_until = now
-        write_text(self._path, json.dumps(self.content, indent=2))
+        write_record(self._path, self.content, room=_ROOM)
 
     def write_if_begun(self, **changes: Any) -> None:
         """Write changes unless the attempt ended before its first record."""

@@ -5,11 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from langpose_dist.cli.arguments import Parser, add_config_arguments, parse_words, say_errors
-from langpose_dist.config import UserError, read_content
-from langpose_dist.host.console import EXIT_INTERRUPTED
-from langpose_dist.host.redaction import printable, redact
-from tuning.settings import SWEEP_FILE, describe_sweep_keys, load_sweep
+from langpose_dist.host.console import EXIT_INTERRUPTED, best_effort_output, starting
 
 _EXAMPLES = """examples:
   python -m tuning.sweep --config configs/pretrain/small.yaml --config configs/sweep/loss_weights.yaml \\
@@ -42,11 +38,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: From argparse.
     """
-    arguments = parse_words(_build_parser(), argv)
-    return say_errors("sweep", lambda: _run(arguments), is_process=argv is None)
+    with starting(is_process=argv is None):
+        from langpose_dist.cli.arguments import parse_words, say_errors
+
+        parser = _build_parser()
+
+    def run() -> int:
+        arguments = parse_words(parser, argv)
+        with best_effort_output():
+            return _run(arguments)
+
+    return say_errors("sweep", run, is_process=argv is None)
 
 
 def _build_parser() -> argparse.ArgumentParser:
+    from langpose_dist.cli.arguments import Parser, add_config_arguments
+    from tuning.settings import describe_sweep_keys
+
     parser = Parser(
         prog="python -m tuning.sweep",
         description="Train many configurations on Ray Tune, stop those that fall behind, say which is best.",
@@ -72,10 +80,15 @@ def _build_parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from langpose_dist.config import UserError, read_content
+    from langpose_dist.host.paths import expand_home
+    from langpose_dist.host.redaction import printable, redact
+    from tuning.settings import SWEEP_FILE, load_sweep
+
     files = arguments.config or ()
     if arguments.resume and not files:
         output = read_content((), arguments.overrides).get("output", "runs/pretrain")
-        files = [Path(str(output)) / SWEEP_FILE]
+        files = [Path(expand_home(str(output))) / SWEEP_FILE]
         if not files[0].is_file():
             raise UserError(f"{files[0].parent} holds no sweep to resume; name it with output=FOLDER")
     sweep = load_sweep(files, arguments.overrides)

@@ -1,15 +1,19 @@
 """Shared parts of the commands: parser, ``--config`` and overrides, one line for a user's mistake."""
 
 import argparse
+import contextlib
 import difflib
-import os
 import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from langpose_dist.config import UserError
+from langpose_dist.host.arguments import local_path
+from langpose_dist.host.console import BestEffortStream, flush_streams
+from langpose_dist.host.paths import name_obstacle
 from langpose_dist.host.redaction import holds_secret, presentable, redact
 
 
@@ -34,6 +38,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """``--config FILE`` and overrides, the same on every command that takes a configuration."""
     parser.add_argument(
         "--config",
+        type=local_path,
         metavar="FILE",
         action="append",
         help="YAML file with what differs from the defaults; given again, the later file overrides",
@@ -41,13 +46,6 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="override, such as loss.temperature=0.05"
     )
-
-
-def count(text: str) -> int:
-    """Parse a whole number above 0."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
-    return int(text)
 
 
 def say_errors(name: str, action: Callable[[], int], *, is_process: bool) -> int:
@@ -58,23 +56,27 @@ def say_errors(name: str, action: Callable[[], int], *, is_process: bool) -> int
         action: Returns the exit status.
         is_process: Whether this process ends with it.
     """
+    errors, sys.stderr = sys.stderr, BestEffortStream(sys.stderr)
     try:
-        status = action()
-        # Here and not when the interpreter ends, where a closed pipe would print a warning.
-        sys.stdout.flush()
-        return status
+        status = _status_of(name, action, is_process=is_process)
+    finally:
+        sys.stderr = errors
+        problem = flush_streams()
+    if status == 0 and problem is not None:
+        status = _reader_gone(problem) or _say_system_error(name, problem)
+    return status
+
+
+def _status_of(name: str, action: Callable[[], int], *, is_process: bool) -> int:
+    try:
+        return action()
     except UserError as error:
         # Some have several lines, and some repeat what others wrote.
         print(f"{name}: error: {presentable(str(error))}", file=sys.stderr)
         return 2
     except (OSError, MemoryError, OverflowError, RecursionError) as error:
         # Of a full disk, a folder without access, a number that no machine can hold.
-        if isinstance(error, BrokenPipeError):
-            return _reader_gone()
-        place = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
-        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        print(f"{name}: error: {redact(place + (text or type(error).__name__))}", file=sys.stderr)
-        return 2
+        return _reader_gone(error) or _say_system_error(name, error)
     except KeyboardInterrupt:
         if is_process:
             # The process is about to end: an impatient second Ctrl-C changes nothing but the exit status.
@@ -83,10 +85,18 @@ def say_errors(name: str, action: Callable[[], int], *, is_process: bool) -> int
         return 130
 
 
-def _reader_gone() -> int:
-    # What is still buffered must go somewhere, or the interpreter complains when it ends.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 141
+def _reader_gone(error: Exception) -> int:
+    return 141 if isinstance(error, BrokenPipeError) else 0
+
+
+def _say_system_error(name: str, error: Exception) -> int:
+    place = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    if isinstance(error, FileExistsError) and error.filename:
+        text = name_obstacle(Path(error.filename))
+    with contextlib.suppress(OSError):
+        print(f"{name}: error: {redact(place + (text or type(error).__name__))}", file=sys.stderr)
+    return 2
 
 
 def parse_words(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:

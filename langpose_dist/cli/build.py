@@ -5,9 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langpose_dist.cli.arguments import count
 from langpose_dist.datasets.registry import SOURCES
 from langpose_dist.datasets.source import Source
+from langpose_dist.host.arguments import count, local_path
+from langpose_dist.host.bars import Bar
 
 if TYPE_CHECKING:
     from langpose_dist.data.manifest import Manifest
@@ -55,7 +56,7 @@ def add_parser(commands: Any, report: Callable[[str, "Manifest", list[str], bool
 
 def _add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="new or empty folder for the shards"
+        "--out", type=local_path, required=True, metavar="DIR", help="new or empty folder for the shards"
     )
     parser.add_argument(
         "--split", action="append", default=[], metavar="RULE", help="hold out clips (see below); repeatable"
@@ -78,8 +79,6 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
 def _build(
     args: argparse.Namespace, source: Source, report: Callable[[str, "Manifest", list[str], bool], None]
 ) -> int:
-    from tqdm import tqdm
-
     from langpose_dist.cli.label_notes import LabelNotes
     from langpose_dist.datasets.build import build_shards, check_output
     from langpose_dist.datasets.splits import SplitRule, assign_splits
@@ -94,7 +93,7 @@ def _build(
     clips = search.found.clips
     pairs = assign_splits(clips, rules) if clips else []
     notes = LabelNotes()
-    with tqdm(total=len(pairs), desc="building", unit="clip", mininterval=0.5) as bar:
+    with Bar(len(pairs), "building", "clip") as bar:
         manifest = build_shards(
             pairs,
             args.out,

@@ -4,10 +4,11 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langpose_dist.cli import build, data_doctor, synthesize
+from langpose_dist.host.arguments import local_path, place
+from langpose_dist.host.bars import tracked
 
 if TYPE_CHECKING:
     from langpose_dist.data.manifest import Manifest
@@ -37,12 +38,12 @@ def add_parser(subparsers: Any) -> None:
     data_doctor.add_parser(commands)
 
     inspect = _add(commands, "inspect", "what a data set holds", _INSPECT, _inspect)
-    inspect.add_argument("root", metavar="DIR", help="folder or URL with manifest.json")
+    inspect.add_argument("root", type=place, metavar="DIR", help="folder or URL with manifest.json")
     inspect.add_argument("--json", action="store_true", help="print JSON")
 
     verify = _add(commands, "verify", "check every byte of a data set", _VERIFY, _verify)
-    verify.add_argument("root", metavar="DIR", help="folder or URL with manifest.json")
-    verify.add_argument("--cache-dir", type=Path, metavar="DIR", help="where shards of a URL are kept")
+    verify.add_argument("root", type=place, metavar="DIR", help="folder or URL with manifest.json")
+    verify.add_argument("--cache-dir", type=local_path, metavar="DIR", help="where shards of a URL are kept")
     verify.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -110,8 +111,6 @@ def _print_counts(title: str, counts: dict[str, dict[str, int]]) -> None:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from langpose_dist.datasets.splits import TRAIN
     from langpose_dist.datasets.verify import verify
 
@@ -119,7 +118,7 @@ def _verify(args: argparse.Namespace) -> int:
         args.root,
         train_split=TRAIN,
         cache_dir=args.cache_dir,
-        progress=lambda shards: tqdm(shards, desc="verifying", unit="shard", mininterval=0.5),
+        progress=lambda shards: tracked(shards, "verifying", "shard"),
     )
     if args.json:
         _print_json({"root": str(args.root), "whole": not problems, "problems": problems})

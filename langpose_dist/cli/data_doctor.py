@@ -6,8 +6,9 @@ import json
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from langpose_dist.host.arguments import local_path
 
 if TYPE_CHECKING:
     from langpose_dist.datasets.doctor import Report
@@ -35,7 +36,7 @@ def add_parser(commands: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", type=Path, metavar="DIR", help="where downloads were unpacked")
+    parser.add_argument("folder", type=local_path, metavar="DIR", help="where downloads were unpacked")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.set_defaults(handler=_doctor)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from langpose_dist.config import TextConfig, UserError
+from langpose_dist.host.arguments import place
 from langpose_dist.host.redaction import redact
 
 DISTRIBUTION = "langpose-dist"
@@ -35,7 +36,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "doctor", help="check this machine: versions, device, text encoder, tracking"
     )
     parser.add_argument(
-        "--tracking-uri", metavar="URI", help="MLflow store to check; default: as in training"
+        "--tracking-uri", type=place, metavar="URI", help="MLflow store to check; default: as in training"
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.set_defaults(handler=run)

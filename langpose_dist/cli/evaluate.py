@@ -3,10 +3,10 @@
 import argparse
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from langpose_dist.config import UserError
+from langpose_dist.host.arguments import local_path
 from langpose_dist.metrics.table import METRICS
 
 _EXAMPLES = """examples:
@@ -26,9 +26,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         epilog=_EXAMPLES,
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--run", metavar="DIR", type=Path, help="folder of a finished run")
-    source.add_argument("--weights", metavar="FILE", type=Path, help="exported model.safetensors")
-    parser.add_argument("--out", metavar="FILE", type=Path, help="write the report as JSON to this file too")
+    source.add_argument("--run", metavar="DIR", type=local_path, help="folder of a finished run")
+    source.add_argument("--weights", metavar="FILE", type=local_path, help="exported model.safetensors")
+    parser.add_argument(
+        "--out", metavar="FILE", type=local_path, help="write the report as JSON to this file too"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="override, such as data.path=data/bandai"

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from langpose_dist.config import load_config
+from langpose_dist.host.arguments import count, local_path
 
 if TYPE_CHECKING:
     from langpose_dist.models.summary import ModelSummary
@@ -19,12 +20,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "summary", help="parameters and FLOPs of each part, counted without allocating the model"
     )
     summary.add_argument(
-        "--config", metavar="FILE", action="append", help="YAML file or files; default: the paper's model"
+        "--config",
+        type=local_path,
+        metavar="FILE",
+        action="append",
+        help="YAML file or files; default: the paper's model",
     )
     summary.add_argument(
         "overrides", nargs="*", metavar="key=value", help="overrides, for example model.depth=3"
     )
-    summary.add_argument("--batch-size", type=int, default=1, metavar="N", help="windows (default: 1)")
+    summary.add_argument("--batch-size", type=count, default=1, metavar="N", help="windows (default: 1)")
     summary.add_argument("--json", action="store_true", help="print the report as JSON")
     summary.set_defaults(handler=run_summary)
 

@@ -3,8 +3,9 @@
 import argparse
 import json
 
-from langpose_dist.cli.arguments import add_config_arguments, count
+from langpose_dist.cli.arguments import add_config_arguments
 from langpose_dist.config import load_config
+from langpose_dist.host.arguments import count
 
 _EXAMPLES = """examples:
   langpose preflight --config configs/pretrain/paper.yaml --ranks 16 data.path=/shared/shards

@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langpose_dist.cli import registry_replay
@@ -13,6 +12,7 @@ from langpose_dist.cli.registry_tables import (
     name_table,
 )
 from langpose_dist.config import TrackingConfig, UserError, load_config
+from langpose_dist.host.arguments import local_path, place
 from langpose_dist.host.redaction import printable
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description="Register the weights of a finished run, by default where the run was recorded. Doing it "
         "again makes no second version.",
     )
-    register.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="folder of the run")
+    register.add_argument("run_dir", metavar="RUN_DIR", type=local_path, help="folder of the run")
     register.add_argument("--name", required=True, help="name in the registry; created where it is new")
     register.add_argument("--alias", default="candidate", help="set on the version; default: candidate")
     register.add_argument(
@@ -82,7 +82,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "overrides", nargs="*", metavar="key=value", help="override, such as registry.tolerance=0.01"
     )
     promote.add_argument("--alias", default="champion", help="alias to give; default: champion")
-    promote.add_argument("--config", metavar="FILE", type=Path, help="configuration with a section registry")
+    promote.add_argument(
+        "--config", metavar="FILE", type=local_path, help="configuration with a section registry"
+    )
     promote.add_argument("--force", action="store_true", help="promote whatever the gate says")
     promote.add_argument("--reason", metavar="TEXT", help="why it is forced; recorded")
     _add_common_arguments(promote)
@@ -90,7 +92,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
     pull = commands.add_parser("pull", help="fetch a version into a folder and verify every hash")
     pull.add_argument("model", metavar="MODEL", help=_REFERENCE)
-    pull.add_argument("folder", metavar="FOLDER", type=Path, help="new folder for its files")
+    pull.add_argument("folder", metavar="FOLDER", type=local_path, help="new folder for its files")
     _add_common_arguments(pull)
     pull.set_defaults(handler=_pull)
 
@@ -98,7 +100,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def _add_common_arguments(
     parser: argparse.ArgumentParser, default: str = f"MLFLOW_TRACKING_URI, or {TrackingConfig().uri}"
 ) -> None:
-    parser.add_argument("--tracking-uri", metavar="URI", help=f"MLflow's address; default: {default}")
+    parser.add_argument(
+        "--tracking-uri", type=place, metavar="URI", help=f"MLflow's address; default: {default}"
+    )
     parser.add_argument("--json", action="store_true", help="report as JSON")
 
 

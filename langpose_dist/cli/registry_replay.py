@@ -3,10 +3,10 @@
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from langpose_dist.config import UserError
+from langpose_dist.host.arguments import local_path, place
 from langpose_dist.host.redaction import printable
 from langpose_dist.runs.folder import RunFolder
 
@@ -23,10 +23,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "replay", help="send what runs recorded while the store was away", description=_DESCRIPTION
     )
     parser.add_argument(
-        "run_dirs", metavar="RUN_DIR", type=Path, nargs="+", help="folder of a run or a sweep"
+        "run_dirs", metavar="RUN_DIR", type=local_path, nargs="+", help="folder of a run or a sweep"
     )
     parser.add_argument(
         "--tracking-uri",
+        type=place,
         metavar="URI",
         help="MLflow's address; default: MLFLOW_TRACKING_URI, or where the run was to be recorded",
     )

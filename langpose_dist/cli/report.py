@@ -3,8 +3,8 @@
 import argparse
 import json
 import sys
-from pathlib import Path
 
+from langpose_dist.host.arguments import local_path
 from langpose_dist.host.redaction import printable, redact
 
 _EXAMPLES = """examples:
@@ -32,8 +32,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description="Reads a sweep's folder, finished or not, and writes sweep.md, sweep.html, report.json "
         "and pictures.",
     )
-    sweep.add_argument("run_dir", metavar="RUN", type=Path, help="output folder of the sweep")
-    sweep.add_argument("--out", metavar="DIR", type=Path, help="folder to write to; default: RUN/report")
+    sweep.add_argument("run_dir", metavar="RUN", type=local_path, help="output folder of the sweep")
+    sweep.add_argument(
+        "--out", metavar="DIR", type=local_path, help="folder to write to; default: RUN/report"
+    )
     sweep.add_argument("--json", action="store_true", help="print the whole report as JSON")
     sweep.set_defaults(handler=_sweep)
 

@@ -2,10 +2,10 @@
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
-from langpose_dist.datasets.source import positive_number
+from langpose_dist.host.arguments import local_path, positive_number, whole_number
+from langpose_dist.host.bars import Bar
 
 _EPILOG = """\
 example:
@@ -37,34 +37,24 @@ def add_parser(commands: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new or empty folder")
+    parser.add_argument("--out", type=local_path, required=True, metavar="DIR", help="new or empty folder")
     parser.add_argument(
         "--hours", type=positive_number, default=0.5, help="at least so much motion (default: 0.5)"
     )
-    parser.add_argument("--seed", type=_seed, default=0, help="seed of the motion (default: 0)")
+    parser.add_argument("--seed", type=whole_number, default=0, help="seed of the motion (default: 0)")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     parser.set_defaults(handler=_synthesize)
 
 
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 0")
-    return int(text)
-
-
 def _synthesize(args: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from langpose_dist.synthesis.corpus import synthesize
 
-    shape = "{l_bar}{bar}| {n:.1f}/{total:.1f} min of motion [{elapsed}<{remaining}]"
-    total = args.hours * 60
-    with tqdm(total=total, desc="synthesizing", mininterval=0.5, bar_format=shape) as bar:
+    with Bar(args.hours * 60, "synthesizing", "minute") as bar:
         record = synthesize(
             args.out,
             hours=args.hours,
             seed=args.seed,
-            on_seconds=lambda seconds: bar.update(min(seconds / 60, total - bar.n)),
+            on_seconds=lambda seconds: bar.update(seconds / 60),
         )
     if args.json:
         print(json.dumps({"out": str(args.out), **record}, indent=2))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from langpose_dist.cli.arguments import add_config_arguments
 from langpose_dist.config import RunConfig, describe_keys, load_config
-from langpose_dist.host.console import EXIT_INTERRUPTED, BestEffortStream, say
+from langpose_dist.host.console import EXIT_INTERRUPTED, best_effort_output, say
 from langpose_dist.host.redaction import redact
 from langpose_dist.runs.folder import RunFolder
 from langpose_dist.train.distributed.stop import Interrupted, StopRequest
@@ -66,15 +66,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Train; rank 0 reports."""
     config = load_config(arguments.config, arguments.overrides)
     request: StopRequest | None = None
-    output, sys.stdout, errors, sys.stderr = (
-        sys.stdout,
-        BestEffortStream(sys.stdout),
-        sys.stderr,
-        BestEffortStream(sys.stderr),
-    )
     try:
-        request = StopRequest(_stop_file(config), grace=config.train.stop_grace)
-        return _run(arguments, config, request)
+        with best_effort_output():
+            request = StopRequest(_stop_file(config), grace=config.train.stop_grace)
+            return _run(arguments, config, request)
     except Interrupted as stop:
         if _is_main():
             say(f"interrupted by {stop}")
@@ -82,7 +77,6 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         if request is not None:
             request.close()
-        sys.stdout, sys.stderr = output, errors
 
 
 def _run(arguments: argparse.Namespace, config: RunConfig, request: StopRequest) -> int:

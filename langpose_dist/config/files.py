@@ -6,7 +6,7 @@ Every mistake raises ``ConfigError`` with one line that names the key, the value
 import copy
 import difflib
 import json
-import re
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,12 +15,22 @@ import yaml
 from pydantic import BaseModel, ValidationError, create_model
 
 from langpose_dist.config.affects import fields_of
+from langpose_dist.config.core_yaml import read_yaml
 from langpose_dist.config.errors import ConfigError
 from langpose_dist.config.schema import RunConfig
 from langpose_dist.config.tasks import section_of
 
 Schema = TypeVar("Schema", bound=BaseModel)
-_SCIENTIFIC = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
+_NULL = ("", "null")
+_REMEDIES = {
+    "bool_type": ": true or false",
+    "int_type": ", in digits alone, such as 3",
+    "float_type": ", such as 0.5 or 1e-3, without quotes",
+    "string_type": "; put it in quotes if it is one",
+}
+_SHOWN = reprlib.Repr()
+_SHOWN.maxstring = _SHOWN.maxother = 200
+_SHOWN.maxlevel = 2
 
 
 def load_config(files: Path | str | Sequence[Path | str] | None, overrides: Iterable[str] = ()) -> RunConfig:
@@ -117,7 +127,7 @@ def with_values(content: Mapping[str, Any], values: Mapping[str, Any]) -> dict[s
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         near = suggest(str(path), [str(found) for found in path.parent.glob("*.yaml")])
         raise ConfigError(f"configuration file {path} does not exist{near}") from None
@@ -139,13 +149,12 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
     if not separator or not key:
         raise ConfigError(f"override {override!r} must have the form key.sub=value")
     try:
-        # Of a path nothing is syntax, such as the # in "my data #2".
-        value = text if " #" in text else yaml.safe_load(text)
+        value = read_yaml(text)
     except yaml.YAMLError:
-        raise ConfigError(f"override {override!r}: the value is not YAML") from None
-    # YAML 1.1 reads 1e-3 as a string; a number is what a user means.
-    if isinstance(value, str) and _SCIENTIFIC.fullmatch(value):
-        value = float(value)
+        raise ConfigError(f"override {_SHOWN.repr(override)}: the value is not YAML") from None
+    # Of a path nothing is syntax: neither the # in "my data #2" nor a lone ~.
+    if " #" in text or (value is None and text not in _NULL):
+        value = text
     _set(content, key, value, f"override {override!r}")
 
 
@@ -167,7 +176,10 @@ def _explain(error: Mapping[str, Any], names: Sequence[str]) -> str:
         return f"unknown key {key!r}{suggest(key, names)}"
     if error["type"] == "value_error":
         return f"{key}: {error['ctx']['error']}" if key else str(error["ctx"]["error"])
-    return f"{key}={error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+    shown = _SHOWN.repr(error["input"])
+    if error["type"] == "model_type":
+        return f"{key}={shown}: a section holds keys with their values; leave it out for the defaults"
+    return f"{key}={shown}: {error['msg'][0].lower()}{error['msg'][1:]}{_REMEDIES.get(error['type'], '')}"
 
 
 def suggest(word: str, candidates: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, model_validator
 
 from langpose_dist.config.affects import (
     DATA,
@@ -22,14 +22,22 @@ from langpose_dist.config.affects import (
     RUNTIME,
     keys_that_affect,
 )
+from langpose_dist.host.paths import expand_home
 from langpose_dist.host.redaction import redact
 
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Decay = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
-Range = tuple[float, float]
+# Strict: neither a boolean nor a text is a number, nor 3.0 a count, nor 1 a boolean.
+Number = Annotated[float, Strict()]
+Positive = Annotated[Number, Field(gt=0)]
+NonNegative = Annotated[Number, Field(ge=0)]
+Fraction = Annotated[Number, Field(ge=0, le=1)]
+Decay = Annotated[Number, Field(ge=0, lt=1)]
+Whole = Annotated[int, Strict(), Field(ge=0, lt=2**31)]
+Count = Annotated[Whole, Field(ge=1)]
+Seed = Annotated[int, Strict(), Field(ge=0, lt=2**63)]
+Flag = Annotated[bool, Strict()]
+Place = Annotated[str, Field(min_length=1), AfterValidator(expand_home)]
+"""Path, URL or URI; a leading ``~`` is the home folder."""
+Range = tuple[Number, Number]
 Condition = Literal["clean", "noisy", "masked"]
 
 _RUNTIME_KEYS_1 = re.compile(
@@ -49,7 +57,7 @@ class Section(BaseModel):
         use_attribute_docstrings=True,
         allow_inf_nan=False,
         validate_default=True,
-        # An override such as run_name=2024 is read as a number before the schema is known.
+        # run_name=2024 is read as a number before the schema is known; it keeps its spelling.
         coerce_numbers_to_str=True,
     )
 
@@ -84,7 +92,7 @@ class WindowConfig(Section):
 class DataConfig(Section):
     """Where windows come from, and in which order."""
 
-    path: Annotated[str, RUNTIME] = "data/shards"
+    path: Annotated[Place, RUNTIME] = "data/shards"
     """Folder or URL that holds manifest.json and its shards."""
     train_split: Annotated[str, DATA] = "train"
     """Split to train on."""
@@ -94,11 +102,11 @@ class DataConfig(Section):
     """exact: every window once per epoch, resumable. streaming: for corpora larger than a node's disk."""
     shuffle_buffer: Annotated[Count, DATA] = 1000
     """Windows held for shuffling when order is streaming."""
-    num_workers: Annotated[int, Field(ge=0), RUNTIME] = 2
+    num_workers: Annotated[Whole, RUNTIME] = 2
     """Loader processes per rank; 0 reads in the training process."""
-    cache_dir: Annotated[str | None, RUNTIME] = None
+    cache_dir: Annotated[Place | None, RUNTIME] = None
     """Where shards of a remote path are kept on this node; default: the user's cache folder."""
-    verify: Annotated[bool, RUNTIME] = True
+    verify: Annotated[Flag, RUNTIME] = True
     """Check every shard against its hash before training starts, once per node."""
     licence: Annotated[str | None, RUNTIME] = None
     """Licence of the training data, kept with registered models."""
@@ -134,9 +142,9 @@ class CameraConfig(Section):
 class NoiseConfig(Section):
     """Synthetic 2D detector error, in metres at the person's depth."""
 
-    enabled: Annotated[bool, DATA] = True
+    enabled: Annotated[Flag, DATA] = True
     """Add it in training."""
-    num_keyframes: Annotated[int, Field(ge=2), INPUT] = 27
+    num_keyframes: Annotated[Whole, Field(ge=2), INPUT] = 27
     """Moments between which the slow error is interpolated."""
     gaussian_std: Annotated[NonNegative, INPUT] = 0.015
     """Spread of the slow error; limbs' ends get up to twice as much."""
@@ -155,7 +163,7 @@ class NoiseConfig(Section):
 class MaskingConfig(Section):
     """Which joints are hidden from the model; one kind per window."""
 
-    enabled: Annotated[bool, DATA] = True
+    enabled: Annotated[Flag, DATA] = True
     """Mask in training."""
     random_probability: Annotated[Fraction, INPUT] = 0.5
     """Share of windows with random masking."""
@@ -204,9 +212,9 @@ class ModelConfig(Section):
     """In both pooling layers."""
     embed_dim: Annotated[Count, MODEL] = 512
     """Width of motion and text features (D)."""
-    initial_weights: Annotated[str | None, OBJECTIVE] = None
+    initial_weights: Annotated[Place | None, OBJECTIVE] = None
     """MotionBERT checkpoint or exported safetensors that the encoder starts from."""
-    compile: Annotated[bool, RUNTIME] = False
+    compile: Annotated[Flag, RUNTIME] = False
     """Compile the model with torch.compile; needs a C++ compiler on CPU."""
 
     @model_validator(mode="after")
@@ -219,11 +227,11 @@ class ModelConfig(Section):
 class TextConfig(Section):
     """The text encoder."""
 
-    encoder: Annotated[str, MODEL] = "offline"
+    encoder: Annotated[Place, MODEL] = "offline"
     """Hugging Face model name, local folder, or offline: all-MiniLM-L6-v2 from the offline-text extra."""
-    max_tokens: Annotated[int, Field(ge=3), MODEL] = 20
+    max_tokens: Annotated[Whole, Field(ge=3), MODEL] = 20
     """Tokens per label (L), special tokens included."""
-    frozen: Annotated[bool, MODEL] = True
+    frozen: Annotated[Flag, MODEL] = True
     """Keep its weights; label embeddings are then computed once per vocabulary."""
 
 
@@ -276,7 +284,7 @@ class OptimizerConfig(Section):
     """Largest gradient norm; 0 turns clipping off."""
     schedule: Annotated[Literal["cosine", "exponential", "constant"], OBJECTIVE] = "cosine"
     """Shape of the decay after warm-up."""
-    warmup_steps: Annotated[int, Field(ge=0), OBJECTIVE] = 500
+    warmup_steps: Annotated[Whole, OBJECTIVE] = 500
     """Steps of linear warm-up."""
     final_ratio: Annotated[Fraction, OBJECTIVE] = 0.01
     """Learning rate at the last step over the peak."""
@@ -301,7 +309,7 @@ class TrainConfig(Section):
     """Windows per rank and forward pass; default: global_batch_size over ranks."""
     precision: Annotated[Literal["auto", "float32", "bfloat16"], OBJECTIVE] = "auto"
     """Type of activations; weights stay float32. auto: bfloat16 on a GPU that has it."""
-    zero_stage: Annotated[Literal[0, 1, 2, 3], RUNTIME] = 0
+    zero_stage: Annotated[Whole, Field(le=3), RUNTIME] = 0
     """DeepSpeed ZeRO stage: what ranks share out. 1: optimizer state, 2: gradients too, 3: weights too."""
     offload: Annotated[Literal["none", "optimizer", "parameters"], RUNTIME] = "none"
     """Keep in the host's memory: the optimizer's state (stages 1 to 3), or the weights too (stage 3)."""
@@ -348,16 +356,16 @@ class EvaluationConfig(Section):
     """Windows per rank and forward pass."""
     max_windows: Annotated[Count | None, EVALUATION] = None
     """Evaluate only the first windows of the split; default: all."""
-    num_pictures: Annotated[int, Field(ge=0), RUNTIME] = 4
+    num_pictures: Annotated[Whole, RUNTIME] = 4
     """Pictures of predicted against true skeletons."""
 
 
 class TrackingConfig(Section):
     """MLflow."""
 
-    enabled: Annotated[bool, RUNTIME] = True
+    enabled: Annotated[Flag, RUNTIME] = True
     """Record the run."""
-    uri: Annotated[str, RUNTIME] = "sqlite:///mlflow.db"
+    uri: Annotated[Place, RUNTIME] = "sqlite:///mlflow.db"
     """Tracking URI; an SQLite file needs no server."""
     experiment: Annotated[str, RUNTIME] = "langpose-pretrain"
     """Experiment that the run belongs to."""
@@ -367,7 +375,7 @@ class TrackingConfig(Section):
     """Register the final model under this name."""
     alias: Annotated[str, RUNTIME] = "candidate"
     """Alias that is set on the registered version."""
-    required: Annotated[bool, RUNTIME] = False
+    required: Annotated[Flag, RUNTIME] = False
     """Refuse to start while the store does not answer; otherwise the run is sent when it does."""
     parent_run_id: Annotated[str | None, RUNTIME] = None
     """Run that this one belongs under, such as a sweep's: its id in MLflow, or its tag langpose.run_uid."""
@@ -396,9 +404,9 @@ class RunConfig(Section):
 
     task: Annotated[str, MODEL] = "pretrain"
     """Task to train: pretrain, or one that an installed package adds."""
-    output: Annotated[str, RUNTIME] = "runs/pretrain"
+    output: Annotated[Place, RUNTIME] = "runs/pretrain"
     """Folder of the run: configuration, metrics, checkpoints, weights."""
-    seed: Annotated[int, Field(ge=0, lt=2**63), OBJECTIVE] = 0
+    seed: Annotated[Seed, OBJECTIVE] = 0
     """Seed of weights, order, cameras, noise, masks and negatives."""
     data: DataConfig = DataConfig()
     window: WindowConfig = WindowConfig()

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from langpose_dist.config import UserError
+from langpose_dist.keypoints import check_keypoints
 from langpose_dist.skeleton import H36M17
 
 POSES = "poses_3d.npy"
@@ -217,10 +218,10 @@ def _check_keypoints(key: str, keypoints: np.ndarray, num_frames: int) -> None:
             f"{key}: keypoints are {keypoints.dtype} {keypoints.shape}, "
             f"not float32 {num_frames} x {H36M17.num_joints} x 3"
         )
-    if not np.isfinite(keypoints).all():
-        raise DataError(f"{key}: keypoints hold NaN or infinity")
-    if not ((keypoints[..., 2] >= 0) & (keypoints[..., 2] <= 1)).all():
-        raise DataError(f"{key}: keypoints have a confidence outside 0..1")
+    try:
+        check_keypoints(keypoints)
+    except ValueError as error:
+        raise DataError(f"{key}: {error}") from None
 
 
 def _check_spans(key: str, spans: tuple[Span, ...], num_frames: int) -> None:

@@ -25,6 +25,7 @@ from langpose_dist.data.sample import (
     parse_header,
 )
 from langpose_dist.host.atomic import hash_file
+from langpose_dist.keypoints import check_keypoints
 from langpose_dist.skeleton import H36M17
 
 MAX_OPEN_FILES = 64
@@ -78,7 +79,13 @@ class ShardReader:
         Returns:
             A new, writable array: x, y in half image widths from the centre, y down, and confidence.
         """
-        return self._read_frames(shard_index, sample_index, KEYPOINTS, start, stop)
+        keypoints = self._read_frames(shard_index, sample_index, KEYPOINTS, start, stop)
+        try:
+            check_keypoints(keypoints)
+        except ValueError as error:
+            key = self._shards[shard_index].samples[sample_index].key
+            raise self._damaged(shard_index, f"{key}: {error}") from None
+        return keypoints
 
     def read_meta(self, shard_index: int, sample_index: int) -> dict[str, Any]:
         """Read the ``meta.json`` of a clip.

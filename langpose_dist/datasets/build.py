@@ -25,6 +25,7 @@ from langpose_dist.datasets.shard_task import ShardRecord, ShardTask, digest_of,
 from langpose_dist.datasets.shard_writer import write_manifest
 from langpose_dist.datasets.statistics import StatisticsAccumulator
 from langpose_dist.host.atomic import fsync_path
+from langpose_dist.host.paths import make_folder
 
 WORK = ".langpose-build"
 """Work folder inside the output folder, for an incomplete build."""
@@ -172,7 +173,7 @@ def _building(out: Path, *, overwrite: bool) -> Iterator[Path]:
     lock = FileLock(out / LOCK, timeout=0)
     work = out / WORK
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         lock.acquire()
         check_output(out, overwrite=overwrite)  # again: another build may just have finished
         work.mkdir(exist_ok=True)

@@ -1,11 +1,11 @@
 """One data set as the commands see it. Import nothing heavy here: every start of ``langpose`` does."""
 
 import argparse
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from langpose_dist.host.arguments import local_path, positive_number
 
 if TYPE_CHECKING:
     from langpose_dist.datasets.clip import Found
@@ -51,7 +51,7 @@ class Source:
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add all arguments that ``find`` needs."""
         parser.add_argument(
-            "--input", type=Path, required=True, metavar="DIR", help=f"folder with {self.files}"
+            "--input", type=local_path, required=True, metavar="DIR", help=f"folder with {self.files}"
         )
         self.add_options(parser)
         parser.add_argument(
@@ -70,17 +70,6 @@ class Source:
         parser = argparse.ArgumentParser(prog=f"langpose data build {self.name}", allow_abbrev=False)
         self.add_arguments(parser)
         return self.find(parser.parse_args(words)).found
-
-
-def positive_number(text: str) -> float:
-    """Parse a number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number above 0")
-    return value
 
 
 def frame_rate(text: str) -> float:

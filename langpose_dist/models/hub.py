@@ -54,7 +54,7 @@ def resolve(name: str) -> tuple[str, bool]:
                 "or set text.encoder to a Hugging Face name or a local folder"
             )
         return str(Path(spec.origin).parent / "model"), True
-    folder = Path(name).expanduser()
+    folder = Path(name)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise UserError(f"text.encoder={name!r}: the folder has no config.json, so it holds no model")

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from langpose_dist.keypoints import check_keypoints
+
 _MAX_BATCH = 16
 
 
@@ -26,15 +28,10 @@ def lift(
         Camera axes (x right, y down, z forward), pelvis near 0, metres; float32, on the device of the input.
 
     Raises:
-        ValueError: If the clips have no frame or hold values that are not finite.
+        ValueError: If the clips break the contract of ``check_keypoints``.
     """
+    check_keypoints(keypoints_2d)
     length = keypoints_2d.shape[1]
-    if length == 0:
-        raise ValueError("keypoints_2d has 0 frames, at least 1 is needed")
-    if not keypoints_2d.isfinite().all():
-        raise ValueError(
-            "keypoints_2d holds values that are not finite; give missing joints as x=y=confidence=0"
-        )
     if length < num_frames:
         last = keypoints_2d[:, -1:].expand(-1, num_frames - length, -1, -1)
         keypoints_2d = torch.cat((keypoints_2d, last), dim=1)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from langpose_dist.config import UserError
 from langpose_dist.models.dstformer import DSTformer
-from langpose_dist.models.weights import is_export, read_header
+from langpose_dist.models.weights import is_export, read_header, without_wrappers
 
 # MotionBERT's training files keep their best loss as a numpy scalar. Rebuilding one from its bytes runs no
 # code of the file's choice. numpy 1 wrote another module name.
@@ -33,8 +33,8 @@ def load_encoder_weights(encoder: DSTformer, path: Path | str) -> None:
 
     Args:
         encoder: May have fewer frames than the file: it then gets the first frames' time embeddings.
-        path: A MotionBERT checkpoint (``model_pos`` or ``model``, or a bare state dict, with or without the
-            prefixes ``module.`` and ``backbone.``), or safetensors that we exported.
+        path: A MotionBERT checkpoint (``model_pos`` or ``model``, or a bare state dict, with or without
+            ``backbone.`` and prefixes of wrappers), or safetensors that we exported.
 
     Raises:
         UserError: If the file cannot be read without running code, does not fit the encoder, or was trained
@@ -97,11 +97,12 @@ def _read(path: Path) -> Any:
 def _encoder_entries(content: Any, path: Path) -> dict[str, Tensor]:
     """The encoder's own entries, keyed as the encoder names them."""
     if isinstance(content, Mapping):
-        content = next((content[key] for key in ("model_pos", "model") if key in content), content)
+        names = ("model_pos", "model", "state_dict")
+        content = next((content[key] for key in names if key in content), content)
     if not isinstance(content, Mapping) or not content:
         raise UserError(f"weights {path} hold no state dict")
     state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
-    state = {key.removeprefix("module."): value for key, value in state.items()}
+    state = without_wrappers(state)
     for prefix in ("encoder.", "backbone."):
         if any(key.startswith(prefix) for key in state):
             return {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}

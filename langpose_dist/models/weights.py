@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,10 @@ import langpose_dist
 from langpose_dist.config import RunConfig, UserError
 from langpose_dist.host.atomic import fsync_path
 
+_WRAPPERS = re.compile(
+    r"(?:(?<=\.)|^)(?:module|_orig_mod|_forward_module|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
+)
+"""Names that torch.compile, DDP, FSDP and Lightning put before those of what they wrap."""
 FORMAT_VERSION = "1"
 """Version of the header; raised when older readers could not use the file."""
 
@@ -48,8 +53,7 @@ def write_weights(path: Path | str, state: Mapping[str, Tensor], header: Mapping
         header: From ``weights_header``.
     """
     path = Path(path)
-    # torch.compile names what it wraps "_orig_mod".
-    state = {key.replace("_orig_mod.", ""): value.detach().cpu().contiguous() for key, value in state.items()}
+    state = {key: value.detach().cpu().contiguous() for key, value in without_wrappers(state).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -61,6 +65,19 @@ def write_weights(path: Path | str, state: Mapping[str, Tensor], header: Mapping
     finally:
         partial.unlink(missing_ok=True)
     fsync_path(path.parent)
+
+
+def without_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights under the names that the model gives them, not its compiled or distributed copy.
+
+    Raises:
+        UserError: If two weights then have the same name.
+    """
+    found = {_WRAPPERS.sub("", key): value for key, value in state.items()}
+    if len(found) < len(state):
+        num_twice = len(state) - len(found)
+        raise UserError(f"{num_twice} weights are there twice, with a wrapper's prefix and without")
+    return found
 
 
 def read_header(path: Path | str) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -10,11 +9,14 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from langpose_dist.config import UserError
-from langpose_dist.host.atomic import write_text
+from langpose_dist.host.atomic import write_record, write_text
 from langpose_dist.host.console import EXIT_INTERRUPTED
 
 RunStatus = Literal["running", "finished", "interrupted", "failed"]
 """Status of a run, in ``status.json``."""
+_ROOM = 4000
+_REASON_LENGTH = 600
+"""Characters of a reason that fit into the room, six bytes each where they are no ASCII."""
 EXIT_CODES: Mapping[RunStatus, int] = {"finished": 0, "failed": 1, "interrupted": EXIT_INTERRUPTED}
 
 
@@ -69,22 +71,19 @@ class RunFolder:
         return str(_read_object(self.status).get("reason", ""))
 
     def write_status(self, status: RunStatus, step: int, reason: str = "") -> None:
-        """Replace the status; a full disk is no reason to fail.
+        """Replace the status; on a full disk it takes the place of the one before.
 
         Args:
             status: How the run stands.
             step: Updates that are done and kept.
             reason: Why it ended early.
         """
-        # Its own temporary file: the last words of several ranks may be written at once.
-        partial = self.status.with_name(f"{self.status.name}.{os.getpid()}.partial")
         content = {"status": status, "step": step, "reason": reason, "exit_code": EXIT_CODES.get(status)}
-        try:
-            partial.write_text(json.dumps(content) + "\n", encoding="utf-8")
-            partial.replace(self.status)
-        except OSError:
+        for length in (len(reason), _REASON_LENGTH):
+            content["reason"] = reason[:length]
             with contextlib.suppress(OSError):
-                partial.unlink()
+                write_record(self.status, content, room=_ROOM)
+                return
 
     def read_record(self) -> dict[str, Any]:
         """The run's environment and tracking record; empty where the file is missing or cut off."""

@@ -17,6 +17,7 @@ from langpose_dist.data.sample import DataError
 from langpose_dist.datasets.amass.recognise import SYNTHETIC
 from langpose_dist.datasets.files import code_revision
 from langpose_dist.host.atomic import write_text
+from langpose_dist.host.paths import make_folder
 from langpose_dist.synthesis.body import GENDERS, body_model, keypoint_regressor
 from langpose_dist.synthesis.recordings import FILES, Recording, recordings
 
@@ -62,6 +63,7 @@ def synthesize(
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise DataError(f"{out} is not an empty folder; choose a new one")
     try:
+        make_folder(out)
         _write_body(out)
         record |= _write_motions(out, recordings(hours, seed), on_seconds)
         write_text(out / SYNTHETIC, json.dumps(record))

@@ -11,7 +11,7 @@ from torch import nn
 
 import langpose_dist
 from langpose_dist.config import RunConfig, UserError, build_config
-from langpose_dist.models.weights import read_header
+from langpose_dist.models.weights import read_header, without_wrappers
 from langpose_dist.tasks.task import Task, load_task
 
 
@@ -45,7 +45,7 @@ def load_exported(path: Path | str) -> Exported:
         config = build_config(json.loads(header["config"]))
         task = load_task(config.task)
         model = task.rebuild(config, header)
-        model.load_state_dict(load_file(path), assign=True)
+        model.load_state_dict(without_wrappers(load_file(path)), assign=True)
     except Exception as error:  # the header is anybody's: whatever it makes torch or transformers raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(

@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from langpose_dist.config import TrackingConfig, UserError
+from langpose_dist.host.paths import expand_home
 from langpose_dist.host.redaction import printable, redact
 from langpose_dist.tracking import OWN_SETTINGS
 
@@ -51,7 +52,10 @@ def resolve_uri(uri: str | None) -> str:
         UserError: If nothing can be stored at such a URI.
     """
     if uri is None or uri == DEFAULT_URI:
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+        try:
+            uri = expand_home(os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI)
+        except ValueError as error:
+            raise UserError(f"MLFLOW_TRACKING_URI: {error}") from None
     scheme = urlsplit(uri).scheme.partition("+")[0]
     if scheme not in (*_SERVERS, *_DATABASES):
         raise UserError(

@@ -151,7 +151,8 @@ class CheckpointWriter:
             self._error = None if is_published else error
             self.failed_step = None if is_published else state.step
             what = "was written, but not all beside it" if is_published else "was not written"
-            say(f"error: the checkpoint of step {state.step} {what}: {error}")
+            remedy = f"; free space in {self.folder}" if "No space left" in str(error) else ""
+            say(f"error: the checkpoint of step {state.step} {what}: {error}{remedy}")
         self.seconds.append(time.monotonic() - started)
 
 

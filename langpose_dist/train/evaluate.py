@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from langpose_dist.batch import WindowBatch
 from langpose_dist.config import RunConfig, UserError
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.dataset import Augmentation, WindowDataset
 from langpose_dist.data.loader import evaluation_requests, load_batches
+from langpose_dist.host.bars import Bar
 from langpose_dist.metrics.table import metric_of
 from langpose_dist.tasks.task import Columns, Picture, Scores, Task, protocol_of
 from langpose_dist.train.distributed.gate import Gate
@@ -157,7 +157,7 @@ class Evaluator:
             len(dataset), self.config.evaluation.batch_size, self.processes.rank, self.processes.world_size
         )
         batches = load_batches(dataset, requests, num_workers=self.config.data.num_workers)
-        shown = tqdm(total=len(requests), desc=title, leave=False, disable=not self.processes.is_main)
+        shown = Bar(len(requests), title, "batch", is_kept=False, is_shown=self.processes.is_main)
         with closing(batches), shown:
             for _ in requests:
                 try:

@@ -18,6 +18,7 @@ from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.remote import is_url
 from langpose_dist.data.sample import DataError
 from langpose_dist.host.environment import describe_environment
+from langpose_dist.host.paths import make_folder
 from langpose_dist.runs.tracker import Tracker
 from langpose_dist.tasks.task import Task, check_metric, load_task
 from langpose_dist.train.distributed.processes import Layout, Meeting, choose_device
@@ -197,7 +198,7 @@ def check_output(config: RunConfig) -> Iterator[str]:
     """Reasons why the run's folder cannot be written or has no room for the checkpoints that are kept."""
     run_dir = Path(config.output)
     try:
-        run_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(run_dir)
         probe = run_dir / f".preflight-{os.getpid()}"
         probe.write_bytes(b"")
         probe.unlink()

@@ -76,6 +76,8 @@ def open_folder(
             RunFolder(run_dir).write_status("running", outcome[1].get("step", 0))
         except UserError as error:
             outcome = error
+        except OSError as error:  # on every rank: the others would wait for rank 0
+            outcome = UserError(f"{run_dir} cannot be written: {error.strerror or error}")
     outcome = processes.broadcast(outcome)
     if isinstance(outcome, UserError):
         raise PreflightError(str(outcome))

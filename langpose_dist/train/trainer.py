@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from langpose_dist.batch import WindowBatch
 from langpose_dist.config import RunConfig, UserError
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.loader import TrainingStream, load_batches
 from langpose_dist.data.streaming import StreamingWindows
+from langpose_dist.host.bars import Bar
 from langpose_dist.metrics.table import higher_is_better
 from langpose_dist.models.weights import weights_header
 from langpose_dist.runs.folder import RunFolder
@@ -144,13 +144,7 @@ class Trainer:
             self.evaluate()
         with (
             closing(self.batches()) as batches,
-            tqdm(
-                total=self.num_steps,
-                initial=self.step,
-                desc="train",
-                unit="step",
-                disable=not self.processes.is_main,
-            ) as bar,
+            Bar(self.num_steps, "train", "step", done=self.step, is_shown=self.processes.is_main) as bar,
         ):
             while self.step < self.num_steps:
                 self.train_step(batches)
@@ -359,7 +353,7 @@ class Trainer:
             0.0 if norm is None else norm, dtype=torch.float32, device=self.processes.device
         )
 
-    def _log(self, bar: tqdm) -> None:
+    def _log(self, bar: Bar) -> None:
         """Averages since the last log."""
         num_steps = self._since_log.num_steps
         if num_steps == 0:
@@ -370,10 +364,9 @@ class Trainer:
         windows = num_steps * self.config.train.global_batch_size
         rate = windows / (now - self._logged_at)
         self._logged_at = now
-        bar.set_postfix(
+        bar.note(
             {name: f"{values[name]:.3g}" for name in self.term_names if name in values}
-            | {"clips/s": f"{rate:.1f}"},
-            refresh=False,
+            | {"clips/s": f"{rate:.1f}"}
         )
         self._record(
             {f"train/{name}": value for name, value in values.items()}

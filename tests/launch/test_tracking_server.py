@@ -412,7 +412,7 @@ def test_what_cannot_start_says_so_in_one_line(server: TrackingServer, tmp_path:
         ((*new, "--artifacts", "s3:/bucket"), "s3:/bucket is neither a folder nor s3://BUCKET/PATH"),
         ((*new, "--artifacts", "file:///b"), "file:///b is neither a folder nor"),
         ((*new, "--port", server.port), f"--port {server.port} cannot be used: Address already in use"),
-        ((*new, "--port", "99999"), "--port 99999 cannot be used"),
+        ((*new, "--port", "99999"), "'99999' must be a whole number from 1 to 65535"),
         ((*new, "--host", "192.0.2.1"), "--host 192.0.2.1 --port 5000 cannot be used"),
     ):
         done = call(*words)

@@ -7,10 +7,12 @@ from torch import Tensor, nn
 from langpose_dist.models.lifting import lift
 
 NUM_FRAMES = 4
+UNIT = 1 / 2048
+"""Keeps the numbers of frames within the contract, to the bit."""
 
 
 class RecordingModel(nn.Module):
-    """Answers x plus 1000 times the place within the window, and remembers what it was given."""
+    """Answers x plus 1000 times the place within the window, and remembers what it was given, in units."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -20,15 +22,15 @@ class RecordingModel(nn.Module):
     def forward(self, keypoints_2d: Tensor, *, with_features: bool = True) -> SimpleNamespace:
         assert not with_features
         assert not self.training
-        self.windows += list(keypoints_2d[:, :, 0, 0])
+        self.windows += list(keypoints_2d[:, :, 0, 0] / UNIT)
         place = torch.arange(keypoints_2d.shape[1])[:, None, None]
-        return SimpleNamespace(poses_3d=self.weight * (keypoints_2d + 1000 * place))
+        return SimpleNamespace(poses_3d=self.weight * (keypoints_2d + 1000 * UNIT * place))
 
 
 def clips(num_clips: int, length: int) -> Tensor:
-    """Clip c holds 100 c + t at frame t, in every joint and channel."""
+    """Clip c holds 100 c + t units at frame t, in every joint and channel."""
     frames = 100.0 * torch.arange(num_clips)[:, None] + torch.arange(length)
-    return frames[:, :, None, None].expand(-1, -1, 17, 3)
+    return UNIT * frames[:, :, None, None].expand(-1, -1, 17, 3)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +55,7 @@ def test_windows_cover_a_clip_of_any_length_once(
     poses = lift(model, clips(1, length), NUM_FRAMES)
     assert [window.tolist() for window in model.windows] == windows
     assert poses.shape == (1, length, 17, 3)
-    assert poses[0, :, 5, 1].tolist() == expected
+    assert (poses[0, :, 5, 1] / UNIT).tolist() == expected
 
 
 @pytest.mark.parametrize("length", [3, 4, 11])
@@ -76,8 +78,27 @@ def test_a_clip_without_frames_is_refused() -> None:
         lift(RecordingModel(), torch.zeros(1, 0, 17, 3), NUM_FRAMES)
 
 
-def test_values_that_are_not_finite_are_refused() -> None:
+@pytest.mark.parametrize(
+    ("axis", "value", "message"),
+    [
+        (1, torch.nan, "not finite"),
+        (0, torch.inf, "not finite"),
+        (0, 557.0, "from 0 to 557, outside of -5..5: these look like pixels; give half image widths"),
+        (1, -5.5, "from -5.5 to .*look like pixels"),
+        (2, 7.0, "confidences from 0 to 7, outside of 0..1; scale or clip them"),
+        (2, -0.1, "confidences from -0.1"),
+        (2, torch.nan, "confidences from nan"),
+    ],
+)
+def test_input_outside_of_the_contract_is_refused(axis: int, value: float, message: str) -> None:
     keypoints = clips(1, 4).clone()
-    keypoints[0, 2, 3, 1] = torch.nan
-    with pytest.raises(ValueError, match="not finite"):
+    keypoints[0, 2, 3, axis] = value
+    with pytest.raises(ValueError, match=message):
         lift(RecordingModel(), keypoints, NUM_FRAMES)
+
+
+@pytest.mark.parametrize("value", [-5.0, -2.4, 1.0, 5.0])
+def test_joints_outside_of_the_picture_are_taken(value: float) -> None:
+    keypoints = clips(1, 4).clone()
+    keypoints[0, 2, 3, :2] = value
+    assert lift(RecordingModel(), keypoints, NUM_FRAMES).isfinite().all()

@@ -41,8 +41,22 @@ def assert_same(encoder: DSTformer, state: dict[str, Tensor]) -> None:
         assert torch.equal(value, state[key]), key
 
 
-@pytest.mark.parametrize("prefix", ["module.", "", "module.backbone.", "backbone."])
-@pytest.mark.parametrize("key", ["model_pos", "model", None])
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        *(
+            "module.",
+            "",
+            "module.backbone.",
+            "backbone.",
+            "_orig_mod.",
+            "module._orig_mod.",
+            "_orig_mod.module.",
+        ),
+        *("_orig_mod.backbone.", "_forward_module.", "_fsdp_wrapped_module.", "module.backbone._orig_mod."),
+    ],
+)
+@pytest.mark.parametrize("key", ["model_pos", "model", "state_dict", None])
 def test_published_layouts_load(tmp_path: Path, prefix: str, key: str | None) -> None:
     state = make_encoder(seed=1).state_dict()
     content = published_layout(state, prefix)
@@ -53,6 +67,20 @@ def test_published_layouts_load(tmp_path: Path, prefix: str, key: str | None) ->
     encoder = make_encoder()
     load_encoder_weights(encoder, tmp_path / "best_epoch.bin")
     assert_same(encoder, state)
+
+
+def test_exports_of_a_compiled_model_load_and_weights_that_stand_there_twice_are_refused(
+    tmp_path: Path,
+) -> None:
+    state = {f"_orig_mod.encoder.{key}": value for key, value in make_encoder(seed=1).state_dict().items()}
+    save_file(state, tmp_path / "model.safetensors")
+    encoder = make_encoder()
+    load_encoder_weights(encoder, tmp_path / "model.safetensors")
+    assert_same(encoder, make_encoder(seed=1).state_dict())
+    twice = {**state, "encoder.temp_embed": state["_orig_mod.encoder.temp_embed"].clone()}
+    save_file(twice, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match="1 weights are there twice"):
+        load_encoder_weights(encoder, tmp_path / "model.safetensors")
 
 
 def test_files_from_the_years_of_numpy_1_load(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_a_missing_folder_is_called_so(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_model_is_called_so(tmp_path: Path) -> None:
-    assert "cannot be loaded" in error_of(str(tmp_path))
+    assert "no config.json" in error_of(str(tmp_path))
 
 
 @pytest.mark.parametrize(

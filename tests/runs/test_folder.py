@@ -1,3 +1,4 @@
+import contextlib
 import json
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import pytest
 
 from langpose_dist.config import UserError
 from langpose_dist.runs.folder import RunFolder
+from tests.disk import small_disk
 
 
 @pytest.fixture
@@ -56,3 +58,18 @@ def test_an_evaluation_that_is_none_is_one_line(folder: RunFolder) -> None:
         folder.evaluation.write_text(text)
         with pytest.raises(UserError, match=r"evaluation\.json (cannot be read|must hold a JSON object)"):
             folder.read_evaluation()
+
+
+def test_the_last_words_need_no_space(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "1m") as place:
+        folder = RunFolder(place)
+        folder.write_status("running", 3)
+        with contextlib.suppress(OSError), (place / "filler").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(1 << 12))
+        for reason in ("no space left", "ä" * 100_000):
+            folder.write_status("failed", 5, reason)
+            content = json.loads(folder.status.read_text())
+            assert (content["status"], content["step"], content["exit_code"]) == ("failed", 5, 1)
+            assert content["reason"] == reason[:600]
+        assert sorted(path.name for path in place.iterdir()) == ["filler", "status.json"]

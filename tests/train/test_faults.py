@@ -258,6 +258,26 @@ def test_a_full_disk_is_told_and_training_goes_on(
     assert losses(folder) == reference
 
 
+def test_a_disk_that_is_full_to_the_end_fails_the_run_and_its_status_says_so(
+    tmp_path: Path, small_disk: Path, shards: Path
+) -> None:
+    folder = prepare(tmp_path / "job", shards)
+    (folder / "run").symlink_to(small_disk)
+    with job(folder, "none", 1) as running:
+        running.wait_for_step(21)
+        with contextlib.suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as file:
+            while True:
+                file.write(b"0" * 1024)
+        assert running.wait() == 1, running.output[-3000:]
+        assert "Traceback" not in running.output
+    status = read_status(folder)
+    assert (status["status"], status["exit_code"]) == ("failed", 1)
+    assert status["step"] == jobs.checkpoint_steps(folder)[-1] > 0
+    assert "No space left on device" in status["reason"]
+    (small_disk / "filler").unlink()
+    finish(folder, "none", 1)
+
+
 @pytest.mark.slow
 def test_a_damaged_checkpoint_falls_back_loudly_or_is_refused(
     tmp_path: Path, shards: Path, reference: list[Any]

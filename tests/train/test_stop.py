@@ -72,6 +72,9 @@ class Script:
         self._lines: queue.Queue[str] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+        self.pid = 0
+
+    def wait_until_ready(self) -> None:
         self.pid = int(self.line(60).removeprefix("ready "))
 
     def _read(self) -> None:
@@ -108,6 +111,7 @@ def script(body: str, above: Sequence[Path] = (), front: Sequence[str] = ()) -> 
     """A script that is gone afterwards, whatever happens."""
     started = Script(body, above, front)
     try:
+        started.wait_until_ready()
         yield started
     finally:
         with contextlib.suppress(ProcessLookupError):

@@ -1,6 +1,7 @@
 """Whatever is killed or stopped in the middle of a sweep, nothing is left, and the sweep comes to its end."""
 
 import contextlib
+import json
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -215,6 +216,7 @@ def test_a_full_disk_ends_the_sweep_in_one_line_and_it_resumes_with_room(
     assert "Traceback" not in "\n".join(lines)
     assert "No space left on device" in lines[-1]
     assert "--resume" in lines[-1]
+    assert json.loads((output / "sweep.json").read_text())["status"] == "failed"
     (small_disk / "filler").unlink()
     finish(tmp_path, "--resume", f"output={output}")
     check_decisions(output, check_whole(tmp_path, 3, attempts=2))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from optuna.samplers import TPESampler
 
 from langpose_dist.config import ConfigError, RunConfig, build_config, with_values
+from langpose_dist.config.core_yaml import read_yaml
 from tuning.space import DEFAULT_SPACE, read_space
 
 
@@ -180,5 +181,5 @@ def test_a_mistake_is_one_line_that_names_key_and_value(content: Any, message: s
 
 
 def test_numbers_are_read_in_every_usual_form() -> None:
-    found = read_space({"optimizer.learning_rate": {"log_uniform": ["1e-5", "1E-2"]}}).to_dict()
+    found = read_space({"optimizer.learning_rate": {"log_uniform": read_yaml("[1e-5, 1E-2]")}}).to_dict()
     assert found == {"optimizer.learning_rate": {"log_uniform": [1e-5, 1e-2]}}

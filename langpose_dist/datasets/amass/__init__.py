@@ -2,10 +2,10 @@
 
 import argparse
 from collections.abc import Iterable
-from pathlib import Path
 
 from langpose_dist.datasets.finding import Finding, Tree
 from langpose_dist.datasets.source import Search, Source
+from langpose_dist.host.arguments import local_path
 
 _EPILOG = """\
 example:
@@ -32,10 +32,16 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="what the data call themselves wherever a number is reported (default: amass)",
     )
-    parser.add_argument("--babel", type=Path, metavar="DIR", help="BABEL's json files (default: no labels)")
-    parser.add_argument("--smplh", type=Path, required=True, metavar="DIR", help="SMPL+H body models")
     parser.add_argument(
-        "--regressor", type=Path, required=True, metavar="FILE", help="vertices to joints, 17 x 6890 (.npy)"
+        "--babel", type=local_path, metavar="DIR", help="BABEL's json files (default: no labels)"
+    )
+    parser.add_argument("--smplh", type=local_path, required=True, metavar="DIR", help="SMPL+H body models")
+    parser.add_argument(
+        "--regressor",
+        type=local_path,
+        required=True,
+        metavar="FILE",
+        help="vertices to joints, 17 x 6890 (.npy)",
     )
     parser.add_argument(
         "--label",

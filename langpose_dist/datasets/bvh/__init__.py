@@ -7,6 +7,7 @@ from pathlib import Path
 
 from langpose_dist.datasets.finding import Finding, Tree
 from langpose_dist.datasets.source import Search, Source
+from langpose_dist.host.arguments import place
 
 _EPILOG = """\
 example:
@@ -29,7 +30,11 @@ example:
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--skeleton", required=True, metavar="NAME", help="bandai-namco, or a YAML file (see below)"
+        "--skeleton",
+        type=place,
+        required=True,
+        metavar="NAME",
+        help="bandai-namco, or a YAML file (see below)",
     )
     parser.add_argument(
         "--label",

@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import socket
 import time
 from collections.abc import Sequence
@@ -46,10 +47,18 @@ class Layout:
             raise ConfigError(f"the launcher set WORLD_SIZE but not {', '.join(missing)}")
         if missing:
             return cls(rank=0, world_size=1, local_rank=0, local_size=1, is_launched=False)
-        rank, world_size, local_rank = (int(os.environ[name]) for name in _LAUNCHED[:3])
         # Torchrun's name, DeepSpeed's name, and one node.
         names = ("LOCAL_WORLD_SIZE", "LOCAL_SIZE", "WORLD_SIZE")
-        local_size = int(next(os.environ[name] for name in names if name in os.environ))
+        local = next(name for name in names if name in os.environ)
+        for name in (*_LAUNCHED[:3], local):
+            if not re.fullmatch("[0-9]+", os.environ[name]):
+                raise ConfigError(f"the launcher set {name}={os.environ[name]}, which must be a whole number")
+        rank, world_size, local_rank, local_size = (int(os.environ[name]) for name in (*_LAUNCHED[:3], local))
+        if not (rank < world_size and local_rank < local_size <= world_size):
+            raise ConfigError(
+                f"the launcher set RANK={rank} of WORLD_SIZE={world_size} and LOCAL_RANK={local_rank} of "
+                f"{local}={local_size}; a rank lies below the number of ranks"
+            )
         return cls(rank, world_size, local_rank, local_size, is_launched=True)
 
     @property
