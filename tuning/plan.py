@@ -7,7 +7,7 @@ from typing import Any
 
 import ray
 
-from langpose_dist.config import UserError
+from langpose_dist.config import RunConfig, UserError
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.remote import is_url
 from langpose_dist.host.redaction import redact
@@ -44,6 +44,14 @@ class Plan:
         return len(self.first) + self.num_suggested
 
 
+def _check_objectives(sweep: Sweep, config: RunConfig, corpus: Corpus) -> None:
+    for metric in sweep.settings.objective:
+        try:
+            check_metric(metric, config, corpus)
+        except UserError as error:
+            raise UserError(f"sweep.objective={metric}: {error}") from None
+
+
 def prepare(sweep: Sweep) -> Plan:
     """Resolve what a sweep leaves open, and check every trial that is known.
 
@@ -58,11 +66,7 @@ def prepare(sweep: Sweep) -> Plan:
                 "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ~/.mlflow/credentials or ~/.pgpass"
             )
     corpus = load_task(config.task).open(config)
-    for metric in sweep.settings.objective:
-        try:
-            check_metric(metric, config, corpus)
-        except UserError as error:
-            raise UserError(f"sweep.objective={metric}: {error}") from None
+    _check_objectives(sweep, config, corpus)
     num_steps = count_steps(config, len(corpus.training_set))
     values: dict[str, Any] = {"train.max_steps": num_steps, "data.path": _absolute(config.data.path)}
     values["output"] = str(Path(config.output).resolve())
@@ -82,6 +86,7 @@ def prepare(sweep: Sweep) -> Plan:
     first = fixed_trials(sweep)
     for trial in first:
         resolved = trial_config(sweep, trial)
+        _check_objectives(sweep, resolved, corpus)
         micro_batch_size(resolved, sweep.settings.resources.workers)
         count_steps(resolved, len(corpus.training_set))
     num_suggested = sweep.settings.num_trials if sweep.settings.searcher == "optuna" else 0

@@ -11,9 +11,13 @@ from pydantic import Field, create_model, field_validator, model_validator
 from langpose_dist.config import (
     ConfigError,
     Count,
+    Flag,
+    Fraction,
     Positive,
     RunConfig,
     Section,
+    Seed,
+    Whole,
     build_config,
     check,
     describe_keys,
@@ -30,8 +34,6 @@ from tuning.space_check import STEP_KEYS
 SWEEP_FILE = "sweep.yaml"
 """In the sweep's folder: its resolved configuration."""
 
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-
 
 class SchedulerConfig(Section):
     """Early stopping of trials."""
@@ -42,7 +44,7 @@ class SchedulerConfig(Section):
     """Metric that it compares; default: the objective. Of two objectives it must be named."""
     grace_evaluations: Count = 1
     """Evaluations before asha's first rung or median's earliest stop."""
-    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    reduction_factor: Annotated[Whole, Field(ge=2)] = 3
     """asha: one in so many continues from each rung, and rungs lie so many times apart."""
 
 
@@ -53,7 +55,7 @@ class ResourcesConfig(Section):
     """Ranks of each trial; they share out train.global_batch_size."""
     cpus: Positive = 1.0
     """CPUs of each worker."""
-    gpus: Annotated[float, Field(ge=0, le=1)] = 0.0
+    gpus: Fraction = 0.0
     """GPUs of each worker, at most 1; a share of one, such as 0.5, only with one worker."""
 
     @model_validator(mode="after")
@@ -75,7 +77,7 @@ class SweepConfig(Section):
     """random: independent draws. grid: every combination. optuna: TPE, learns from the trials that ended."""
     num_trials: Count = 16
     """random: draws; optuna: trials in all; grid: not used."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Annotated[Seed, Field(lt=2**32)] = 0
     """Seed of the searcher's draws."""
     objective: Annotated[tuple[str, ...], Field(min_length=1, max_length=2)] = ("masked/mpjpe_mm",)
     """CONDITION/METRIC of the validation that ranks configurations; two for a Pareto front."""
@@ -84,7 +86,7 @@ class SweepConfig(Section):
     trained anew with each of them. Default: the run's own seed, and nothing anew."""
     finalists: Count = 3
     """Best configurations of the search that are trained anew with each of the seeds."""
-    baseline: bool = True
+    baseline: Flag = True
     """Train the configuration as it is, too."""
     evaluations: Count | None = None
     """Evaluations of each trial, evenly spread: sets train.evaluate_every, whatever the length of the run."""
@@ -92,7 +94,7 @@ class SweepConfig(Section):
     resources: ResourcesConfig = ResourcesConfig()
     max_concurrent: Count | None = None
     """Trials at a time; default: as many as the cluster holds."""
-    max_failures: Annotated[int, Field(ge=0)] = 3
+    max_failures: Whole = 3
     """Times that a failed trial is started again, from its last checkpoint."""
 
     @field_validator("objective", mode="before")

@@ -56,10 +56,14 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key, _ in node.value:
-            if key.value in seen:
+            problem = ""
+            if not isinstance(key.value, str):
+                problem = "a key must be a name"
+            elif key.value in seen - {"<<"}:
                 problem = f"{key.value!r} stands there twice"
+            if problem:
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-            seen |= {key.value} if isinstance(key.value, str) and key.value != "<<" else set()
+            seen.add(key.value)
         return node
 
     def construct_number(self, node: Any) -> Any:
@@ -85,4 +89,7 @@ def read_yaml(text: str) -> Any:
     Raises:
         yaml.YAMLError: If it is none, holds a key twice, or nests too deep.
     """
-    return yaml.load(text, _Loader)
+    try:
+        return yaml.load(text, _Loader)
+    except (KeyError, ValueError) as error:  # an explicit tag such as !!bool before a value that is none
+        raise yaml.YAMLError(f"a tag does not fit its value: {error}") from None

@@ -14,41 +14,29 @@ _ENDINGS = (
 _PAIRS = {
     "left": "right",
     **{f"left{ending}": f"right{ending}" for ending in _ENDINGS},
-    "clockwise": "counterclockwise",
     "cw": "ccw",
     "左": "右",
-    "順時針": "逆時針",
-    "顺时针": "逆时针",
+    "順時": "逆時",
+    "顺时": "逆时",
 }
-_OPPOSITE = {
-    **_PAIRS,
-    **{other: word for word, other in _PAIRS.items()},
-    "counter-clockwise": "clockwise",
-    "counter clockwise": "clockwise",
-    "counter clock wise": "clockwise",
-    "anticlockwise": "clockwise",
-    "anti-clockwise": "clockwise",
-    "anti clockwise": "clockwise",
-    "clock wise": "counterclockwise",
-    "clock-wise": "counterclockwise",
-    "acw": "cw",
-}
+_OPPOSITE = {**_PAIRS, **{other: word for word, other in _PAIRS.items()}, "acw": "cw", "反时": "顺时"}
 _HARMLESS = (
-    *("right away", "right now", "all right", "right angle", "right angles"),
-    *("leftover", "leftovers", "rightly"),
+    *("right away", "right now", "all right", "right angle", "right angles", "right-angle", "right-angled"),
+    *("leftover", "leftovers", "rightly", "左右"),
 )
-_HARMLESS_ENDINGS = ("up", "down", "out", "forth", "al", "b", "f", "play", "wheel", "sp", "copy", "birth")
+_HARMLESS_ENDINGS = ("up", "down", "out", "forth", "al", "b", "f", "sp", "copy", "birth")
 """upright, downright, alright, bright, ..."""
 _ELSEWHERE = (
-    r"left|right|clock|widdershins|southpaw",
-    r"\b[lr]\b|\b[lr][- ]?(?:hand|foot|arm|leg|h|hs)\b",
-    r"\blinke?[nrsm]?\b|\brechte?[nrsm]?\b|links|rechts",
+    r"left|right|clock|widdershins|southpaw|orthodox|starboard|port side",
+    r"\b[lr]\b|\b[lr][- ]?(?:hand|foot|arm|leg|h|hs)\b|\b[lr]2[lr]\b|\bltr\b|\brtl\b|\b[lr]t\b",
+    r"\blinke?[nrsm]?\b|\brechte?[nrsm]?\b|uhrzeiger|\bhorari|\borari[oa]\b|aiguille",
     r"\bgauche|\bdroite?s?\b|izquierd|\bderech|\bsinistr[aoei]\b|\bdestr[aoei]\b|esquerd|\bdireit",
-    r"\bvänster|\bhöger|\bvenstre\b|\bhøyre\b|\bhøjre\b|\blew[aeoy]|\bpraw[aeoy]",
-    r"\bлев|\bправ|влево|вправо|налево|направо",  # noqa: RUF001
-    r"왼|오른|ひだり|みぎ|時計|يسار|يمين|שמאל|ימין|बाए|बाएँ|दाए|दाएँ|बायाँ|दायाँ|बायां|दायां",
+    r"\bvenstre\b|\blew[aeoy]\b|\bpraw[aeoy]\b|\bkiri\b|\bkanan\b|\bsola\b|\bdoleva\b|\bdoprava\b",
 )
 """Words of a side that are not exchanged: what English the table lacks, abbreviations, other languages."""
+_CLOCKWISE = re.compile(r"\b((?:counter|contra|anti)[- ]*)?clock[- ]?wise\b")
+_FOREIGN = re.compile("[^\\W\\d_a-z\u4e00-\u9fff]")
+"""Letters of scripts whose words of a side are not in the table, accents included."""
 
 
 def _any_of(words: Iterable[str]) -> str:
@@ -60,7 +48,7 @@ _SIGNS = [word for word in _OPPOSITE if not word.isascii()]
 _KNOWN = re.compile(rf"\b(?:{_any_of(_ASCII)})\b|{_any_of(_SIGNS)}")
 _SIDED = re.compile("|".join(_ELSEWHERE))
 _NO_SIDE = re.compile(
-    rf"\b(?:{_any_of(_HARMLESS)}|\w*(?:{_any_of(_HARMLESS_ENDINGS)})right\w*|righteous\w*)\b"
+    rf"\b(?:{_any_of(_HARMLESS)}|\w*(?:{_any_of(_HARMLESS_ENDINGS)})right\w*|righteous\w*)\b|左右"
 )
 
 
@@ -70,10 +58,14 @@ def mirror_label(label: str) -> str | None:
     Args:
         label: In normal form.
     """
+    if _FOREIGN.search(label):
+        return None
     # What names no side is set aside, so that its letters are neither exchanged nor taken for a side.
     parts = re.split(f"({_NO_SIDE.pattern})", label)
     for number in range(0, len(parts), 2):
-        if _SIDED.search(_KNOWN.sub(" ", parts[number])):
+        part = parts[number]
+        if _SIDED.search(_CLOCKWISE.sub(" ", _KNOWN.sub(" ", part))):
             return None
-        parts[number] = _KNOWN.sub(lambda match: _OPPOSITE[match.group()], parts[number])
+        part = _KNOWN.sub(lambda match: _OPPOSITE[match.group()], part)
+        parts[number] = _CLOCKWISE.sub(lambda match: "clockwise" if match[1] else "counterclockwise", part)
     return "".join(parts)

@@ -29,7 +29,7 @@ def list_files(folder: Path, *, deep: bool = True) -> tuple[list[Path], int]:
     found: list[Path] = []
     num_system = 0
     seen: set[tuple[int, int]] = set()
-    for root, folders, names in os.walk(folder, followlinks=True):
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
         here = Path(root)
         status = here.stat()
         if (status.st_dev, status.st_ino) in seen:  # a link back up, or a second way to the same
@@ -40,6 +40,10 @@ def list_files(folder: Path, *, deep: bool = True) -> tuple[list[Path], int]:
         folders[:] = sorted(name for name in folders if deep and not is_system(name))
         found += [here / name for name in names if not is_system(name) and (here / name).is_file()]
     return sorted(found), num_system
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(f"{error.filename} cannot be read: {error.strerror}")
 
 
 def is_system(name: str) -> bool:

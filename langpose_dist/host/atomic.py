@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def write_record(path: Path, content: Mapping[str, Any], *, room: int) -> None:
     """
     text = json.dumps(content, indent=2).encode()
     # Its own temporary file: the last words of several ranks may be written at once.
-    partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}{PARTIAL}")
     try:
         partial.write_bytes(text + b" " * room + b"\n")
         partial.replace(path)

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -10,12 +11,13 @@ Item = TypeVar("Item")
 
 _LINE_EVERY_S = 30.0
 _LINE_EVERY_SHARE = 0.05
+_LONGEST_SILENCE_S = 600.0
 
 
 class Bar:
     """Counts what is done; entered around the work.
 
-    Lines come after 30 seconds and 5 % of the work, whichever is later, so a log stays readable.
+    A line comes after 30 seconds and 5 % of the work, whichever is later, or after 10 minutes of silence.
 
     Args:
         total: Amount of work.
@@ -64,8 +66,8 @@ class Bar:
             self._bar.update(self._done - self._bar.n)
         elif self._is_shown:
             now = time.monotonic()
-            is_late = now >= self._told_at + _LINE_EVERY_S
-            if is_late and self._done >= self._told + _LINE_EVERY_SHARE * self._total:
+            is_far = self._done >= self._told + _LINE_EVERY_SHARE * self._total
+            if now >= self._told_at + (_LINE_EVERY_S if is_far else _LONGEST_SILENCE_S):
                 self._tell(now)
 
     def note(self, values: Mapping[str, str]) -> None:
@@ -76,7 +78,7 @@ class Bar:
 
     def _tell(self, now: float) -> None:
         rate = (self._done - self._first) / (now - self._started)
-        left = time.strftime("%H:%M:%S", time.gmtime((self._total - self._done) / rate))
+        left = timedelta(seconds=round((self._total - self._done) / rate)) if rate else "?"
         print(
             f"{self._title}: {self._done:.6g} of {self._total:.6g} {self._unit}s "
             f"({self._done / self._total:.0%}), {rate:.3g} a second, {left} left{self._note}",

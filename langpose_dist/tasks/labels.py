@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import socket
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from langpose_dist.config import TextConfig
 from langpose_dist.host.atomic import hash_file, write_text
+from langpose_dist.host.console import say
 from langpose_dist.models.text import TextEncoder, pool_tokens
 from langpose_dist.models.tokens import LabelTokenizer, LabelTokens
 
@@ -50,7 +52,10 @@ class LabelTable:
                 for the same labels and encoder.
         """
         tokens = encoder.tokenize(labels)
-        if cache is None or len(labels) < CACHED_FROM:
+        kept = None
+        if cache is not None and frozen and len(labels) >= CACHED_FROM:
+            kept = _cached_features(encoder, tokens, cache)
+        if kept is None:
             features = torch.zeros(*tokens.ids.shape, encoder.dim) if frozen else None
             sentences = torch.zeros(len(labels), encoder.dim)
             for rows, batch in encoder.batches(tokens):
@@ -58,14 +63,16 @@ class LabelTable:
                 if features is not None:
                     features[rows, : batch.shape[1]] = batch.cpu()
         else:
-            features, sentences = _cached_features(encoder, tokens, cache)
+            features, sentences = kept
         return cls(tokens.ids, tokens.mask, sentences, features if frozen else None)
 
 
 def _cached_features(
     encoder: TextEncoder, tokens: LabelTokens, cache: Path
-) -> tuple[Float[Tensor, "V L E"], Float[Tensor, "V E"]]:
+) -> tuple[Float[Tensor, "V L E"], Float[Tensor, "V E"]] | None:
     """Features from the cache, computed first where it lacks them; a map of the files, not a copy.
+
+    ``None`` where the folder cannot be written, its disk is full, or its file system has no locks.
 
     The cache holds one folder per content, named by the hash of tokens and weights.
     """
@@ -73,10 +80,15 @@ def _cached_features(
     for parameter in encoder.backbone.parameters():
         digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     folder = cache / digest.hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"):  # the first rank computes, the others read
+    try:
         if not _is_whole(folder):
-            _write_features(encoder, tokens, folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / "lock"):  # the first rank computes, the others read
+                if not _is_whole(folder):
+                    _write_features(encoder, tokens, folder)
+    except (OSError, NotImplementedError) as error:
+        say(f"text features are not kept in {cache}: {error}")
+        return None
     names = ("tokens.npy", "sentences.npy")
     found = [np.load(folder / name, mmap_mode="c", allow_pickle=False) for name in names]
     return torch.from_numpy(found[0]), torch.from_numpy(found[1])
@@ -92,11 +104,12 @@ def _is_whole(folder: Path) -> bool:
 
 def _write_features(encoder: TextEncoder, tokens: LabelTokens, folder: Path) -> None:
     """Write features row by row, in the order of the batches."""
-    (folder / "sha256.json").unlink(missing_ok=True)
     num_labels, length = tokens.ids.shape
     sentences = np.zeros((num_labels, encoder.dim), np.float32)
     row_bytes = length * encoder.dim * 4
-    with (folder / "tokens.npy").open("wb") as file:
+    # Never in place: another process may have the old file mapped.
+    partial = folder / f"{socket.gethostname()}.{os.getpid()}.partial"
+    with partial.open("wb") as file:
         header = {"descr": "<f4", "fortran_order": False, "shape": (num_labels, length, encoder.dim)}
         np.lib.format.write_array_header_1_0(file, header)
         start = file.tell()
@@ -108,7 +121,10 @@ def _write_features(encoder: TextEncoder, tokens: LabelTokens, folder: Path) -> 
                 file.write(values.tobytes())
         file.flush()
         os.fsync(file.fileno())
-    np.save(folder / "sentences.npy", sentences)
+    partial.replace(folder / "tokens.npy")
+    with partial.open("wb") as file:
+        np.save(file, sentences)
+    partial.replace(folder / "sentences.npy")
     hashes = {name: hash_file(folder / name) for name in ("tokens.npy", "sentences.npy")}
     write_text(folder / "sha256.json", json.dumps(hashes))
 

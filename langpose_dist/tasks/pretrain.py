@@ -15,6 +15,7 @@ from langpose_dist.batch import MotionBatch, WindowBatch
 from langpose_dist.config import RunConfig
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.labels import Vocabulary
+from langpose_dist.data.windows import Window
 from langpose_dist.geometry import observe
 from langpose_dist.losses.contrastive import candidate_logits, info_nce, modified_info_nce
 from langpose_dist.losses.pose import position_loss, velocity_loss
@@ -119,7 +120,7 @@ class PretrainTask(Task):
             found |= dict.fromkeys([*retrieval, "loss_con"], "loss.contrastive=none")
         elif config.loss.lambda_con == 0:
             found |= dict.fromkeys(retrieval, "loss.lambda_con=0")
-        elif not any(w.spans for w in corpus.windows(split, stride=config.window.num_frames)):
+        elif not any(w.spans for w in _evaluated_windows(config, corpus)):
             found |= dict.fromkeys([*retrieval, "loss_con"], f"no window of split {split!r} has a label")
         return found
 
@@ -215,8 +216,8 @@ class PretrainTask(Task):
 
     @property
     def is_contrastive(self) -> bool:
-        """Motions are compared with labels."""
-        return self.config.loss.is_contrastive
+        """Motions are compared with labels, of which there are some."""
+        return self.config.loss.is_contrastive and len(self.vocabulary) > 0
 
     def forward(self, windows: WindowBatch) -> dict[str, Float[Tensor, "B"]]:
         """Loss terms per window; a window without a label has 0 of the contrastive term."""
@@ -248,7 +249,7 @@ class PretrainTask(Task):
 
     def scorer(self) -> Callable[[WindowBatch], Scores]:
         """Pose errors, losses and the rank of each label among all, whose features are computed once."""
-        return partial(self._score, self.text_features() if self.is_contrastive else None)
+        return partial(self._score, self.text_features().double() if self.is_contrastive else None)
 
     def target(self, windows: WindowBatch) -> tuple[Float[Tensor, "B T J 3"], Bool[Tensor, "B T"]]:
         """Poses in camera axes."""
@@ -353,6 +354,11 @@ class PretrainTask(Task):
         return torch.where(_is_compared(label_candidates), values, 0.0)
 
 
+def _evaluated_windows(config: RunConfig, corpus: Corpus) -> list[Window]:
+    windows = corpus.windows(config.data.validation_split, stride=config.window.num_frames)
+    return windows[: config.evaluation.max_windows]
+
+
 def _label_table(encoder: TextEncoder, config: RunConfig, corpus: Corpus) -> LabelTable:
     """Features of the labels; of none where motions are not compared with them."""
     labels = corpus.vocabulary.labels if config.loss.is_contrastive else ()
@@ -363,7 +369,7 @@ def _label_table(encoder: TextEncoder, config: RunConfig, corpus: Corpus) -> Lab
 
 def _is_compared(label_candidates: Int[Tensor, "B C"]) -> Bool[Tensor, "B"]:
     """Windows with a label and one negative or more."""
-    return (label_candidates[:, :2] >= 0).all(dim=1)
+    return (label_candidates >= 0).sum(dim=1) > 1
 
 
 def _count_true(windows: WindowBatch) -> Int[Tensor, "B"]:

@@ -119,14 +119,17 @@ def resolve_autocast(config: RunConfig, device: torch.device) -> torch.dtype | N
     Raises:
         UserError: If bfloat16 is asked of a GPU that does not have it.
     """
-    has_bfloat16 = device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
     match config.train.precision:
         case "float32":
             return None
         case "auto":
             # On a CPU it pays only with matrix instructions for it; see benchmarks/results.
-            return torch.bfloat16 if device.type == "cuda" and has_bfloat16 else None
+            return torch.bfloat16 if device.type == "cuda" and _has_bfloat16(device) else None
         case "bfloat16":
-            if not has_bfloat16:
+            if not _has_bfloat16(device):
                 raise UserError("train.precision=bfloat16: this GPU does not have it; set float32")
             return torch.bfloat16
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    return device.type == "cpu" or torch.cuda.get_device_properties(device).major >= 8

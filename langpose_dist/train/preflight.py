@@ -6,6 +6,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from langpose_dist.host.environment import describe_environment
 from langpose_dist.host.paths import make_folder
 from langpose_dist.runs.tracker import Tracker
 from langpose_dist.tasks.task import Task, check_metric, load_task
-from langpose_dist.train.distributed.processes import Layout, Meeting, choose_device
+from langpose_dist.train.distributed.processes import Layout, Meeting, choose_device, share_cores
 from langpose_dist.train.engine import count_steps, micro_batch_size, resolve_autocast
 
 _SAME_ON_ALL_NODES = ("python", "torch", "deepspeed", "langpose_dist", "webdataset", "numpy", "git_commit")
@@ -61,6 +62,10 @@ def check_everything(config: RunConfig, meeting: Meeting, tracker: Tracker) -> P
         PreflightError: On every rank, with all problems of all nodes.
     """
     layout = meeting.layout
+    share_cores(config.train, layout)
+    if layout.rank == 0:
+        with suppress(OSError, UserError):  # check_output tells why not
+            make_folder(Path(config.output))
     meeting.gather(None)  # who is missing is known before anybody reads much
     corpus, problems = _open_corpus(config)
     if corpus is not None and layout.is_first_of_node:
@@ -218,9 +223,12 @@ def check_output(config: RunConfig) -> Iterator[str]:
 
 def check_metrics(config: RunConfig, corpus: Corpus) -> Iterator[str]:
     """Metrics of the best checkpoint and of the registry's gate that no evaluation will give."""
-    chosen = {"train.best_metric": [config.train.best_metric] if config.train.best_metric else []}
-    if config.registry != RegistryConfig():
-        chosen["registry.metrics"] = list(config.registry.metrics)
+    gate, task = config.registry.metrics, load_task(config.task)
+    if config.registry == RegistryConfig():  # another task's metrics, or no gate at all
+        known = task.metrics if config.tracking.register_as else ()
+        gate = [name for name in gate if name.rpartition("/")[2] in known]
+    best = [config.train.best_metric] if config.train.best_metric else []
+    chosen = {"train.best_metric": best, "registry.metrics": gate}
     for key, names in chosen.items():
         for name in names:
             for problem in error_messages_of(partial(check_metric, name, config, corpus)):

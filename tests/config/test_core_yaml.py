@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from langpose_dist.config import ConfigError, RunConfig, describe_keys, load_config
+from langpose_dist.config.core_yaml import read_yaml
 
 PLACES = (
     *("output", "data.path", "data.cache_dir", "model.initial_weights", "text.encoder"),
@@ -133,3 +135,11 @@ def test_a_mistake_is_one_short_line_whatever_the_value_holds(tmp_path: Path) ->
 def test_an_empty_section_is_a_mistake() -> None:
     with pytest.raises(ConfigError, match="model=None: a section holds keys with their values; leave it out"):
         load_config(None, ["model="])
+
+
+@pytest.mark.parametrize(
+    "text", ["{x}: 1", "[a]: 1", "a: {{b}: 1}", "a: !!bool b", "a: !!timestamp 2024-99-99"]
+)
+def test_keys_that_are_no_names_and_tags_that_do_not_fit_are_refused(text: str) -> None:
+    with pytest.raises(yaml.YAMLError):
+        read_yaml(text)

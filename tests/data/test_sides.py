@@ -28,6 +28,10 @@ from langpose_dist.data.sides import mirror_label
         ("左手挥动", "右手挥动"),
         ("顺时针转", "逆时针转"),
         ("逆時針轉", "順時針轉"),
+        ("順時鐘旋轉", "逆時鐘旋轉"),
+        ("反时针", "顺时针"),
+        ("counter-clock-wise spin", "clockwise spin"),
+        ("turn clock-wise", "turn counterclockwise"),
     ],
 )
 def test_every_word_of_a_side_or_a_sense_of_turning_is_exchanged(label: str, mirrored: str) -> None:
@@ -72,7 +76,9 @@ def test_words_that_name_no_side_are_left_alone(label: str) -> None:
             "右回り、反時計回り",
             "انعطف يسار",
         ),
-        *("southpaw jab", "walk widdershins", "clockwisely"),
+        *("southpaw jab", "orthodox stance", "walk widdershins", "clockwisely", "pass l2r", "rt hand up"),
+        *("im uhrzeigersinn", "en sentido horario", "in senso orario", "по часовой стрелке", "시계 방향"),
+        *("belok kiri", "αριστερά", "ซ้าย", "trái", "sağa dön"),
     ],
 )
 def test_a_side_in_words_that_the_table_lacks_is_not_mirrored(label: str) -> None:

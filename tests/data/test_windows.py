@@ -48,7 +48,7 @@ def test_a_span_that_is_short_by_itself_is_kept_whole_but_not_cut() -> None:
 
 def test_labels_that_share_a_frame_with_the_drawn_one_are_true_beside_it() -> None:
     walk, turn, jump = Span("walk", 0, 5), Span("turn", 4, 9), Span("jump", 5, 9)
-    entry = SampleEntry(key="clip", num_frames=9, spans=(), members={"poses_3d.npy": (0, 1)})
+    entry = SampleEntry(key="clip", num_frames=9, spans=(), members={"poses_3d.npy": (0, 2000)})
     window = Window(0, 0, entry, 0, 9, (walk, turn), (jump,))
     assert labels_beside(window, walk) == ["turn"]
     assert labels_beside(window, turn) == ["walk", "jump"]

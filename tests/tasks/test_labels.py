@@ -102,3 +102,12 @@ def test_cut_equal_and_unknown_labels_are_counted_with_examples(tiny_folder: Pat
     assert "count as 2: 'walk slowly forward left' = 'walk slowly forward dance'; 'hop' = 'skip'" in equal
     assert unknown.startswith("2 of 5 labels hold no word that text.encoder=")
     assert list(describe_labels(["walk", "dance"], load_tokenizer(config), config)) == []
+
+
+def test_features_stay_in_memory_where_the_cache_cannot_be_written(
+    encoder: TextEncoder, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    table = LabelTable.compute(encoder, LABELS, frozen=True, cache=tmp_path / "file")
+    assert same(table, LabelTable.compute(encoder, LABELS, frozen=True))
+    assert "text features are not kept in" in capfd.readouterr().err

@@ -8,12 +8,13 @@ import torch
 from langpose_dist.batch import WindowBatch
 from langpose_dist.config import RunConfig, build_config
 from langpose_dist.data.labels import Vocabulary
+from langpose_dist.datasets.build import build_shards
 from langpose_dist.models.langpose import LangPose
 from langpose_dist.models.weights import weights_header, write_weights
 from langpose_dist.tasks.labels import LabelTable
 from langpose_dist.tasks.pretrain import PretrainTask, describe_lengths
 from langpose_dist.tasks.task import total_loss
-from tests.corpus import open_corpus
+from tests.corpus import MadeClip, open_corpus
 
 TEXT_DIM = 6
 
@@ -199,3 +200,18 @@ def test_a_label_with_nothing_to_compare_it_with_has_no_term(tmp_path: Path, con
     assert task(alone)["loss_con"].tolist() == [0] * 4
     assert not task.counted(alone)["loss_con"].any()
     assert all(values.isfinite().all() for values in gradient(task, [alone]))
+
+
+def test_a_contrastive_model_is_evaluated_on_data_without_labels(tmp_path: Path) -> None:
+    clips = [
+        (split, MadeClip(f"{split}{n}", None, 12)) for split in ("train", "validation") for n in range(2)
+    ]
+    build_shards(clips, tmp_path, dataset="x", source="x", fps=30.0, options={}, shard_size=4)
+    corpus = open_corpus(tmp_path)
+    batch = corpus.training_set[[(0, 0), (0, 1)]]
+    assert isinstance(batch, WindowBatch)
+    task = build(corpus.config, 0)
+    scores = task.scorer()(batch)
+    assert "mpjpe_mm" in scores.columns
+    assert "r_at_1" not in scores.columns
+    assert "chance" not in task.baselines(batch, None)

@@ -168,7 +168,7 @@ def check_loading(store: Store, uri: str, folder: Path, **environment: str) -> N
         """
     generator = np.random.default_rng(0)
     lengths = (1, NUM_FRAMES, 2 * NUM_FRAMES + 4)
-    clips = [generator.normal(size=(2, length, 17, 3)).astype(np.float32) for length in lengths]
+    clips = [generator.random((2, length, 17, 3)).astype(np.float32) for length in lengths]
     paths = [str(folder / f"{length}.npy") for length in lengths]
     for path, clip in zip(paths, clips, strict=True):
         np.save(path, clip)

@@ -39,8 +39,8 @@ def status_of(client: MlflowClient, run_id: str, *, within: float) -> str:
     return status
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["torchrun", pytest.param("deepspeed", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_a_run_that_was_stopped_and_killed_is_one_run_with_three_attempts(
     tmp_path: Path, shards: Path, uri: str, launcher: str
 ) -> None:

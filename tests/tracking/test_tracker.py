@@ -240,7 +240,7 @@ def test_an_artifact_stays_in_the_run(tmp_path: Path, uri: str, folder: str) -> 
         ({"uri": "sqlite://"}, "names no file"),
         ({"uri": "mysql+nodriver://user:word@host/db"}, "cannot be used"),
         ({"uri": "sqlite:///{tmp_path}/text.db"}, "file is not a database"),
-        ({"uri": "http://user:word@127.0.0.1:9", "required": "true"}, "tracking.required is set"),
+        ({"uri": "http://user:word@127.0.0.1:9", "required": True}, "tracking.required is set"),
         ({"register_as": "a/b"}, "tracking.register_as='a/b'"),
         ({"register_as": "a", "alias": "v1"}, "tracking.alias='v1'"),
         ({"register_as": "a", "alias": "latest"}, "tracking.alias='latest'"),
@@ -248,11 +248,12 @@ def test_an_artifact_stays_in_the_run(tmp_path: Path, uri: str, folder: str) -> 
     ],
 )
 def test_a_wrong_configuration_is_one_line_within_seconds(
-    tmp_path: Path, tracking: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tracking: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.db").write_text("this is a text that is longer than the header of a database" * 20)
-    tracking = {key: value.replace("{tmp_path}", str(tmp_path)) for key, value in tracking.items()}
+    if "uri" in tracking:
+        tracking = {**tracking, "uri": str(tracking["uri"]).replace("{tmp_path}", str(tmp_path))}
     started = time.monotonic()
     with pytest.raises(UserError, match=re.escape(message)) as caught:
         MLflowTracker(build_config({"tracking": tracking}).tracking).check()

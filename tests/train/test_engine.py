@@ -24,7 +24,6 @@ def compare(folder: Path, ranks: int, **train: Any) -> dict[str, list[float]]:
     return json.loads(output.read_text(encoding="utf-8"))
 
 
-@pytest.mark.slow
 @pytest.mark.dist
 @pytest.mark.parametrize(
     ("ranks", "train", "tolerance"),
@@ -35,6 +34,7 @@ def compare(folder: Path, ranks: int, **train: Any) -> dict[str, list[float]]:
     ],
     ids=["accumulation", "two ranks with accumulation", "two ranks in bfloat16"],
 )
+@pytest.mark.slow
 def test_twenty_steps_of_every_stage_are_those_of_plain_adamw(
     tmp_path: Path, ranks: int, train: dict[str, Any], tolerance: float
 ) -> None:

@@ -44,8 +44,6 @@ def resumes_exactly(folder: Path, reference: list[Any], *arguments: Any) -> str:
     return output
 
 
-@pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "sent",
     [
@@ -81,6 +79,7 @@ def test_a_signal_to_one_rank_stops_all_at_one_step(
         pytest.param("torchrun", signal.SIGKILL, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_the_launchers_end_stops_the_ranks_and_loses_nothing(
     tmp_path: Path, shards: Path, reference: list[Any], launcher: str, sent: signal.Signals
 ) -> None:
@@ -319,6 +318,7 @@ def one_shard_per_clip(folder: Path) -> Path:
         pytest.param("is cut between members", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_a_shard_that_is_lost_in_mid_run_stops_all_ranks_with_a_checkpoint(
     tmp_path: Path, fault: str
 ) -> None:

@@ -145,6 +145,19 @@ def test_an_objective_that_needs_labels_is_refused_without_them(
     assert "sweep.objective=clean/any_r_at_1: evaluation does not give any_r_at_1: no window of split" in line
 
 
+def test_a_trial_that_would_not_have_the_objective_is_refused(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (
+        "sweep.objective=masked/r_at_1",
+        "sweep.space={loss.contrastive: {choice: [none, modified]}}",
+        "sweep.searcher=grid",
+        f"output={config.parent / 'other'}",
+    )
+    line = refusal(capsys, "--config", str(config), "--dry-run", *words)
+    assert "sweep.objective=masked/r_at_1: evaluation does not give r_at_1: loss.contrastive=none" in line
+
+
 def test_a_plan_names_every_trial_and_starts_none(config: Path) -> None:
     words = ("--config", str(config), "--dry-run")
     shown = run_command(*words)

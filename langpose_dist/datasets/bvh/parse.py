@@ -216,7 +216,7 @@ class _HierarchyParser:
     def _name(self) -> str:
         words: list[str] = []
         while (word := self._next()) != "{":
-            if word in _KEYWORDS or len(words) == MAX_WORDS:
+            if (words and word in _KEYWORDS) or len(words) == MAX_WORDS:
                 name = " ".join(words)[:40]
                 raise BvhError(f"bad hierarchy: {word!r} after the name {name!r}, where {{ must be")
             words.append(word)

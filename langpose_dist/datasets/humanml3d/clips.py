@@ -177,7 +177,7 @@ def read_lists(folder: Path) -> dict[str, frozenset[str]]:
     for name in (*SPLITS.values(), *OTHER_LISTS):
         path = folder / f"{name}.txt"
         try:
-            lists[name] = frozenset(path.read_text(encoding="utf-8").split())
+            lists[name] = frozenset(path.read_text(encoding="utf-8-sig").split())
         except FileNotFoundError:
             continue
         except (OSError, UnicodeDecodeError) as error:

@@ -222,6 +222,12 @@ def choose_device(config: TrainConfig, local_rank: int) -> torch.device:
     return torch.device("cuda", local_rank)
 
 
+def share_cores(config: TrainConfig, layout: Layout) -> None:
+    """Give each rank of a node its share of the cores, or as many threads as are configured."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(config.num_threads or max(1, cores // layout.local_size))
+
+
 def join_processes(config: TrainConfig, meeting: Meeting | None = None) -> Processes:
     """Join the launcher's other ranks, or stand alone where no launcher started this process.
 
@@ -240,9 +246,7 @@ def join_processes(config: TrainConfig, meeting: Meeting | None = None) -> Proce
 
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    else:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(config.num_threads or max(1, cores // layout.local_size))
+    share_cores(config, layout)
 
     # A hung rank is found and named by the watchdog; this is for what the watchdog cannot see.
     timeout = timedelta(seconds=config.hang_timeout + 300)
