@@ -1,5 +1,6 @@
 """Interface between sources and the builder: clips that were found and can be read."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,7 +56,7 @@ class Clip(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileClip:
+class FileClip(ABC):
     """Abstract ``Clip`` that is read from a file and resampled; a source says how by ``read``."""
 
     path: Path
@@ -68,9 +69,9 @@ class FileClip:
     spares: tuple[Self, ...] = ()
     """Other files of the same key, for the case that this one is of no use."""
 
+    @abstractmethod
     def read(self) -> Sample:
         """Read the file."""
-        raise NotImplementedError
 
     @property
     def sizes(self) -> tuple[float, float]:
