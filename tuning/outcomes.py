@@ -14,7 +14,7 @@ from tuning.stages import DONE
 from tuning.trial import trial_folder
 
 _SETTLING_TIMEOUT_S = 60.0
-"""How long the end of a sweep waits for its tracking store."""
+"""Longest wait of the end of a sweep for its tracking store."""
 _STATUS: Mapping[str, Status] = {
     "finished": "FINISHED",
     "stopped": "FINISHED",

@@ -22,7 +22,7 @@ from tuning.trial import STEP, from_tune, logged, train_beside, train_trial, tri
 
 _POLL_S = 1.0
 _GRACE_S = 10.0
-"""How long rank 0 may take to notice by itself that another rank is lost."""
+"""Longest time that rank 0 may take to notice by itself that another rank is lost."""
 
 Location = tuple[str, Sequence[str]]
 """A rank's node and the GPUs that Ray gave it."""

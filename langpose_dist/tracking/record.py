@@ -24,7 +24,7 @@ from langpose_dist.runs.metrics import TIME
 from langpose_dist.runs.tracker import Status
 
 ORPHAN_TIMEOUT_S = 10.0
-"""How long a sender outlives its training at most."""
+"""Longest time that a sender outlives its training."""
 _TAIL_BYTES = 1024
 _logger = logging.getLogger(__name__)
 

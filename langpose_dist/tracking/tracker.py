@@ -42,11 +42,11 @@ _logger = logging.getLogger(__name__)
 
 _CHECK_TIMEOUT_S = "10"
 _OPENING_TIMEOUT_S = 20.0
-"""How long a start waits to hear from the store."""
+"""Longest wait of a start for the store."""
 _UNAVAILABLE_TIMEOUT_S = 10.0
-"""How long an end waits for a store that does not answer, or refuses."""
+"""Longest wait of an end for a store that does not answer, or refuses."""
 _SENDING_TIMEOUT_S = 900.0
-"""How long an end waits for a store that answers: a model may be large and the connection slow."""
+"""Longest wait of an end for a store that answers: a model may be large and the connection slow."""
 _STOPPING_TIMEOUT_S = 5.0
 """The same once the run is asked to stop while it waits."""
 _POLL_INTERVAL_S = 0.1

@@ -33,7 +33,7 @@ from langpose_dist.tracking.record import (
 SWEEP_TAG = "sweep."
 """Prefix of the tags that say which part of a sweep a run was; a model registered from it carries them."""
 _ENDING_TIMEOUT_S = ORPHAN_TIMEOUT_S + 2
-"""How long processes of a trial may outlive its end."""
+"""Longest time that processes of a trial may outlive its end."""
 _POLL_INTERVAL_S = 0.5
 _VERSION_TAGS = ("config_hash", "data_fingerprint", "git_commit", "git_dirty", "langpose_version")
 

@@ -23,7 +23,7 @@ from langpose_dist.train.preflight import PreflightError, Prepared
 IN_HEADER = ("data_fingerprint", "config_hash", "commit", "dataset", "fps")
 """Entries of a run's origin that its weights carry."""
 _LOCK_TIMEOUT_S = 15.0
-"""How long start-up waits for the previous job's lock."""
+"""Longest wait of a start for the previous job's lock."""
 
 
 @contextmanager
