@@ -98,8 +98,11 @@ def table(runs: list[dict[str, Any]]) -> str:
         ("R@1 clean", "clean", "r_at_1"),
         ("R@3 clean", "clean", "r_at_3"),
         ("R@1 masked", "masked", "r_at_1"),
+        ("any R@1 clean", "clean", "any_r_at_1"),
+        ("any R@1 masked", "masked", "any_r_at_1"),
     ]
-    lines = ["| contrastive | " + " | ".join(title for title, *_ in columns) + " |", "|---" * 8 + "|"]
+    header = ["contrastive", *(title for title, *_ in columns)]
+    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
     for form in dict.fromkeys(run["contrastive"] for run in runs):
         mine = [run["evaluation"]["conditions"] for run in runs if run["contrastive"] == form]
         cells = [_mean(mine, condition, metric) for _, condition, metric in columns]
