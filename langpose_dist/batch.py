@@ -71,6 +71,9 @@ class WindowBatch(_TensorBatch):
     """Stored 2D joints: x, y in half image widths from the centre, y down, and confidence."""
     rotation: Float[Tensor, "B 3 3"] | None = None
     """From world axes to those of the recording camera; goes with ``keypoints_2d``."""
+    lens: Float[Tensor, "B 6"] | None = None
+    """The recording camera's place in the world (3, metres), focal length along x and y, and the width of a
+    pixel, in half image widths; only where the target is ``image_25d``."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,9 @@ class MotionBatch(_TensorBatch):
     keypoints_2d: Float[Tensor, "B T J 3"]
     """x, y in half image widths from the centre, y down, and confidence; hidden joints are all zero."""
     poses_3d: Float[Tensor, "B T J 3"]
-    """Camera axes (x right, y down, z forward), pelvis at 0, metres."""
+    """Camera axes (x right, y down, z forward), pelvis at 0, metres; or ``image_25d``, see ``spaces``."""
+    metres: Float[Tensor, "B T"]
+    """Metres per unit of ``poses_3d`` in each frame: 1, or the factor of ``image_25d``."""
     frame_mask: Bool[Tensor, "B T"]
     """True for frames of the clip, false for padding."""
     span_mask: Bool[Tensor, "B T"]

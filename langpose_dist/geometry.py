@@ -10,8 +10,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from langpose_dist.batch import MotionBatch, WindowBatch
-from langpose_dist.config import CameraConfig, NoiseConfig
+from langpose_dist.config import CameraConfig, NoiseConfig, Space
 from langpose_dist.skeleton import H36M17, JointMap, Skeleton
+from langpose_dist.spaces import to_image_25d
 
 
 def flip_pose(poses: Float[Tensor, "*B T J C"], skeleton: Skeleton) -> Float[Tensor, "*B T J C"]:
@@ -135,7 +136,9 @@ def detect(
     return torch.cat((projected + error * scale, confidence), dim=-1)
 
 
-def observe(windows: WindowBatch, camera: CameraConfig, noise: NoiseConfig) -> MotionBatch:
+def observe(
+    windows: WindowBatch, camera: CameraConfig, noise: NoiseConfig, space: Space = "camera"
+) -> MotionBatch:
     """Turn stored windows into the model's input and target: mirror, observe in 2D, hide joints.
 
     Windows with stored 2D joints keep those as input and are seen by their own camera; the others are seen by
@@ -145,17 +148,23 @@ def observe(windows: WindowBatch, camera: CameraConfig, noise: NoiseConfig) -> M
         windows: World motion with drawn parameters, on any device.
         camera: Kind of the virtual camera's projection.
         noise: Distance at which the synthetic detector's confidence halves.
+        space: Of the target.
 
     Returns:
-        The model's input, and the target in camera axes with the pelvis at 0, metres.
+        The model's input, and the target with the pelvis at 0.
+
+    Raises:
+        ValueError: If the target is ``image_25d`` and stored windows come without their camera's lens.
     """
     if windows.keypoints_2d is None or windows.rotation is None:
-        keypoints_2d, poses_3d = _observe_virtually(windows, camera, noise)
+        keypoints_2d, poses_3d, metres = _observe_virtually(windows, camera, noise, space)
     else:
-        keypoints_2d, poses_3d = _observe_recorded(windows, windows.keypoints_2d, windows.rotation)
+        keypoints_2d = _flip_where(windows.flip, windows.keypoints_2d)
+        poses_3d, metres = _target_recorded(windows, windows.rotation, space)
     return MotionBatch(
         keypoints_2d=keypoints_2d.masked_fill(windows.joint_mask[..., None], 0),
         poses_3d=poses_3d,
+        metres=metres,
         frame_mask=windows.frame_mask,
         span_mask=windows.span_mask,
         label_candidates=windows.label_candidates,
@@ -163,31 +172,44 @@ def observe(windows: WindowBatch, camera: CameraConfig, noise: NoiseConfig) -> M
 
 
 def _observe_virtually(
-    windows: WindowBatch, camera: CameraConfig, noise: NoiseConfig
-) -> tuple[Float[Tensor, "B T J 3"], Float[Tensor, "B T J 3"]]:
-    """2D joints as a synthetic detector sees them, and pelvis-relative poses in the virtual camera's axes."""
+    windows: WindowBatch, camera: CameraConfig, noise: NoiseConfig, space: Space
+) -> tuple[Float[Tensor, "B T J 3"], Float[Tensor, "B T J 3"], Float[Tensor, "B T"]]:
+    """2D joints as a synthetic detector sees them, target poses, and metres per unit of them."""
     world = _flip_where(windows.flip, windows.poses_3d)
     camera_poses = place_camera(world, windows.frame_mask, windows.camera)
-    projected, scale = project(
-        camera_poses, windows.camera[:, 3], orthographic=camera.projection == "orthographic"
-    )
+    focal_length = windows.camera[:, 3]
+    projected, scale = project(camera_poses, focal_length, orthographic=camera.projection == "orthographic")
     keypoints_2d = detect(
         projected, scale, windows.noise_keyframes, windows.noise_jitter, noise.confidence_distance
     )
-    return keypoints_2d, camera_poses - camera_poses[:, :, :1]
+    factor = 1 / scale[..., 0, 0]
+    if space == "camera":
+        return keypoints_2d, camera_poses - camera_poses[:, :, :1], torch.ones_like(factor)
+    if camera.projection == "orthographic":
+        return keypoints_2d, (camera_poses - camera_poses[:, :, :1]) / factor[..., None, None], factor
+    return keypoints_2d, to_image_25d(camera_poses, focal_length[:, None].expand(-1, 2), factor), factor
 
 
-def _observe_recorded(
-    windows: WindowBatch, keypoints_2d: Float[Tensor, "B T J 3"], rotation: Float[Tensor, "B 3 3"]
-) -> tuple[Float[Tensor, "B T J 3"], Float[Tensor, "B T J 3"]]:
-    """Stored 2D joints, and pelvis-relative poses in the axes of the camera that recorded them.
+def _target_recorded(
+    windows: WindowBatch, rotation: Float[Tensor, "B 3 3"], space: Space
+) -> tuple[Float[Tensor, "B T J 3"], Float[Tensor, "B T"]]:
+    """Target poses as the recording camera saw them, and metres per unit of them.
 
     A mirrored motion is what the same camera sees in a mirror: x changes its sign in the image and in the
     camera's axes alike.
     """
-    relative = windows.poses_3d - windows.poses_3d[:, :, :1]
-    camera_poses = torch.einsum("bij,btnj->btni", rotation, relative)
-    return _flip_where(windows.flip, keypoints_2d), _flip_where(windows.flip, camera_poses)
+    if space == "camera":
+        relative = windows.poses_3d - windows.poses_3d[:, :, :1]
+        poses = _flip_where(windows.flip, torch.einsum("bij,btnj->btni", rotation, relative))
+        return poses, torch.ones_like(poses[:, :, 0, 0])
+    if windows.lens is None:
+        raise ValueError("target.space=image_25d needs the lens of the recording camera")
+    place, focal_length, pixel = windows.lens.split((3, 2, 1), dim=1)
+    poses = torch.einsum("bij,btnj->btni", rotation, windows.poses_3d - place[:, None, None])
+    poses = _flip_where(windows.flip, poses)
+    # A box of 2 m around the pelvis, which reaches one pixel further: LCN's factor, and so MotionBERT's.
+    factor = 1 / (focal_length[:, :1] / poses[:, :, 0, 2] + pixel / 2)
+    return to_image_25d(poses, focal_length, factor), factor
 
 
 def _flip_where(flip: Bool[Tensor, "B"], poses: Float[Tensor, "B T J 3"]) -> Float[Tensor, "B T J 3"]:

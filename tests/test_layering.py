@@ -12,7 +12,7 @@ FOLDERS = ("benchmarks", "langpose_dist", "launch", "tuning")
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"__init__", "config", "host", "keypoints", "skeleton"}),
-    frozenset({"batch", "geometry", "losses", "metrics"}),
+    frozenset({"batch", "geometry", "losses", "metrics", "spaces"}),
     frozenset({"data", "models", "runs"}),
     frozenset({"datasets", "report", "synthesis", "tasks"}),
     frozenset({"tracking", "train"}),

@@ -14,9 +14,11 @@ from langpose_dist.config.files import (
 )
 from langpose_dist.config.schema import (
     CameraConfig,
+    ClipRule,
     Count,
     DataConfig,
     EvaluationConfig,
+    FinetuneConfig,
     Flag,
     Fraction,
     LossConfig,
@@ -29,6 +31,8 @@ from langpose_dist.config.schema import (
     RunConfig,
     Section,
     Seed,
+    Space,
+    TargetConfig,
     TextConfig,
     TrackingConfig,
     TrainConfig,
@@ -38,10 +42,12 @@ from langpose_dist.config.schema import (
 
 __all__ = [
     "CameraConfig",
+    "ClipRule",
     "ConfigError",
     "Count",
     "DataConfig",
     "EvaluationConfig",
+    "FinetuneConfig",
     "Flag",
     "Fraction",
     "LossConfig",
@@ -54,6 +60,8 @@ __all__ = [
     "RunConfig",
     "Section",
     "Seed",
+    "Space",
+    "TargetConfig",
     "TextConfig",
     "TrackingConfig",
     "TrainConfig",

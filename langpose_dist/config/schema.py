@@ -20,6 +20,7 @@ from langpose_dist.config.affects import (
     MODEL,
     OBJECTIVE,
     RUNTIME,
+    fields_of,
     keys_that_affect,
 )
 from langpose_dist.host.paths import expand_home
@@ -39,6 +40,8 @@ Place = Annotated[str, Field(min_length=1), AfterValidator(expand_home)]
 """Path, URL or URI; a leading ``~`` is the home folder."""
 Range = tuple[Number, Number]
 Condition = Literal["clean", "noisy", "masked"]
+ClipRule = Literal["every_frame", "whole_windows"]
+Space = Literal["camera", "image_25d"]
 
 _RUNTIME_KEYS_1 = re.compile(
     r"output|(tracking|registry)\..*|data\.(path|cache_dir|num_workers|verify|licence)"
@@ -46,6 +49,10 @@ _RUNTIME_KEYS_1 = re.compile(
 )
 _NEW_KEYS_1 = frozenset({"task", "data.observation"})
 """Keys that runs with a hash of the first kind did not have."""
+_LATER_KEYS = re.compile(
+    r"target\..*|finetune\..*|window\.clip_rule|data\.held_out_camera|optimizer\.decay_all|evaluation\.flip_averaging"
+)
+"""Keys that came after the first hashes: the hash leaves them out at their default, so it stays the same."""
 
 
 class Section(BaseModel):
@@ -77,6 +84,10 @@ class WindowConfig(Section):
     """Frames from one training window's start to the next."""
     min_span_frames: Annotated[Count, INPUT] = 8
     """A label span that a window cuts down to fewer frames is not used there."""
+    clip_rule: Annotated[ClipRule, INPUT] = "every_frame"
+    """every_frame: the last window of a clip may reach past its end, where it repeats the last frame.
+    whole_windows: what is left after the last whole window is not used, and a clip shorter than a window is
+    stretched to one (MotionBERT)."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -115,6 +126,8 @@ class DataConfig(Section):
     observation: Annotated[Literal["camera", "stored"], INPUT] = "camera"
     """2D input. camera: projected by the virtual camera. stored: the data's own 2D joints, without synthetic
     noise, with the target in the axes of the recording camera."""
+    held_out_camera: Annotated[str | None, DATA] = None
+    """Leave out clips of this camera, which the protocol cross_camera then tests on."""
 
 
 class CameraConfig(Section):
@@ -187,6 +200,14 @@ class MaskingConfig(Section):
         return self
 
 
+class TargetConfig(Section):
+    """What the model predicts."""
+
+    space: Annotated[Space, MODEL] = "camera"
+    """camera: metres in camera axes. image_25d: x and y as in the 2D input, in half image widths, and z in
+    the same unit; needs the root's depth and the camera's lens."""
+
+
 class ModelConfig(Section):
     """DSTformer and the two pooling layers; the defaults are the paper's."""
 
@@ -213,7 +234,8 @@ class ModelConfig(Section):
     embed_dim: Annotated[Count, MODEL] = 512
     """Width of motion and text features (D)."""
     initial_weights: Annotated[Place | None, OBJECTIVE] = None
-    """MotionBERT checkpoint or exported safetensors that the encoder starts from."""
+    """Weights that the encoder starts from: a run's folder, exported safetensors, a MotionBERT checkpoint, or
+    models:/NAME@ALIAS of the registry."""
     compile: Annotated[Flag, RUNTIME] = False
     """Compile the model with torch.compile; needs a C++ compiler on CPU."""
 
@@ -271,13 +293,39 @@ class LossConfig(Section):
         return self
 
 
+Part = Literal["embeddings", "blocks", "head"]
+
+
+class FinetuneConfig(Section):
+    """Further loss terms and options of task=finetune; loss.lambda_3d and loss.lambda_v hold there too."""
+
+    lambda_n: Annotated[NonNegative, OBJECTIVE] = 0.5
+    """Weight of the position error after the best scale of each frame (N-MPJPE)."""
+    lambda_limb: Annotated[NonNegative, OBJECTIVE] = 0.0
+    """Weight of the error of limb lengths."""
+    lambda_limb_variance: Annotated[NonNegative, OBJECTIVE] = 0.0
+    """Weight of the variance of predicted limb lengths over time."""
+    lambda_angle: Annotated[NonNegative, OBJECTIVE] = 0.0
+    """Weight of the error of the angles between neighbouring limbs."""
+    lambda_angle_velocity: Annotated[NonNegative, OBJECTIVE] = 0.0
+    """Weight of the error of those angles' change from frame to frame."""
+    ema_decay: Annotated[Decay, MODEL] = 0.0
+    """Decay per step of a moving average of the weights, which is then evaluated and exported; 0: none."""
+    layer_decay: Annotated[Number, Field(gt=0, le=1), OBJECTIVE] = 1.0
+    """Factor of the learning rate from each pair of blocks to the one before it; 1: one rate for all."""
+    frozen: Annotated[tuple[Part, ...], MODEL] = ()
+    """Parts of the encoder that keep their first weights."""
+
+
 class OptimizerConfig(Section):
     """AdamW and its schedule."""
 
     learning_rate: Annotated[Positive, OBJECTIVE] = 5e-4
     """Peak learning rate."""
     weight_decay: Annotated[NonNegative, OBJECTIVE] = 0.01
-    """Decoupled weight decay, on matrices only."""
+    """Decoupled weight decay."""
+    decay_all: Annotated[Flag, OBJECTIVE] = False
+    """Decay biases, norms and position embeddings too (MotionBERT), not matrices alone."""
     betas: Annotated[tuple[Decay, Decay], OBJECTIVE] = (0.9, 0.999)
     """Decay of the moment estimates."""
     clip_norm: Annotated[NonNegative, OBJECTIVE] = 1.0
@@ -354,6 +402,8 @@ class EvaluationConfig(Section):
     data.observation=stored clean and noisy are the same stored joints, and masked hides some of them."""
     batch_size: Annotated[Count, RUNTIME] = 16
     """Windows per rank and forward pass."""
+    flip_averaging: Annotated[Flag, EVALUATION] = False
+    """Average each prediction with that of the mirrored input, mirrored back."""
     max_windows: Annotated[Count | None, EVALUATION] = None
     """Evaluate only the first windows of the split; default: all."""
     num_pictures: Annotated[Whole, RUNTIME] = 4
@@ -403,7 +453,7 @@ class RunConfig(Section):
     """Everything that defines a run."""
 
     task: Annotated[str, MODEL] = "pretrain"
-    """Task to train: pretrain, or one that an installed package adds."""
+    """Task to train: pretrain, finetune, or one that an installed package adds."""
     output: Annotated[Place, RUNTIME] = "runs/pretrain"
     """Folder of the run: configuration, metrics, checkpoints, weights."""
     seed: Annotated[Seed, OBJECTIVE] = 0
@@ -413,9 +463,11 @@ class RunConfig(Section):
     camera: CameraConfig = CameraConfig()
     noise: NoiseConfig = NoiseConfig()
     masking: MaskingConfig = MaskingConfig()
+    target: TargetConfig = TargetConfig()
     model: ModelConfig = ModelConfig()
     text: TextConfig = TextConfig()
     loss: LossConfig = LossConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -463,7 +515,15 @@ class RunConfig(Section):
     def hash(self) -> str:
         """First 16 hex digits of the SHA-256 of all keys that change a result."""
         left_out = keys_that_affect(type(self), RUNTIME)
-        return _digest({key: value for key, value in self.to_flat().items() if key not in left_out})
+        return _digest({key: value for key, value in self._hashed().items() if key not in left_out})
+
+    def _hashed(self) -> dict[str, Any]:
+        defaults = {key: field.default for key, field in fields_of(type(self))}
+        return {
+            key: value
+            for key, value in self.to_flat().items()
+            if not (_LATER_KEYS.fullmatch(key) and _plain(value) == _plain(defaults[key]))
+        }
 
     def has_hash(self, value: str) -> bool:
         """Tell whether a recorded hash is this configuration's, of the present kind or of the first.
@@ -472,7 +532,7 @@ class RunConfig(Section):
         """
         first = {
             key: item
-            for key, item in self.to_flat().items()
+            for key, item in self._hashed().items()
             if key not in _NEW_KEYS_1 and not _RUNTIME_KEYS_1.fullmatch(key)
         }
         return value in (self.hash(), _digest(first))
@@ -484,3 +544,7 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 def _public(value: Any) -> Any:
     return redact(value) if isinstance(value, str) else value
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from langpose_dist.config.schema import Section
 
 GROUP = "langpose_dist.tasks"
-TASKS: Mapping[str, str] = {"pretrain": "langpose_dist.tasks.pretrain:PretrainTask"}
+TASKS: Mapping[str, str] = {
+    "pretrain": "langpose_dist.tasks.pretrain:PretrainTask",
+    "finetune": "langpose_dist.tasks.finetune:FinetuneTask",
+}
 """Classes of this package's tasks, whose configuration sections are part of the schema."""
 
 

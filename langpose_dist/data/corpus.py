@@ -1,7 +1,7 @@
 """Data of one run: manifest, reader, vocabulary and windows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
@@ -25,21 +25,25 @@ class Corpus:
     manifest: Manifest
     reader: ShardReader
     vocabulary: Vocabulary
+    """Empty where labels are not used."""
+    has_labels: bool = True
 
     @classmethod
-    def open(cls, config: RunConfig, tokens: Tokens | None = None) -> Self:
+    def open(cls, config: RunConfig, tokens: Tokens | None = None, *, has_labels: bool = True) -> Self:
         """Open the folder or URL that the configuration names.
 
         Args:
             config: The configuration.
             tokens: Labels that it maps to equal values are one candidate; default: each is its own.
+            has_labels: Use the labels; otherwise windows come without them.
 
         Raises:
             UserError: If it holds no complete build.
         """
         manifest = Manifest.load(config.data.path)
-        train = manifest.splits.get(config.data.train_split)
-        others = [label for split in manifest.splits.values() for label in split.label_counts]
+        splits = manifest.splits if has_labels else {}
+        train = splits.get(config.data.train_split)
+        others = [label for split in splits.values() for label in split.label_counts]
         return cls(
             config=config,
             manifest=manifest,
@@ -47,6 +51,7 @@ class Corpus:
             vocabulary=Vocabulary.build(
                 train.label_counts if train else {}, others, config.data.flip_probability, tokens
             ),
+            has_labels=has_labels,
         )
 
     def windows(self, split: str, *, stride: int) -> list[Window]:
@@ -56,22 +61,25 @@ class Corpus:
             DataError: If the split does not exist, has no clip, counts only some of its frames, or lacks the
                 configured 2D input.
         """
-        if (self.manifest.source, split) == ("mpi-inf-3dhp", "test"):
+        if any(entry.valid_frames for _, shard in self.manifest.shards_of(split) for entry in shard.samples):
             raise DataError(
-                f"{self.config.data.path}: of MPI-INF-3DHP's test recordings only some frames count, which "
-                "evaluation does not distinguish yet; numbers over all frames would follow no protocol: "
+                f"{self.config.data.path}: only some frames of split {split!r} count, which windows do not "
+                "distinguish; evaluate it by a protocol (langpose evaluate MODEL --protocol mpi_3dhp), or "
                 "choose another split"
             )
         if self.config.data.observation == "stored":
             self.check_observation(split)
         window = self.config.window
-        return cut_windows(
+        windows = cut_windows(
             self.manifest,
             split,
             num_frames=window.num_frames,
             stride=stride,
             min_span_frames=window.min_span_frames,
+            clip_rule=window.clip_rule,
+            held_out_camera=self.config.data.held_out_camera,
         )
+        return windows if self.has_labels else [replace(one, spans=(), brief_spans=()) for one in windows]
 
     def check_observation(self, split: str) -> None:
         """Check that every clip of a split has stored 2D joints and the camera that recorded them.

@@ -1,8 +1,9 @@
 """Windows with their drawn parameters, read and assembled by loader workers."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +16,9 @@ from langpose_dist.data.draws import EVALUATION_EPOCH, Draw, draw_camera, draw_n
 from langpose_dist.data.labels import Vocabulary
 from langpose_dist.data.masking import draw_joint_mask
 from langpose_dist.data.noise import draw_noise
-from langpose_dist.data.sample import recorded_rotation
+from langpose_dist.data.sample import recorded_lens, recorded_rotation
 from langpose_dist.data.shards import ShardReader
-from langpose_dist.data.windows import Window, labels_beside
+from langpose_dist.data.windows import Window, labels_beside, stretched_frames
 from langpose_dist.skeleton import H36M17
 
 Request = tuple[int, int]
@@ -57,6 +58,8 @@ class Frames:
     """Stored 2D joints, where those are the model's input."""
     rotation: Float32[np.ndarray, "3 3"] | None = None
     """From world axes to those of the camera that recorded them."""
+    lens: Float32[np.ndarray, "6"] | None = None
+    """Of that camera; see ``WindowBatch``."""
 
 
 class WindowDataset(Dataset["WindowBatch | UserError"]):
@@ -125,7 +128,13 @@ class WindowDataset(Dataset["WindowBatch | UserError"]):
         if not self.is_stored:
             return Frames(poses)
         keypoints = self.reader.read_keypoints(*place, window.start, window.stop)
-        return Frames(poses, keypoints, recorded_rotation(window.key, self.reader.read_meta(*place)))
+        return self.recorded(window.key, poses, keypoints, self.reader.read_meta(*place))
+
+    def recorded(self, key: str, poses: np.ndarray, keypoints: np.ndarray, meta: Mapping[str, Any]) -> Frames:
+        """Frames of a window with stored 2D joints, with what the target needs of their camera."""
+        has_lens = self.config.target.space == "image_25d"
+        lens = recorded_lens(key, meta) if has_lens else None
+        return Frames(poses, keypoints, recorded_rotation(key, meta), lens)
 
     @property
     def is_stored(self) -> bool:
@@ -156,9 +165,14 @@ class WindowDataset(Dataset["WindowBatch | UserError"]):
         if self.is_stored:
             arrays["keypoints_2d"] = np.empty((batch, frames, joints, 3), np.float32)
             arrays["rotation"] = np.empty((batch, 3, 3), np.float32)
+            if self.config.target.space == "image_25d":
+                arrays["lens"] = np.empty((batch, 6), np.float32)
         for row, (epoch, number) in enumerate(requests):
             request = (epoch, max(number, 0))
-            num_valid = self._fill_frames(arrays, row, stored[row])
+            is_stretched = self.windows[request[1]].is_stretched
+            num_valid = self._fill_frames(
+                arrays, row, _stretch(stored[row], frames) if is_stretched else stored[row]
+            )
             self._fill_draws(arrays, row, request, num_valid)
             arrays["positions"][row] = number
         return WindowBatch(
@@ -178,8 +192,9 @@ class WindowDataset(Dataset["WindowBatch | UserError"]):
             if (values := getattr(stored, name)) is not None:
                 arrays[name][row, :num_valid] = values
                 arrays[name][row, num_valid:] = values[-1]
-        if stored.rotation is not None:
-            arrays["rotation"][row] = stored.rotation
+        for name in ("rotation", "lens"):
+            if (values := getattr(stored, name)) is not None:
+                arrays[name][row] = values
         return num_valid
 
     def _fill_draws(self, arrays: dict[str, np.ndarray], row: int, request: Request, num_valid: int) -> None:
@@ -214,3 +229,9 @@ class WindowDataset(Dataset["WindowBatch | UserError"]):
             arrays["joint_mask"][row] = draw_joint_mask(
                 draws[Draw.MASK], frames, num_valid, H36M17, config.masking
             )
+
+
+def _stretch(stored: Frames, num_frames: int) -> Frames:
+    frames = stretched_frames(len(stored.poses_3d), num_frames)
+    keypoints = None if stored.keypoints_2d is None else stored.keypoints_2d[frames]
+    return replace(stored, poses_3d=stored.poses_3d[frames], keypoints_2d=keypoints)

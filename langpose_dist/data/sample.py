@@ -172,6 +172,29 @@ def recorded_rotation(key: str, meta: Mapping[str, Any]) -> Float32[np.ndarray, 
     return rotation.astype(np.float32)
 
 
+def recorded_lens(key: str, meta: Mapping[str, Any]) -> Float32[np.ndarray, "6"]:
+    """Lens of the camera that recorded a clip, as ``WindowBatch.lens`` holds it.
+
+    Raises:
+        DataError: If ``meta.json`` does not tell its place, focal length and picture size.
+    """
+    camera = meta.get("camera")
+    camera = camera if isinstance(camera, Mapping) else {}
+    try:
+        width = float(camera["image_size"][0])
+        place = [float(value) for value in camera["translation"]]
+        focal_length = [float(value) * 2 / width for value in camera["focal_length"]]
+        lens = np.array([*place, *focal_length, 2 / width], np.float32)
+    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError):
+        lens = np.zeros(0)
+    if lens.shape != (6,) or not np.isfinite(lens).all() or not (lens[3:] > 0).all():
+        raise DataError(
+            f"{key}: {META} does not tell the camera's translation, focal_length and image_size, which "
+            "target.space=image_25d needs; set target.space=camera"
+        )
+    return lens
+
+
 def parse_header(key: str, content: bytes, name: str = POSES) -> tuple[tuple[int, int, int], int]:
     """Parse the header of a ``poses_3d.npy`` or ``keypoints_2d.npy``: its shape and the offset of its data.
 

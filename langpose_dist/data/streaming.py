@@ -14,7 +14,7 @@ from langpose_dist.batch import WindowBatch
 from langpose_dist.config import UserError
 from langpose_dist.data.dataset import Frames, Request, WindowDataset
 from langpose_dist.data.draws import Draw, generator
-from langpose_dist.data.sample import DataError, Sample, recorded_rotation
+from langpose_dist.data.sample import DataError, Sample
 from langpose_dist.data.windows import Window
 
 Item = tuple[Request, Frames]
@@ -73,7 +73,7 @@ class StreamingWindows(IterableDataset["WindowBatch | UserError"]):
             shard = shards[int(rng.integers(len(shards)))]
             visit = int(rng.integers(2**63))
             for sample in self.dataset.reader.iter_samples(shard):
-                for number in numbers[shard, sample.key]:
+                for number in numbers.get((shard, sample.key), ()):
                     yield (visit, number), self._cut(sample, self.dataset.windows[number])
 
     def _cut(self, sample: Sample, window: Window) -> Frames:
@@ -83,7 +83,7 @@ class StreamingWindows(IterableDataset["WindowBatch | UserError"]):
         if sample.keypoints_2d is None:
             raise DataError(f"{sample.key}: its shard has no 2D joints, which the manifest lists")
         keypoints = sample.keypoints_2d[window.start : window.stop]
-        return Frames(poses, keypoints, recorded_rotation(sample.key, sample.meta))
+        return self.dataset.recorded(sample.key, poses, keypoints, sample.meta)
 
     def _assemble(self, items: list[Item]) -> WindowBatch:
         requests, stored = zip(*items, strict=True)

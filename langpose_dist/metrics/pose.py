@@ -1,13 +1,17 @@
-"""Position and velocity errors of 3D poses, under the names the field uses.
+"""Errors of 3D poses, under the names the field uses.
 
 ``mpjpe`` is also called protocol 1 and ``p_mpjpe`` protocol 2. All work in float64, so the mean over the
 windows of N ranks agrees with that of one. Poses are root-relative; nothing is centred except where a
 docstring says so. A window's value is the mean over its valid frames and joints, and NaN where it has none.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from langpose_dist.skeleton import H36M17
 
 
 def mpjpe(
@@ -91,6 +95,71 @@ def mpjve(
     """
     errors = _joint_errors(predicted.double().diff(dim=1), target.double().diff(dim=1))
     return _window_mean(errors, frame_mask[:, 1:] & frame_mask[:, :-1])
+
+
+def acceleration_error(
+    predicted: Float[Tensor, "B T J 3"], target: Float[Tensor, "B T J 3"], frame_mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, "B"]:
+    """Mean per-joint error of second differences between three neighbouring frames, all valid.
+
+    Returns:
+        Metres per frame squared, float64.
+
+    Source:
+        Kanazawa et al., HMMR, CVPR 2019.
+    """
+    errors = _joint_errors(predicted.double().diff(n=2, dim=1), target.double().diff(n=2, dim=1))
+    return _window_mean(errors, frame_mask[:, 2:] & frame_mask[:, 1:-1] & frame_mask[:, :-2])
+
+
+PCK_JOINTS = tuple(H36M17.index(joint) for joint in H36M17.joints if joint not in ("pelvis", "spine", "neck"))
+"""The 14 joints that MPI-INF-3DHP's PCK counts: its head top is Human3.6M's head, its neck the thorax."""
+PCK_THRESHOLD = 0.150
+"""Metres."""
+AUC_THRESHOLDS = tuple(mm / 1000 for mm in range(0, 151, 5))
+"""Metres; no error is strictly below the first of the 31, so a perfect result has 30/31, or 96.77 %."""
+
+
+def pck_3dhp(
+    predicted: Float[Tensor, "B T J 3"], target: Float[Tensor, "B T J 3"], frame_mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, "B"]:
+    """Share of 14 joints whose error is strictly below 150 mm, in percent.
+
+    Source:
+        Mehta et al., 3DV 2017, ``mpii_compute_3d_pck.m``.
+    """
+    return _share_below(predicted, target, frame_mask, (PCK_THRESHOLD,))
+
+
+def auc_3dhp(
+    predicted: Float[Tensor, "B T J 3"], target: Float[Tensor, "B T J 3"], frame_mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, "B"]:
+    """Mean of such shares over 31 thresholds from 0 to 150 mm, in percent; at most 96.77.
+
+    Source:
+        As ``pck_3dhp``.
+    """
+    return _share_below(predicted, target, frame_mask, AUC_THRESHOLDS)
+
+
+def joint_mpjpe(
+    predicted: Float[Tensor, "B T J 3"], target: Float[Tensor, "B T J 3"], joint_mask: Bool[Tensor, "B T J"]
+) -> Float[Tensor, "B"]:
+    """Mean position error over the joints in the mask; metres, float64, NaN where there are none."""
+    errors = (predicted.double() - target.double()).norm(dim=-1)
+    return torch.where(joint_mask, errors, 0.0).sum(dim=(1, 2)) / joint_mask.sum(dim=(1, 2))
+
+
+def _share_below(
+    predicted: Float[Tensor, "B T J 3"],
+    target: Float[Tensor, "B T J 3"],
+    frame_mask: Bool[Tensor, "B T"],
+    thresholds: Sequence[float],
+) -> Float[Tensor, "B"]:
+    joints = list(PCK_JOINTS)
+    errors = (predicted.double() - target.double())[:, :, joints].norm(dim=-1)
+    below = torch.stack([errors < threshold for threshold in thresholds]).double()
+    return 100 * _window_mean(below.mean(dim=(0, -1)), frame_mask)
 
 
 def _joint_errors(

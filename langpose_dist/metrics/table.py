@@ -54,6 +54,10 @@ def _pose(name: str, title: str, unit: str, protocol: str, *, is_key: bool = Fal
     return Metric(name, title, unit, higher_is_better=False, protocol=protocol, is_key=is_key)
 
 
+def _percent(name: str, title: str, protocol: str) -> Metric:
+    return Metric(name, title, "%", higher_is_better=True, protocol=protocol)
+
+
 def _recall(name: str, title: str, protocol: str, *, is_key: bool = False) -> Metric:
     group = f"{name[:-1]}k"
     return Metric(name, title, "", True, protocol, "retrieval", protocol_name=group, is_key=is_key)
@@ -68,6 +72,11 @@ _ROWS = (
     _loss("loss_3d", "position loss", "m"),
     _loss("loss_v", "velocity loss", "m per frame"),
     _loss("loss_con", "contrastive loss"),
+    _loss("loss_n", "position loss after scaling", "m"),
+    _loss("loss_limb", "limb length loss", "m"),
+    _loss("loss_limb_variance", "limb length variance"),
+    _loss("loss_angle", "limb angle loss", "rad"),
+    _loss("loss_angle_velocity", "limb angle velocity loss", "rad per frame"),
     _pose(
         *("mpjpe_mm", "MPJPE", "mm"),
         "mean per-joint position error over all valid frames, pelvis at 0, camera axes",
@@ -79,6 +88,16 @@ _ROWS = (
     ),
     _pose("n_mpjpe_mm", "N-MPJPE", "mm", "the same after the best scale of each frame"),
     _pose("mpjve_mm_s", "MPJVE", "mm/s", "mean per-joint velocity error"),
+    _pose("mpjve_mm", "MPJVE", "mm/frame", "mean per-joint error of differences between neighbouring frames"),
+    _pose("accel_mm", "acceleration error", "mm/frame²", "the same of second differences"),
+    _percent(
+        *("pck_3dhp", "PCK"),
+        "14 joints (no pelvis, spine, neck) with an error strictly below 150 mm, pelvis at 0",
+    ),
+    _percent(
+        *("auc_3dhp", "AUC"),
+        "mean of that share over thresholds of 0, 5, ... 150 mm; a perfect result has 96.77",
+    ),
     _recall("any_r_at_1", "R@1, any true label", _ANY_RANKS, is_key=True),
     _recall("any_r_at_3", "R@3, any true label", _ANY_RANKS),
     _recall("r_at_1", "R@1", _RANKS, is_key=True),

@@ -139,6 +139,10 @@ class DSTformer(nn.Module):
             x = fusion(block_st(x), block_ts(x))
         return self.pre_logits(self.norm(x))
 
+    def lift_windows(self, keypoints_2d: Float[Tensor, "B T J 3"]) -> Float[Tensor, "B T J 3"]:
+        """3D joints of windows."""
+        return self.lift(self(keypoints_2d))
+
     def lift(self, representation: Float[Tensor, "B T J R"]) -> Float[Tensor, "B T J 3"]:
         """3D joints from the representation; float32 or wider also under autocast.
 

@@ -18,13 +18,17 @@ class LangPoseOutput(NamedTuple):
     """Output of the model for B windows."""
 
     poses_3d: Float[Tensor, "B T J 3"]
-    """Camera axes, pelvis at 0 as far as it was trained so, metres; float32 also under autocast."""
+    """Pelvis near 0, in the space that the model was trained for; float32 also under autocast."""
     motion_features: Float[Tensor, "B D"] | None
     """Unit length; zero for a window with an empty span. ``None`` where they were not asked for."""
 
 
 class LangPose(nn.Module):
     """Lifts 2D keypoints and embeds motions and labels in one space.
+
+    Attributes:
+        limb_total: Sum of limb lengths of the people in the training data, metres, where the model's space
+            does not tell the size of a person.
 
     Args:
         config: Its ``model`` and ``window`` sections define the architecture.
@@ -36,6 +40,7 @@ class LangPose(nn.Module):
         super().__init__()
         model = config.model
         self.text_dim = text_dim
+        self.limb_total: float | None = None
         self.encoder = DSTformer(model, num_frames=config.window.num_frames, num_joints=H36M17.num_joints)
         self.pose_pooling = PosePooling(
             model.dim_representation, H36M17.num_joints, model.pool_dim, model.embed_dim, model.pool_dropout
@@ -83,6 +88,10 @@ class LangPose(nn.Module):
         if span_mask is None:
             span_mask = torch.ones(keypoints_2d.shape[:2], dtype=torch.bool, device=keypoints_2d.device)
         return LangPoseOutput(poses_3d, unit_length(self.pose_pooling(representation, span_mask)))
+
+    def lift_windows(self, keypoints_2d: Float[Tensor, "B T J 3"]) -> Float[Tensor, "B T J 3"]:
+        """Poses alone."""
+        return self(keypoints_2d, with_features=False).poses_3d
 
     def encode_text(
         self, token_features: Float[Tensor, "N L E"], token_mask: Bool[Tensor, "N L"]

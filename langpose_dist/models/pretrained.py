@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from langpose_dist.config import UserError
+from langpose_dist.config import ModelConfig, UserError
 from langpose_dist.models.dstformer import DSTformer
 from langpose_dist.models.weights import is_export, read_header, without_wrappers
 
@@ -66,6 +66,32 @@ def load_encoder_weights(encoder: DSTformer, path: Path | str) -> None:
     encoder.load_state_dict(state)
 
 
+def read_motionbert(path: Path | str) -> DSTformer:
+    """The encoder of a MotionBERT checkpoint, of the shapes that it has; it predicts ``image_25d``.
+
+    Raises:
+        UserError: As ``load_encoder_weights``.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"model {path}: no such file or run")
+    state = _encoder_entries(_read(path), path)
+    try:
+        _, num_frames, _, dim = state["temp_embed"].shape
+        sizes = ModelConfig(
+            dim=dim,
+            dim_representation=len(state["pre_logits.fc.weight"]),
+            depth=1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks_st.")),
+            num_heads=MOTIONBERT_HEADS,
+            mlp_ratio=len(state["blocks_st.0.mlp_s.fc1.weight"]) / dim,
+        )
+    except (KeyError, ValueError):
+        raise UserError(f"model {path} is neither an export of langpose_dist nor MotionBERT's") from None
+    encoder = DSTformer(sizes, num_frames=num_frames)
+    load_encoder_weights(encoder, path)
+    return encoder.eval()
+
+
 def _check_heads(num_heads: int, path: Path) -> None:
     """Refuse another number of heads: the shapes are the same, and the poses decimetres off."""
     stated = MOTIONBERT_HEADS
@@ -103,7 +129,7 @@ def _encoder_entries(content: Any, path: Path) -> dict[str, Tensor]:
         raise UserError(f"weights {path} hold no state dict")
     state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     state = without_wrappers(state)
-    for prefix in ("encoder.", "backbone."):
+    for prefix in ("average.", "encoder.", "backbone."):
         if any(key.startswith(prefix) for key in state):
             return {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
     return state

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -16,55 +15,43 @@ from langpose_dist.config import RunConfig
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.labels import Vocabulary
 from langpose_dist.data.windows import Window
-from langpose_dist.geometry import observe
 from langpose_dist.losses.contrastive import candidate_logits, info_nce, modified_info_nce
 from langpose_dist.losses.pose import position_loss, velocity_loss
-from langpose_dist.metrics.pose import mpjpe, mpjve, n_mpjpe, p_mpjpe
 from langpose_dist.metrics.retrieval import chance_median_rank, chance_recall, label_ranks
 from langpose_dist.metrics.table import metric_of
 from langpose_dist.models.langpose import LangPose, LangPoseOutput
-from langpose_dist.models.lifting import lift
 from langpose_dist.models.text import TextBackbone, TextEncoder, load_text_encoder
 from langpose_dist.models.tokens import load_tokenizer
-from langpose_dist.models.weights import is_export, read_header
-from langpose_dist.skeleton import H36M17
 from langpose_dist.tasks.labels import LabelTable, describe_labels, examples
+from langpose_dist.tasks.poses import (
+    PROTOCOL,
+    PoseTask,
+    initial_header,
+    measure_person,
+    pose_columns,
+    read_person,
+)
 from langpose_dist.tasks.task import (
     Column,
     Columns,
-    Interface,
     Picture,
     Scores,
-    Task,
     autocast,
     rate_problems,
 )
 
 _PROTOCOL = {
-    "mean_pose": "mean of the training targets in camera axes, given as answer for every frame",
+    **PROTOCOL,
     "chance": "a uniform guess among all labels; most_frequent_r_at_1: always training's most frequent label",
-    "condition": "2D input: clean is exact, noisy has detector noise, masked also training's masks",
-    "windows": "every frame of the split in exactly one window; one camera and one label span drawn for each",
 }
-_INTERFACE = Interface(
-    inputs=(-1, -1, H36M17.num_joints, 3),
-    outputs=(-1, -1, H36M17.num_joints, 3),
-    description=(
-        "LangPose. Input: float32 (clips, frames, 17, 3), 2D keypoints as x, y in half image widths from the "
-        "image centre (y down) and confidence, skeleton h36m17. Output: float32 (clips, frames, 17, 3), "
-        "camera axes (x right, y down, z forward), pelvis near 0, metres."
-    ),
-    kind="pose lifting",
-)
 _OFFLINE_TEXT_DIM = 384
 _ENCODED_AT_ONCE = 4096
 """Labels that are encoded together, so that memory does not grow with the vocabulary."""
 _MISSING = -1e4
 """Logit of a candidate that is missing: weight 0 in every softmax, without infinities in a gradient."""
-_POSE_METRICS = {"mpjpe_mm": mpjpe, "p_mpjpe_mm": p_mpjpe, "n_mpjpe_mm": n_mpjpe}
 
 
-class PretrainTask(Task):
+class PretrainTask(PoseTask):
     """LangPose with its position, velocity and contrastive losses.
 
     Args:
@@ -82,7 +69,6 @@ class PretrainTask(Task):
     )
     key_metric = "mpjpe_mm"
     protocol = _PROTOCOL
-    interface = _INTERFACE
 
     model: LangPose  # pyright: ignore[reportIncompatibleVariableOverride]
     token_ids: Tensor
@@ -93,11 +79,8 @@ class PretrainTask(Task):
     def __init__(
         self, model: LangPose, labels: LabelTable, vocabulary: Vocabulary, config: RunConfig, fps: float
     ) -> None:
-        super().__init__()
-        self.model = model
+        super().__init__(model, config, fps)
         self.vocabulary = vocabulary
-        self.config = config
-        self.fps = fps
         # Buffers follow the module to its device; they belong to the data, so no checkpoint holds them.
         for field in fields(LabelTable):
             self.register_buffer(field.name, getattr(labels, field.name), persistent=False)
@@ -127,9 +110,9 @@ class PretrainTask(Task):
     @classmethod
     def problems(cls, config: RunConfig, corpus: Corpus) -> Iterator[str]:
         """Initial weights of another frame rate, and too few labels for the contrastive term."""
-        initial = config.model.initial_weights
-        if initial is not None and is_export(initial):
-            yield from rate_problems(read_header(initial), corpus, source=f"model.initial_weights={initial}")
+        yield from rate_problems(
+            initial_header(config), corpus, source=f"model.initial_weights={config.model.initial_weights}"
+        )
         if not config.loss.is_contrastive:
             return
         split = config.data.train_split
@@ -178,6 +161,7 @@ class PretrainTask(Task):
         labels = _label_table(encoder, config, corpus)
         torch.manual_seed(config.seed)
         model = LangPose.build(config, encoder.dim, None if config.text.frozen else encoder.backbone)
+        model.limb_total = measure_person(config, corpus)
         return cls(model, labels, corpus.vocabulary, config, corpus.manifest.fps)
 
     @classmethod
@@ -193,17 +177,13 @@ class PretrainTask(Task):
         architecture = header.get("text_architecture")
         text_encoder = TextBackbone.from_architecture(architecture) if architecture else None
         with torch.device("meta"):
-            return LangPose(config, int(header.get("text_dim", _OFFLINE_TEXT_DIM)), text_encoder)
-
-    @classmethod
-    def predict(cls, model: nn.Module, config: RunConfig, inputs: np.ndarray) -> np.ndarray:
-        """Lift clips of any length."""
-        keypoints_2d = torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32))
-        return lift(model, keypoints_2d, config.window.num_frames).numpy()
+            model = LangPose(config, int(header.get("text_dim", _OFFLINE_TEXT_DIM)), text_encoder)
+        model.limb_total = read_person(header)
+        return model
 
     def header(self) -> dict[str, str]:
-        """Width and architecture of the text encoder."""
-        return self.model.header()
+        """Width and architecture of the text encoder, and the size of a person."""
+        return {**super().header(), **self.model.header()}
 
     @property
     def weights(self) -> dict[str, float]:
@@ -230,7 +210,7 @@ class PretrainTask(Task):
 
     def lift(self, windows: WindowBatch) -> tuple[MotionBatch, LangPoseOutput]:
         """Observe windows and run the model on what was seen."""
-        batch = observe(windows, self.config.camera, self.config.noise)
+        batch = self.observe(windows)
         with autocast(self.autocast, batch.keypoints_2d.device):
             output = self.model(batch.keypoints_2d, batch.span_mask, with_features=self.is_contrastive)
         return batch, output
@@ -251,24 +231,15 @@ class PretrainTask(Task):
         """Pose errors, losses and the rank of each label among all, whose features are computed once."""
         return partial(self._score, self.text_features().double() if self.is_contrastive else None)
 
-    def target(self, windows: WindowBatch) -> tuple[Float[Tensor, "B T J 3"], Bool[Tensor, "B T"]]:
-        """Poses in camera axes."""
-        batch = observe(windows, self.config.camera, self.config.noise)
-        return batch.poses_3d, batch.frame_mask
-
     def baselines(self, windows: WindowBatch, mean_target: Tensor | None) -> dict[str, Columns]:
         """The mean training pose as every answer, and guessed labels."""
-        found: dict[str, Columns] = {}
-        if mean_target is not None:
-            batch = observe(windows, self.config.camera, self.config.noise)
-            found["mean_pose"] = _pose_columns(mean_target.expand_as(batch.poses_3d), batch)
-        if self.is_contrastive:
-            found["chance"] = self._chance(windows)
-        return found
+        found = super().baselines(windows, mean_target)
+        return found | {"chance": self._chance(windows)} if self.is_contrastive else found
 
     def facts(self, counts: Mapping[str, int]) -> dict[str, Any]:
-        """Numbers of labelled windows, of labels, and of labels that count as another's."""
+        """Space of the poses, numbers of labelled windows, of labels, and of those that count as another's."""
         return {
+            **super().facts(counts),
             "num_labelled_windows": counts.get("r_at_1", 0),
             "num_labels": len(self.vocabulary),
             "num_joined_labels": len(self.vocabulary.candidates) - len(self.vocabulary),
@@ -291,10 +262,7 @@ class PretrainTask(Task):
             name: Column(values, _is_compared(batch.label_candidates) if name == "loss_con" else None)
             for name, values in self.loss_terms(batch, output).items()
         }
-        columns |= _pose_columns(output.poses_3d, batch)
-        pairs = (batch.frame_mask.sum(dim=1) - 1).clamp(min=0)  # a window of one frame has no velocity
-        velocity = mpjve(output.poses_3d, batch.poses_3d, batch.frame_mask) * (1000 * self.fps)
-        columns["mpjve_mm_s"] = Column(velocity, pairs)
+        columns |= pose_columns(output.poses_3d, batch, self.fps)
         if text_features is not None and output.motion_features is not None:
             own = batch.label_candidates[:, :1]
             true = torch.cat((own.clamp(min=0), windows.labels_beside), dim=1)
@@ -308,15 +276,8 @@ class PretrainTask(Task):
 
     def _picture(self, windows: WindowBatch, batch: MotionBatch, predicted: Tensor, row: int) -> Picture:
         label = int(batch.label_candidates[row, 0])
-        valid = batch.frame_mask[row]
-        return Picture(
-            key=windows.keys[row],
-            label=self.vocabulary.labels[label] if label >= 0 else None,
-            keypoints_2d=batch.keypoints_2d[row][valid].cpu(),
-            true_poses=batch.poses_3d[row][valid].cpu(),
-            predicted_poses=predicted[row][valid].float().cpu(),
-            hidden=windows.joint_mask[row][valid].cpu(),
-        )
+        name = self.vocabulary.labels[label] if label >= 0 else None
+        return self.picture(windows, batch, predicted, name, row)
 
     def _chance(self, windows: WindowBatch) -> dict[str, Column]:
         """A uniform guess among all labels, and training's most frequent label."""
@@ -389,12 +350,3 @@ def describe_lengths(config: RunConfig, fps: float) -> str:
         f"{high / fps:.2g} s (the paper's 30 to 80 frames at 30: 1 to 2.7 s), and slow 2D noise changes "
         f"every {spacing:.2g} s (the defaults: 0.31 s)"
     )
-
-
-def _pose_columns(predicted: Float[Tensor, "B T J 3"], batch: MotionBatch) -> dict[str, Column]:
-    """Pose errors in millimetres; each valid frame weighs the same."""
-    frames = batch.frame_mask.sum(dim=1)
-    return {
-        name: Column(metric(predicted, batch.poses_3d, batch.frame_mask) * 1000, frames)
-        for name, metric in _POSE_METRICS.items()
-    }

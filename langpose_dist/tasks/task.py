@@ -183,6 +183,14 @@ class Task(nn.Module, ABC):
         del windows
         return {}
 
+    def rate_factor(self, name: str) -> float:
+        """Learning rate of a parameter of the task over ``optimizer.learning_rate``."""
+        del name
+        return 1.0
+
+    def after_step(self) -> None:
+        """Whatever follows an update of the weights, such as an average of them."""
+
     @abstractmethod
     def scorer(self) -> Callable[[WindowBatch], Scores]:
         """Function that evaluates a batch; made once per evaluation, so it can hold what batches share."""

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from langpose_dist.config import ConfigError, OptimizerConfig, RunConfig, UserError
+from langpose_dist.tasks.task import Task
 from langpose_dist.train.distributed.processes import Processes
 from langpose_dist.train.schedule import learning_rate_factor
 
@@ -42,15 +43,26 @@ def count_steps(config: RunConfig, num_windows: int) -> int:
     return steps
 
 
-def build_optimizer(task: nn.Module, config: OptimizerConfig, *, fused: bool) -> torch.optim.AdamW:
-    """AdamW with weight decay on matrices only: not on biases, norms and position embeddings."""
-    trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
-    # A schedule that begins in mid-run looks for the initial rate.
-    rate = {"initial_lr": config.learning_rate}
+def build_optimizer(task: Task, config: OptimizerConfig, *, fused: bool) -> torch.optim.AdamW:
+    """AdamW, a group of parameters for each learning rate and for matrices and the others.
+
+    Biases, norms and position embeddings do not decay unless ``decay_all`` says so.
+    """
+    # The highest rate comes first: the log shows the first group's.
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in task.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault((task.rate_factor(name), parameter.ndim != 2), []).append(parameter)
     return torch.optim.AdamW(
         [
-            {"params": [p for p in trained if p.ndim == 2], "weight_decay": config.weight_decay, **rate},
-            {"params": [p for p in trained if p.ndim != 2], "weight_decay": 0.0, **rate},
+            {
+                "params": parameters,
+                "lr": config.learning_rate * factor,
+                # A schedule that begins in mid-run looks for the initial rate.
+                "initial_lr": config.learning_rate * factor,
+                "weight_decay": config.weight_decay if config.decay_all or not is_other else 0.0,
+            }
+            for (factor, is_other), parameters in sorted(groups.items(), key=_order)
         ],
         lr=config.learning_rate,
         betas=config.betas,
@@ -58,8 +70,13 @@ def build_optimizer(task: nn.Module, config: OptimizerConfig, *, fused: bool) ->
     )
 
 
+def _order(group: tuple[tuple[float, bool], list[nn.Parameter]]) -> tuple[float, bool]:
+    factor, is_other = group[0]
+    return -factor, is_other
+
+
 def build_engine(
-    task: nn.Module, config: RunConfig, processes: Processes, num_steps: int, *, step: int = 0
+    task: Task, config: RunConfig, processes: Processes, num_steps: int, *, step: int = 0
 ) -> Any:
     """Wrap a task for training on this run's ranks.
 

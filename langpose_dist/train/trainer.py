@@ -188,6 +188,7 @@ class Trainer:
         self.guard.watch(self.step + 1, summary, losses)
         if not is_sharded:
             self.engine.step()
+        self.task.after_step()
         self.step += 1
         self.position += self.config.train.global_batch_size
         self._since_log.add(summary, [*(counts.get(name, num_windows) for name in self.term_names), 1])

@@ -1,0 +1,108 @@
+"""Errors of a model on every recording of a split, and their means as a protocol takes them."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from langpose_dist.evaluation.contenders import Contender
+from langpose_dist.evaluation.lifting import lift_recording
+from langpose_dist.evaluation.protocols import Protocol
+from langpose_dist.evaluation.recordings import Recording, group_of
+from langpose_dist.metrics.pose import (
+    acceleration_error,
+    auc_3dhp,
+    mpjpe,
+    mpjve,
+    n_mpjpe,
+    p_mpjpe,
+    pck_3dhp,
+)
+
+Measure = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+_MEASURES: Mapping[str, tuple[Measure, float, int]] = {
+    "mpjpe_mm": (mpjpe, 1000, 1),
+    "p_mpjpe_mm": (p_mpjpe, 1000, 1),
+    "n_mpjpe_mm": (n_mpjpe, 1000, 1),
+    "mpjve_mm": (mpjve, 1000, 2),
+    "accel_mm": (acceleration_error, 1000, 3),
+    "pck_3dhp": (pck_3dhp, 1, 1),
+    "auc_3dhp": (auc_3dhp, 1, 1),
+}
+"""Metric -> function, factor to its unit, and neighbouring frames that one of its values needs."""
+UNGROUPED = "all"
+"""Group of recordings whose data set names none."""
+
+
+@dataclass(frozen=True)
+class RecordingScore:
+    """Errors of one recording."""
+
+    key: str
+    group: str
+    """Action or sequence."""
+    num_frames: int
+    """Frames that count and have a prediction."""
+    values: Mapping[str, tuple[float, int]]
+    """Metric -> mean, and how many values it was taken over."""
+
+
+def score_recording(contender: Contender, recording: Recording, protocol: Protocol) -> RecordingScore | None:
+    """Lift a recording and measure it; ``None`` if no frame of it counts.
+
+    Raises:
+        UserError: If the input breaks the contract of 2D joints.
+    """
+    poses, counted = lift_recording(
+        contender.model, recording.keypoints_2d, contender.num_frames, protocol, recording.counted
+    )
+    if not counted.any():
+        return None
+    predicted = (poses - poses[:, :1]) * recording.metres[:, None, None]
+    target = recording.poses_3d * recording.metres[:, None, None]
+    return RecordingScore(
+        key=recording.entry.key,
+        group=group_of(recording.entry, protocol) or UNGROUPED,
+        num_frames=int(counted.sum()),
+        values=measure(predicted, target, counted, protocol.metrics),
+    )
+
+
+def measure(
+    predicted: Float[Tensor, "T J 3"],
+    target: Float[Tensor, "T J 3"],
+    counted: Bool[Tensor, "T"],
+    metrics: Iterable[str],
+) -> dict[str, tuple[float, int]]:
+    """Mean of each metric over the frames that count, and the number of its values."""
+    found: dict[str, tuple[float, int]] = {}
+    for name in metrics:
+        function, factor, span = _MEASURES[name]
+        windows = counted.unfold(0, span, 1).all(dim=1) if len(counted) >= span else torch.zeros(0)
+        if num_values := int(windows.sum()):
+            value = function(predicted[None], target[None], counted[None])
+            found[name] = (float(value[0]) * factor, num_values)
+    return found
+
+
+def frame_mean(scores: Iterable[RecordingScore], metric: str) -> float:
+    """Mean over all values of all recordings; NaN without any."""
+    pairs = [score.values[metric] for score in scores if metric in score.values]
+    total = sum(count for _, count in pairs)
+    return sum(value * count for value, count in pairs) / total if total else float("nan")
+
+
+def group_means(scores: Sequence[RecordingScore], metric: str) -> dict[str, float]:
+    """Group -> mean over the values of its recordings, in the order of the alphabet."""
+    groups = sorted({score.group for score in scores})
+    return {name: frame_mean([one for one in scores if one.group == name], metric) for name in groups}
+
+
+def group_mean(scores: Sequence[RecordingScore], metric: str) -> float:
+    """Mean over the groups, each weighing the same: what papers print."""
+    values = list(group_means(scores, metric).values())
+    return float(np.mean(values)) if values else float("nan")

@@ -1,0 +1,136 @@
+"""Recordings of a split as models see them: 2D input, target in a protocol's space, and the frames that count."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from langpose_dist.config import RunConfig, UserError, build_config, with_values
+from langpose_dist.data.corpus import Corpus
+from langpose_dist.data.dataset import Augmentation, WindowDataset
+from langpose_dist.data.draws import EVALUATION_EPOCH
+from langpose_dist.data.manifest import SampleEntry
+from langpose_dist.data.windows import Window
+from langpose_dist.evaluation.protocols import Protocol
+from langpose_dist.geometry import observe
+
+SECONDS_PER_KEYFRAME = 0.31
+"""Time between two moments of the slow detector error: that of 27 in 243 frames at 30 per second."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One clip of a split."""
+
+    entry: SampleEntry
+    keypoints_2d: Float[Tensor, "T J 3"]
+    """x, y in half image widths and confidence."""
+    poses_3d: Float[Tensor, "T J 3"]
+    """In the protocol's space, pelvis at 0."""
+    metres: Float[Tensor, "T"]
+    """Metres per unit of the poses."""
+    counted: Bool[Tensor, "T"]
+    """Frames that the data set's protocol counts."""
+
+
+def protocol_config(base: RunConfig, protocol: Protocol, split: str) -> RunConfig:
+    """A configuration that reads data as a protocol says.
+
+    Args:
+        base: Its data, camera and noise are kept.
+        protocol: The protocol.
+        split: To evaluate.
+    """
+    values = {
+        "target.space": protocol.space,
+        "data.observation": protocol.observation,
+        "data.held_out_camera": None,
+        "data.validation_split": split,
+        "train.best_metric": None,
+    }
+    return build_config(with_values(base.to_dict(), values))
+
+
+def check_data(corpus: Corpus, protocol: Protocol, split: str) -> None:
+    """Check that a protocol can be followed on some data.
+
+    Raises:
+        UserError: With the first reason why it cannot: another data set, rate, no 2D joints, or no groups.
+    """
+    manifest, path = corpus.manifest, corpus.config.data.path
+    name = f"--protocol {protocol.name}"
+    if protocol.sources and manifest.source not in protocol.sources:
+        raise UserError(
+            f"{name} is defined on {' or '.join(protocol.sources)}, data.path={path} holds {manifest.source}"
+        )
+    if protocol.fps is not None and manifest.fps != protocol.fps:
+        raise UserError(
+            f"{name} needs {protocol.fps:g} frames per second, data.path={path} has {manifest.fps:g}; build "
+            f"the data with --fps {protocol.fps:g}"
+        )
+    if protocol.observation == "stored":
+        corpus.check_observation(split)
+    entries = [entry for _, shard in manifest.shards_of(split) for entry in shard.samples]
+    bare = [entry.key for entry in entries if group_of(entry, protocol) is None]
+    if bare and protocol.sources:
+        raise UserError(
+            f"{name} means over {protocol.group}s, which {len(bare)} of {len(entries)} clips of split "
+            f"{split!r} do not name ({bare[0]}); build the data again with this version"
+        )
+
+
+def group_of(entry: SampleEntry, protocol: Protocol) -> str | None:
+    """Action or sequence of a clip; ``None`` where its data set has none."""
+    return entry.subject if protocol.group == "sequence" else entry.action
+
+
+def read_recordings(
+    corpus: Corpus, protocol: Protocol, split: str, camera: str | None = None
+) -> Iterator[Recording]:
+    """Recordings of a split in the manifest's order, but for those that the protocol excludes.
+
+    Args:
+        corpus: Opened with ``protocol_config``.
+        protocol: The protocol.
+        split: Its name.
+        camera: Only recordings of this camera.
+
+    Raises:
+        UserError: If one cannot be read.
+    """
+    windows = [
+        Window(shard_index, sample_index, entry, 0, entry.num_frames, ())
+        for shard_index, shard in corpus.manifest.shards_of(split)
+        for sample_index, entry in enumerate(shard.samples)
+    ]
+    for number, window in enumerate(windows):  # draws belong to the recording, whatever is left out
+        is_excluded = window.entry.remark in protocol.excluded
+        if not is_excluded and camera in (None, window.entry.camera):
+            yield _read(corpus, windows, number)
+
+
+def _read(corpus: Corpus, windows: Sequence[Window], number: int) -> Recording:
+    entry = windows[number].entry
+    config = _for_one_window(corpus.config, entry.num_frames, corpus.manifest.fps)
+    augmentation = Augmentation.evaluation("noisy")
+    dataset = WindowDataset(windows, corpus.reader, corpus.vocabulary, config, augmentation)
+    batch = dataset[[(EVALUATION_EPOCH, number)]]
+    if isinstance(batch, UserError):
+        raise batch
+    seen = observe(batch, config.camera, config.noise, config.target.space)
+    counted = torch.ones(entry.num_frames, dtype=torch.bool)
+    if entry.valid_frames is not None:
+        counted[:] = False
+        for start, end in entry.valid_frames:
+            counted[start:end] = True
+    return Recording(entry, seen.keypoints_2d[0], seen.poses_3d[0], seen.metres[0], counted)
+
+
+def _for_one_window(config: RunConfig, num_frames: int, fps: float) -> RunConfig:
+    """The configuration with the whole recording as one window, and detector errors as slow as ever."""
+    window = config.window.model_copy(update={"num_frames": num_frames, "clip_rule": "every_frame"})
+    num_keyframes = 2 + round(num_frames / fps / SECONDS_PER_KEYFRAME)
+    noise = config.noise.model_copy(update={"num_keyframes": num_keyframes})
+    return config.model_copy(update={"window": window, "noise": noise})
