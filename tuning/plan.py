@@ -71,12 +71,13 @@ def prepare(sweep: Sweep) -> Plan:
     values: dict[str, Any] = {"train.max_steps": num_steps, "data.path": _absolute(config.data.path)}
     values["output"] = str(Path(config.output).resolve())
     values["tracking.parent_run_id"] = None  # its trials', where it is read from a sweep's folder
-    for key, path in (
-        ("model.initial_weights", config.model.initial_weights),
-        ("text.encoder", config.text.encoder),
-    ):
-        if path is not None and Path(path).exists():
-            values[key] = str(Path(path).resolve())
+    if config.model.initial_weights is not None:
+        from langpose_dist.tracking.registry.weights import find_weights
+
+        weights = find_weights(config.model.initial_weights, config.tracking.uri)
+        values["model.initial_weights"] = str(weights.resolve())
+    if Path(config.text.encoder).exists():
+        values["text.encoder"] = str(Path(config.text.encoder).resolve())
     if config.tracking.enabled:
         from langpose_dist.tracking.client import resolve_uri
 

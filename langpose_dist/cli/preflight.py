@@ -37,8 +37,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     from langpose_dist.tasks.task import load_task
     from langpose_dist.tracking.factory import build_tracker
+    from langpose_dist.tracking.registry.weights import with_initial_weights
     from langpose_dist.train.preflight import check_here, raise_problems
 
+    config = with_initial_weights(config)
     problems = check_here(config, arguments.ranks, build_tracker(config))
     if arguments.json:
         print(json.dumps({"ok": not problems, "problems": problems}, indent=2))

@@ -17,6 +17,7 @@ _EXAMPLES = """examples:
   langpose train --config configs/pretrain/small.yaml data.path=data/bandai output=runs/small
   deepspeed --num_gpus 2 launch/train.py --config configs/pretrain/small.yaml data.path=data/bandai
   langpose train --config configs/pretrain/small.yaml output=runs/small --resume
+  langpose train --config configs/finetune/open.yaml model.initial_weights=models:/langpose-small@champion
 
 Exit status: 0 finished; 75 asked to stop (SIGTERM, SIGINT, SIGUSR1, a file named stop in the run's folder,
 the launcher's end) with a checkpoint of where it was; 1 failed; 2 a mistake in what was asked for, all of
@@ -65,6 +66,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(arguments: argparse.Namespace) -> int:
     """Train; rank 0 reports."""
     config = load_config(arguments.config, arguments.overrides)
+    if config.model.initial_weights is not None:
+        from langpose_dist.tracking.registry.weights import with_initial_weights
+
+        config = with_initial_weights(config)
     request: StopRequest | None = None
     try:
         with best_effort_output():

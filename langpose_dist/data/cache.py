@@ -1,7 +1,6 @@
 """Local copies of remote shards, fetched once per node and verified against their hashes."""
 
 import hashlib
-import os
 from pathlib import Path
 
 from filelock import FileLock
@@ -10,12 +9,12 @@ from langpose_dist.data.manifest import ShardEntry
 from langpose_dist.data.remote import read_chunks
 from langpose_dist.data.sample import DataError
 from langpose_dist.host.atomic import PARTIAL, fsync_path
+from langpose_dist.host.paths import cache_folder
 
 
 def default_cache_dir() -> Path:
     """Folder for remote shards in the user's cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "langpose" / "shards"
+    return cache_folder("shards")
 
 
 def fetch_shard(url: str, shard: ShardEntry, cache_dir: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Trained models that an evaluation compares: our exports of every task that lifts, and MotionBERT's files."""
+"""Trained models that an evaluation compares: our exports of tasks that lift, and MotionBERT's files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -33,9 +33,8 @@ class Protocol:
     clip_rule: ClipRule = "every_frame"
     """As ``window.clip_rule``."""
     merging: Merging = "none"
-    """Windows to recording: none (side by side, the last one ends with the clip), centre (a window around each
-    frame, padded with the clip's first and last frame), blend (windows that overlap by half, triangular weights).
-    """
+    """Windows to recording. none: side by side, the last one ends with the clip. centre: a window around each
+    frame, padded with the clip's first and last frame. blend: overlapping by half, triangular weights."""
     flip_averaging: bool = True
     excluded: tuple[str, ...] = ()
     """Remarks, such as ``drifting``, whose recordings are left out and counted."""

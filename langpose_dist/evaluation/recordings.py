@@ -1,7 +1,8 @@
-"""Recordings of a split as models see them: 2D input, target in a protocol's space, and the frames that count."""
+"""Recordings of a split as models see them: 2D input, target in a protocol's space, frames that count."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -134,3 +135,30 @@ def _for_one_window(config: RunConfig, num_frames: int, fps: float) -> RunConfig
     num_keyframes = 2 + round(num_frames / fps / SECONDS_PER_KEYFRAME)
     noise = config.noise.model_copy(update={"num_keyframes": num_keyframes})
     return config.model_copy(update={"window": window, "noise": noise})
+
+
+def count_recordings(corpus: Corpus, protocol: Protocol, split: str) -> dict[str, Any]:
+    """Recordings and frames of a split, those that the protocol leaves out, and the sources of their 2D."""
+    entries = [entry for _, shard in corpus.manifest.shards_of(split) for entry in shard.samples]
+    excluded = [entry for entry in entries if entry.remark in protocol.excluded]
+    return {
+        "num_recordings": len(entries) - len(excluded),
+        "num_frames": sum(entry.num_frames for entry in entries) - sum(e.num_frames for e in excluded),
+        "excluded": {
+            remark: sorted(entry.key for entry in excluded if entry.remark == remark)
+            for remark in protocol.excluded
+        },
+        "source_2d": source_2d(corpus, protocol, split),
+    }
+
+
+def source_2d(corpus: Corpus, protocol: Protocol, split: str) -> str:
+    """Origin of the 2D joints, such as the name of the detector."""
+    if protocol.observation == "camera":
+        return "synthetic: ground-truth 3D through a virtual camera, with detector noise"
+    names = {
+        str(corpus.reader.read_meta(shard_index, sample_index).get("keypoints_2d", "unknown"))
+        for shard_index, shard in corpus.manifest.shards_of(split)
+        for sample_index, _ in enumerate(shard.samples)
+    }
+    return "stored: " + ", ".join(sorted(names))

@@ -26,6 +26,12 @@ def expand_home(place: str) -> str:
     return place[: found.end()] + expanded
 
 
+def cache_folder(kind: str) -> Path:
+    """Folder for copies of remote files, in the user's cache."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "langpose" / kind
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and those above it, unless they are there.
 

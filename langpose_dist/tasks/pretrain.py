@@ -237,7 +237,7 @@ class PretrainTask(PoseTask):
         return found | {"chance": self._chance(windows)} if self.is_contrastive else found
 
     def facts(self, counts: Mapping[str, int]) -> dict[str, Any]:
-        """Space of the poses, numbers of labelled windows, of labels, and of those that count as another's."""
+        """Space, numbers of labelled windows, of labels, and of labels that count as another's."""
         return {
             **super().facts(counts),
             "num_labelled_windows": counts.get("r_at_1", 0),

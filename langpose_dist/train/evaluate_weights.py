@@ -8,7 +8,6 @@ from typing import Any
 from langpose_dist.config import RunConfig, UserError, build_config, with_overrides
 from langpose_dist.config.affects import MODEL, keys_that_affect
 from langpose_dist.host.environment import describe_environment
-from langpose_dist.runs.folder import RunFolder
 from langpose_dist.tasks.exported import load_exported
 from langpose_dist.tasks.task import rate_problems
 from langpose_dist.train.distributed.processes import join_processes, leave_processes
@@ -74,15 +73,3 @@ def _override(stored: RunConfig, overrides: Iterable[str]) -> RunConfig:
         if key in fixed and before[key] != value:
             raise UserError(f"{key} belongs to the weights and cannot be overridden in an evaluation")
     return config
-
-
-def read_run(run_dir: Path) -> tuple[Path, Mapping[str, Any]]:
-    """The weights of a run's folder, and what ``run.json`` says of its record.
-
-    Raises:
-        UserError: If the folder holds no finished run.
-    """
-    folder = RunFolder(run_dir)
-    if not folder.weights.is_file():
-        raise UserError(f"{run_dir} holds no finished run: {folder.weights} does not exist")
-    return folder.weights, folder.read_record()

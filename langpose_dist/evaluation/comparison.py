@@ -1,0 +1,214 @@
+"""Several models under one protocol: what each scores, and how sure a difference is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from langpose_dist.config import RunConfig, UserError
+from langpose_dist.data.corpus import Corpus
+from langpose_dist.evaluation.contenders import Contender
+from langpose_dist.evaluation.measure import (
+    RecordingScore,
+    frame_mean,
+    group_mean,
+    group_means,
+    score_recording,
+)
+from langpose_dist.evaluation.protocols import Protocol
+from langpose_dist.evaluation.recordings import check_data, count_recordings, read_recordings
+from langpose_dist.host.bars import Bar
+from langpose_dist.metrics.table import higher_is_better
+
+NUM_RESAMPLES = 2000
+"""Draws of the bootstrap."""
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One model with its errors on every recording."""
+
+    contender: Contender
+    scores: tuple[RecordingScore, ...]
+    camera: str | None = None
+    """The only camera that was tested, where the protocol holds one out."""
+
+
+def score_all(
+    contenders: Sequence[Contender],
+    protocol: Protocol,
+    config: RunConfig,
+) -> tuple[list[Scored], Corpus]:
+    """Errors of every model on every recording of the split.
+
+    Args:
+        contenders: The models.
+        protocol: The protocol.
+        config: From ``protocol_config``.
+
+    Raises:
+        UserError: If the data or a model do not fit the protocol.
+    """
+    corpus = Corpus.open(config, has_labels=False)
+    split = config.data.validation_split
+    check_data(corpus, protocol, split)
+    check_contenders(contenders, protocol, corpus.manifest.fps)
+    found = []
+    for contender in contenders:
+        camera = contender.held_out_camera if protocol.has_held_out_camera else None
+        scores = []
+        with Bar(corpus.manifest.splits[split].num_samples, contender.name, "recording", is_kept=False) as bar:
+            for recording in read_recordings(corpus, protocol, split, camera):
+                score = score_recording(contender, recording, protocol)
+                scores += [score] if score is not None else []
+                bar.update()
+        if not scores:
+            raise UserError(
+                f"--protocol {protocol.name} counts no frame of split {split!r}"
+                + (f" and camera {camera}" if camera else "")
+            )
+        found.append(Scored(contender, tuple(scores), camera))
+    return found, corpus
+
+
+def check_contenders(contenders: Sequence[Contender], protocol: Protocol, fps: float) -> None:
+    """Check that models may stand in one table of a protocol.
+
+    Raises:
+        UserError: If one predicts another space, was trained at another rate or on the held-out camera.
+    """
+    for one in contenders:
+        if one.space != protocol.space:
+            raise UserError(
+                f"{one.name} predicts {one.space}, --protocol {protocol.name} measures {protocol.space}: "
+                "numbers of different spaces do not compare; choose another protocol, or a model with "
+                f"target.space={protocol.space}"
+            )
+        if one.fps is not None and one.fps != fps:
+            raise UserError(f"{one.name} was trained at {one.fps:g} frames per second, the data have {fps:g}")
+        if protocol.has_held_out_camera and one.held_out_camera is None:
+            raise UserError(
+                f"--protocol {protocol.name} tests on the camera that training left out; {one.name} left "
+                "none out: train with data.held_out_camera=NAME"
+            )
+    cameras = [one.held_out_camera for one in contenders]
+    if protocol.has_held_out_camera and len(set(cameras)) < len(cameras):
+        raise UserError(
+            f"--protocol {protocol.name} takes one model for each camera; these left out "
+            + ", ".join(map(str, cameras))
+        )
+
+
+def summarise(scored: Scored, protocol: Protocol) -> dict[str, Any]:
+    """Numbers of one model; plain containers."""
+    scores = scored.scores
+    groups = sorted({score.group for score in scores})
+    named = {
+        name: [score for score in scores if score.group in members] for name, members in protocol.sets.items()
+    }
+    return {
+        "name": scored.contender.name,
+        **({"camera": scored.camera} if scored.camera else {}),
+        "num_recordings": len(scores),
+        "num_frames": sum(score.num_frames for score in scores),
+        f"{protocol.group}_mean": {name: group_mean(scores, name) for name in protocol.metrics},
+        "frame_mean": {name: frame_mean(scores, name) for name in protocol.metrics},
+        "sets": {
+            name: {metric: frame_mean(some, metric) for metric in protocol.metrics}
+            for name, some in named.items()
+            if some
+        },
+        f"{protocol.group}s": {
+            group: {metric: group_means(scores, metric)[group] for metric in protocol.metrics}
+            for group in groups
+        },
+        "model": dict(scored.contender.facts),
+    }
+
+
+def improvement(baseline: Scored, other: Scored, protocol: Protocol, metric: str) -> dict[str, Any]:
+    """Improvement of a model on a baseline, positive if it is better, with an interval over recordings.
+
+    Both are measured on the same recordings, which the bootstrap draws in pairs; each draw's means are taken
+    as the protocol takes them, over the groups.
+
+    Source:
+        LangPose's supplement, Eq. 4, for the sign; Efron and Tibshirani, 1993, for the interval.
+    """
+    sign = 1.0 if higher_is_better(metric) else -1.0
+    pair = [_table(one.scores, metric) for one in (baseline, other)]
+    rng = np.random.Generator(np.random.Philox(key=0))
+    num_recordings = len(baseline.scores)
+    draws = rng.multinomial(num_recordings, np.full(num_recordings, 1 / num_recordings), NUM_RESAMPLES)
+    samples = sign * (_resampled(pair[1], draws) - _resampled(pair[0], draws))
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.nanpercentile(samples, [tail, 100 - tail])
+    means = [group_means(one.scores, metric) for one in (baseline, other)]
+    return {
+        "model": other.contender.name,
+        "baseline": baseline.contender.name,
+        "metric": metric,
+        "mean": sign * (group_mean(other.scores, metric) - group_mean(baseline.scores, metric)),
+        "low": float(low),
+        "high": float(high),
+        f"{protocol.group}s": {name: sign * (means[1][name] - means[0][name]) for name in means[0]},
+    }
+
+
+def _table(scores: Sequence[RecordingScore], metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """Sum and number of values, recordings x groups."""
+    groups = sorted({score.group for score in scores})
+    sums, counts = np.zeros((2, len(scores), len(groups)))
+    for row, score in enumerate(scores):
+        value, count = score.values.get(metric, (0.0, 0))
+        sums[row, groups.index(score.group)] = value * count
+        counts[row, groups.index(score.group)] = count
+    return sums, counts
+
+
+def _resampled(table: tuple[np.ndarray, np.ndarray], draws: np.ndarray) -> np.ndarray:
+    sums, counts = (draws @ part for part in table)
+    means = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+    return np.nanmean(means, axis=1)
+
+
+def compare(
+    scored: Sequence[Scored], protocol: Protocol, corpus: Corpus, origin: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The whole report, fit for JSON.
+
+    Args:
+        scored: From ``score_all``; the first is the baseline of the others.
+        protocol: The protocol.
+        corpus: The data.
+        origin: Commit and the like.
+    """
+    manifest, split = corpus.manifest, corpus.config.data.validation_split
+    report: dict[str, Any] = {
+        "protocol": protocol.describe(),
+        "data": {
+            "dataset": manifest.dataset,
+            "split": split,
+            "fps": manifest.fps,
+            "fingerprint": manifest.fingerprint,
+            **count_recordings(corpus, protocol, split),
+        },
+        **origin,
+        "models": [summarise(one, protocol) for one in scored],
+        "improvements": [],
+    }
+    if protocol.has_held_out_camera:
+        name = f"{protocol.group}_mean"
+        report["mean_over_cameras"] = {
+            metric: float(np.mean([model[name][metric] for model in report["models"]]))
+            for metric in protocol.metrics
+        }
+    else:
+        report["improvements"] = [
+            improvement(scored[0], other, protocol, metric)
+            for other in scored[1:]
+            for metric in protocol.metrics
+        ]
+    return report

@@ -1,0 +1,145 @@
+"""A comparison as text, CSV and LaTeX."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from langpose_dist.metrics.table import metric_of
+
+Report = Mapping[str, Any]
+
+
+def as_text(report: Report) -> str:
+    """Tables for a terminal: the headline metric by group, every metric as a mean, differences, protocol."""
+    group, models = report["protocol"]["group"], report["models"]
+    headline = report["protocol"]["metrics"][0]
+    names = [model["name"] for model in models]
+    row = metric_of(headline)
+    rows = [[row.axis, *names]]
+    for name in models[0][f"{group}s"]:
+        rows.append([name, *(_cell(model[f"{group}s"].get(name, {}).get(headline)) for model in models)])
+    rows.append([f"mean over {group}s", *(_cell(model[f"{group}_mean"][headline]) for model in models)])
+    rows.append(["mean over frames", *(_cell(model["frame_mean"][headline]) for model in models)])
+    other = [[f"mean over {group}s", *names]]
+    for metric in report["protocol"]["metrics"]:
+        cells = (_cell(model[f"{group}_mean"][metric]) for model in models)
+        other.append([metric_of(metric).axis, *cells])
+    for name in models[0]["sets"]:
+        for metric in report["protocol"]["metrics"]:
+            cells = (_cell(model["sets"].get(name, {}).get(metric)) for model in models)
+            other.append([f"{name}: {metric_of(metric).axis}", *cells])
+    parts = [_align(rows), _align(other)]
+    if report["improvements"]:
+        parts.append("\n".join(map(describe_improvement, report["improvements"])))
+    if "mean_over_cameras" in report:
+        values = (
+            f"{metric_of(name).axis} {value:.1f}" for name, value in report["mean_over_cameras"].items()
+        )
+        parts.append("mean over the held-out cameras: " + ", ".join(values))
+    return "\n\n".join([*parts, describe_protocol(report)])
+
+
+def describe_improvement(found: Mapping[str, Any]) -> str:
+    """One line about a difference."""
+    row = metric_of(found["metric"])
+    return (
+        f"{found['model']} on {found['baseline']}: {row.title} better by {found['mean']:+.2f} {row.unit} "
+        f"(95 % over recordings: {found['low']:+.2f} to {found['high']:+.2f})"
+    )
+
+
+def describe_protocol(report: Report) -> str:
+    """Lines that say what the numbers are."""
+    protocol, data = report["protocol"], report["data"]
+    excluded = {name: len(keys) for name, keys in data["excluded"].items()}
+    left_out = ", ".join(f"{count} {name}" for name, count in excluded.items()) or "none"
+    lines = [
+        f"protocol {protocol['name']}: {protocol['title']}",
+        f"space {protocol['space']}, scale {protocol['scale_source']}; {protocol['root']}",
+        f"clip rule {protocol['clip_rule']}, merging {protocol['merging']}, flip averaging "
+        f"{'on' if protocol['flip_averaging'] else 'off'}; recordings left out: {left_out}",
+        f"{data['num_recordings']} recordings, {data['num_frames']} frames of {data['dataset']}, split "
+        f"{data['split']}, {data['fps']:g} Hz ({data['fingerprint'][:16]}); 2D: {data['source_2d']}",
+        f"commit {report['commit'][:12]}{' with uncommitted changes' if report['commit_dirty'] else ''}",
+    ]
+    for model in report["models"]:
+        lines.append(
+            f"{model['name']}: {model['num_frames']} frames counted; checkpoint chosen on: "
+            f"{model['model']['checkpoint_chosen_on']}"
+        )
+    return "\n".join(lines)
+
+
+def as_csv(report: Report) -> str:
+    """One value per line, with what identifies it."""
+    group, data, protocol = report["protocol"]["group"], report["data"], report["protocol"]
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    origin = ["protocol", "space", "dataset", "split", "fingerprint", "source_2d", "commit"]
+    writer.writerow(["model", "metric", "unit", "over", "value", *origin])
+    known = [protocol["name"], protocol["space"]]
+    known += [data[name] for name in ("dataset", "split", "fingerprint", "source_2d")] + [report["commit"]]
+    for model in report["models"]:
+        parts = {f"{group}s": model[f"{group}_mean"], "frames": model["frame_mean"]}
+        parts |= {f"{group} {name}": values for name, values in model[f"{group}s"].items()}
+        parts |= {f"set {name}": values for name, values in model["sets"].items()}
+        for over, values in parts.items():
+            for metric, value in values.items():
+                writer.writerow([model["name"], metric, metric_of(metric).unit, over, f"{value:.6f}", *known])
+    return stream.getvalue()
+
+
+def as_latex(report: Report) -> str:
+    """A booktabs table: a row per model, a column per group, as papers print it."""
+    group, metric = report["protocol"]["group"], report["protocol"]["metrics"][0]
+    groups = list(report["models"][0][f"{group}s"])
+    lines = ["% " + line for line in describe_protocol(report).splitlines()]
+    lines += [
+        rf"\begin{{tabular}}{{l{'r' * (len(groups) + 2)}}}",
+        r"\toprule",
+        " & ".join([_escape(metric_of(metric).axis), *map(_escape, groups), "Avg.", "frames"]) + r" \\",
+        r"\midrule",
+    ]
+    for model in report["models"]:
+        values = [model[f"{group}s"].get(name, {}).get(metric) for name in groups]
+        values += [model[f"{group}_mean"][metric], model["frame_mean"][metric]]
+        lines.append(" & ".join([_escape(model["name"]), *map(_cell, values)]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def as_json(report: Report) -> str:
+    """The whole report."""
+    return json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+
+
+FORMATS: Mapping[str, Callable[[Report], str]] = {
+    "text": as_text,
+    "json": as_json,
+    "csv": as_csv,
+    "latex": as_latex,
+}
+
+ENDINGS = {"text": "txt", "json": "json", "csv": "csv", "latex": "tex"}
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None or value != value else f"{value:.1f}"
+
+
+def _escape(text: str) -> str:
+    for sign in "&%_#$":
+        text = text.replace(sign, "\\" + sign)
+    return text
+
+
+def _align(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
