@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ from langpose_dist.datasets.amass.recognise import SYNTHETIC
 from langpose_dist.datasets.files import code_revision
 from langpose_dist.host.atomic import write_text
 from langpose_dist.host.paths import make_folder
+
+MIN_FRAMES = 20
+"""Least usual length of recordings."""
 
 
 @contextlib.contextmanager
@@ -40,6 +43,27 @@ def check_seed(seed: int) -> None:
     """
     if seed < 0:
         raise DataError(f"seed {seed} must not be below 0")
+
+
+def check_subjects(chosen: Sequence[str], known: Sequence[str]) -> None:
+    """Check that subjects are some of those that are known, each once.
+
+    Raises:
+        DataError: If they are not.
+    """
+    if not chosen or len(set(chosen)) != len(chosen) or not set(chosen) <= set(known):
+        names = ", ".join(chosen) or "none"
+        raise DataError(f"subjects {names}: choose some of {', '.join(known)}, each once")
+
+
+def check_frames(frames: int) -> None:
+    """Check that recordings of so many frames can be made.
+
+    Raises:
+        DataError: If they cannot.
+    """
+    if frames < MIN_FRAMES:
+        raise DataError(f"frames {frames} must be at least {MIN_FRAMES}")
 
 
 def write_description(out: Path, content: Mapping[str, Any]) -> dict[str, Any]:
