@@ -71,7 +71,7 @@ def _inspect(args: argparse.Namespace) -> int:
     statistics = manifest.statistics
     groups = {
         field: counts
-        for field in ("action", "subject")
+        for field in ("action", "subject", "remark")
         if any((counts := {split: manifest.group_counts(split, field) for split in manifest.splits}).values())
     }
     if args.json:

@@ -35,10 +35,10 @@ VERSION = 2
 FRAME_BYTES = H36M17.num_joints * 3 * 4
 """Bytes of a frame of poses."""
 
-GROUPS = ("subject", "action", "subaction", "camera", "source_split", "valid_frames")
+GROUPS = ("subject", "action", "subaction", "camera", "source_split", "valid_frames", "remark")
 """Fields of ``SampleEntry`` that version 2 added; a clip lacks those that its data set does not have."""
 
-GroupField = Literal["subject", "action", "subaction", "camera", "source_split"]
+GroupField = Literal["subject", "action", "subaction", "camera", "source_split", "remark"]
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
@@ -73,6 +73,8 @@ class SampleEntry(Record):
     """Split that the data set itself puts the clip into."""
     valid_frames: tuple[FrameRange, ...] | None = None
     """Frames that the data set's protocol counts, where it does not count all of them."""
+    remark: str | None = None
+    """Known fault of the recording, such as ``drifting``, for which some protocols leave it out."""
 
     @property
     def poses(self) -> tuple[int, int]:
@@ -125,6 +127,7 @@ def groups_of(meta: Mapping[str, Any]) -> dict[str, Any]:
         "subaction": recording.removeprefix(f"{subject} ") if recording and subject and action else None,
         "camera": _text(camera.get("name") if isinstance(camera, Mapping) else camera),
         "valid_frames": _ranges(meta.get("valid_frames")),
+        "remark": _text(meta.get("remark")),
     }
     return {name: value for name, value in found.items() if value is not None}
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from langpose_dist.skeleton import H36M17, JointMap
-from langpose_dist.synthesis.figure import FINGERS, JOINTS, PARENTS, rest_joints
+from langpose_dist.synthesis.figure import FINGERS, JOINTS, PARENTS, pose_and_turn, rest_joints
 from langpose_dist.synthesis.surface import GROUPS, Surface, build_surface
 
 _BULGE = 0.15
@@ -55,6 +55,9 @@ _FROM_JOINTS: JointMap = {
 }
 """Keypoints that are not the joint of the same name, as means of joints and points of the head."""
 
+_HEAD_POINTS = ("nose", "skull")
+"""Points that move with the head's joint."""
+
 
 def body_model(gender: str) -> dict[str, Any]:
     """Arrays of ``smplh/GENDER/model.npz``; equal on every call."""
@@ -87,10 +90,51 @@ def shaped_rest_joints(gender: str, betas: Float64[np.ndarray, "16"]) -> Float64
     return _joint_directions(gender) @ np.append(betas, 1.0)
 
 
+def pose_keypoints(
+    gender: str,
+    betas: Float64[np.ndarray, "16"],
+    poses: Float64[np.ndarray, "T 156"],
+    trans: Float64[np.ndarray, "T 3"],
+) -> Float64[np.ndarray, "T 17 3"]:
+    """Keypoints of ``H36M17`` on a posed body, metres: those of the regressor, without vertices.
+
+    Args:
+        gender: Body model.
+        betas: Body shape.
+        poses: Axis-angle of each joint relative to its parent, radians, as in AMASS.
+        trans: Added to all joints, metres.
+    """
+    rest = shaped_rest_joints(gender, betas)
+    joints, turns = pose_and_turn(poses, trans, rest)
+    places = {name: joints[:, index] for index, name in enumerate(JOINTS)}
+    head = JOINTS.index("head")
+    for name, point in zip(_HEAD_POINTS, _head_directions(gender) @ np.append(betas, 1.0), strict=True):
+        places[name] = joints[:, head] + turns[:, head] @ (point - rest[head])
+    return np.stack(
+        [
+            sum((weight * places[place] for place, weight in sources.items()), np.zeros((len(poses), 3)))
+            for sources in (_FROM_JOINTS.get(name, {name: 1.0}) for name in H36M17.joints)
+        ],
+        axis=1,
+    )
+
+
 @functools.cache
 def _joint_directions(gender: str) -> Float64[np.ndarray, "52 3 17"]:
     """Joints at rest per unit of each shape parameter, and last those of the template."""
-    _, directions, regressor = _shapes()
+    _, _, regressor = _shapes()
+    return _regress(regressor, gender)
+
+
+@functools.cache
+def _head_directions(gender: str) -> Float64[np.ndarray, "2 3 17"]:
+    """The same of the head's points."""
+    surface, _, _ = _shapes()
+    return _regress(np.stack([_ring_mean(surface, {name: 1.0}) for name in _HEAD_POINTS]), gender)
+
+
+def _regress(regressor: Float64[np.ndarray, "N V"], gender: str) -> Float64[np.ndarray, "N 3 17"]:
+    _, directions, _ = _shapes()
     vertices = np.concatenate((directions, _template(gender)[..., None]), axis=-1)
     return np.einsum("jv,vcb->jcb", regressor, vertices, optimize=True)
 

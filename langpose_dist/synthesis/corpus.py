@@ -12,13 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from langpose_dist import __version__
 from langpose_dist.data.sample import DataError
-from langpose_dist.datasets.amass.recognise import SYNTHETIC
-from langpose_dist.datasets.files import code_revision
 from langpose_dist.host.atomic import write_text
-from langpose_dist.host.paths import make_folder
 from langpose_dist.synthesis.body import GENDERS, body_model, keypoint_regressor
+from langpose_dist.synthesis.folder import check_seed, new_folder, write_description
 from langpose_dist.synthesis.recordings import FILES, Recording, recordings
 
 AMASS, BABEL, SMPLH = "amass", "babel", "smplh"
@@ -44,34 +41,19 @@ def synthesize(
         on_seconds: Called with seconds of motion as they are written.
 
     Returns:
-        Content of ``synthesis.json``: seed, hours, tool version, the numbers of recordings, frames and
-        annotations.
+        Content of ``synthesis.json``: layout, seed, hours, the numbers of recordings, frames and annotations,
+        tool version.
 
     Raises:
         DataError: If the folder holds something or cannot be written, or the hours or seed make no sense.
     """
     if not 0 < hours < np.inf:
         raise DataError(f"hours {hours:g} must be above 0")
-    if seed < 0:
-        raise DataError(f"seed {seed} must not be below 0")
-    record: dict[str, Any] = {
-        "seed": seed,
-        "hours": hours,
-        "tool_version": __version__,
-        "code_revision": code_revision(),
-    }
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise DataError(f"{out} is not an empty folder; choose a new one")
-    try:
-        make_folder(out)
+    check_seed(seed)
+    with new_folder(out):
         _write_body(out)
-        record |= _write_motions(out, recordings(hours, seed), on_seconds)
-        write_text(out / SYNTHETIC, json.dumps(record))
-    except OSError as error:
-        raise DataError(
-            f"{out} cannot be written: {error.strerror or error}; make room or choose another"
-        ) from None
-    return record
+        numbers = _write_motions(out, recordings(hours, seed), on_seconds)
+        return write_description(out, {"layout": "amass", "seed": seed, "hours": hours, **numbers})
 
 
 def _write_body(out: Path) -> None:

@@ -92,17 +92,25 @@ def pose_joints(
     trans: Float64[np.ndarray, "T 3"],
     rest: Float64[np.ndarray, "52 3"] | None = None,
 ) -> Float64[np.ndarray, "T 52 3"]:
-    """Places of the joints in a pose.
+    """Places of the joints in a pose; see ``pose_and_turn``, of which ``rest`` is the unshaped figure's."""
+    return pose_and_turn(poses, trans, rest_joints() if rest is None else rest)[0]
+
+
+def pose_and_turn(
+    poses: Float64[np.ndarray, "T 156"],
+    trans: Float64[np.ndarray, "T 3"],
+    rest: Float64[np.ndarray, "52 3"],
+) -> tuple[Float64[np.ndarray, "T 52 3"], Float64[np.ndarray, "T 52 3 3"]]:
+    """Places of the joints in a pose, metres, and how each has turned from where it was at rest.
 
     Args:
         poses: Axis-angle of each joint relative to its parent, radians, as in AMASS.
         trans: Added to all joints, metres.
-        rest: Joints at rest; by default those of the unshaped figure.
+        rest: Joints at rest, metres.
 
     Returns:
-        Metres, in the axes of the pelvis' rotation and ``trans``.
+        Both in the axes of the pelvis' rotation and ``trans``.
     """
-    rest = rest_joints() if rest is None else rest
     turns = to_matrices(poses.reshape(len(poses), -1, 3))
     positions = np.empty((len(poses), len(JOINTS), 3))
     for joint, parent in enumerate(PARENTS):
@@ -111,7 +119,7 @@ def pose_joints(
         else:
             positions[:, joint] = positions[:, parent] + turns[:, parent] @ (rest[joint] - rest[parent])
             turns[:, joint] = turns[:, parent] @ turns[:, joint]
-    return positions
+    return positions, turns
 
 
 def to_matrices(rotations: Float64[np.ndarray, "*S 3"]) -> Float64[np.ndarray, "*S 3 3"]:

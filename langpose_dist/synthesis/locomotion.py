@@ -30,8 +30,15 @@ def _either(rng: np.random.Generator) -> Side:
     return SIDES[int(rng.integers(2))]
 
 
-def walk(person: Person, rng: np.random.Generator, start: Row, *, way: str = "forward") -> Take:
-    """Walk forward, backward or in a circle."""
+def walk(
+    person: Person,
+    rng: np.random.Generator,
+    start: Row,
+    *,
+    way: str = "forward",
+    radius: float | None = None,
+) -> Take:
+    """Walk forward, backward or in a circle, to the left if its radius is above 0."""
     step = rng.uniform(0.5, 0.6) / np.sqrt(person.tempo)
     speed = rng.uniform(0.95, 1.35) * np.sqrt(person.tempo) * person.size
     num_steps = int(rng.integers(5, 12))
@@ -40,7 +47,8 @@ def walk(person: Person, rng: np.random.Generator, start: Row, *, way: str = "fo
     if way == "circle":
         num_steps += 5
         speed *= 0.8
-        path = curve(rng.uniform(0.9, 1.6) * (1 if rng.integers(2) else -1))
+        drawn = rng.uniform(0.9, 1.6) * (1 if rng.integers(2) else -1)
+        path = curve(drawn if radius is None else radius)
     if way == "backward":
         speed *= 0.65
         gait, path = replace(_BACKWARD, step=step * 1.1, arms=rng.uniform(8.0, 14.0)), straight(180.0)

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from langpose_dist.synthesis.body import shaped_rest_joints
-from langpose_dist.synthesis.motion import Person
+from langpose_dist.synthesis.performer import Performer, generator
 from langpose_dist.synthesis.sequence import MAX_ACTIONS, Segment, Sequence, draw_actions, perform
 
 SUBSETS = ("NorthStudio", "HarbourLab", "OldGymnasium", "HillsideHall")
@@ -72,7 +71,7 @@ class Recording:
     @cached_property
     def babel(self) -> tuple[str, dict[str, Any]] | None:
         """The file of BABEL that it is in and its entry there; ``None`` if it was not annotated."""
-        rng = _generator(self.seed, 3, self.number)
+        rng = generator(self.seed, 3, self.number)
         fate = rng.random()
         # Without annotations it would be trained on: never a person who is held out.
         if self.split == "train" and fate < _UNLABELLED:
@@ -127,12 +126,8 @@ def draw_recording(seed: int, number: int) -> Recording:
     elif subject == SUBJECTS - 2 and subset % 2 == 0:
         split = "test"
 
-    rng = _generator(seed, 1, subset, subject)
-    gender = ("female", "male", "neutral")[int(rng.choice(3, p=(0.45, 0.45, 0.1)))]
-    betas = np.clip(rng.normal(0.0, 0.7, 16), -2.0, 2.0)
-    person = Person.draw(rng, shaped_rest_joints(gender, betas))
-
-    rng = _generator(seed, 2, number)
+    performer = Performer.draw(generator(seed, 1, subset, subject))
+    rng = generator(seed, 2, number)
     fps = float(rng.choice(list(RATES), p=list(RATES.values())))
     num_actions = 1 if rng.random() < 0.3 else int(rng.integers(2, MAX_ACTIONS + 1))
     return Recording(
@@ -140,10 +135,10 @@ def draw_recording(seed: int, number: int) -> Recording:
         number=number,
         subset=SUBSETS[subset],
         subject=f"s{subject + 1:02d}",
-        gender=gender,
-        betas=betas,
+        gender=performer.gender,
+        betas=performer.betas,
         fps=fps,
-        sequence=perform(person, draw_actions(rng, num_actions), rng),
+        sequence=perform(performer.person, draw_actions(rng, num_actions), rng),
         split=split,
         has_dmpls=subset % 2 == 0,
     )
@@ -157,10 +152,6 @@ def recordings(hours: float, seed: int) -> Iterator[Recording]:
         left -= recording.duration
         number += 1
         yield recording
-
-
-def _generator(*key: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
 
 
 def _new_id(rng: np.random.Generator) -> str:

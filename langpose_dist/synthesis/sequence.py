@@ -97,15 +97,20 @@ class Sequence:
         return solve(self.channels(t), self.person)
 
 
-def draw_actions(rng: np.random.Generator, num_actions: int) -> tuple[Action, ...]:
-    """Draw actions, each of which begins in the posture that the one before ends in."""
+def draw_actions(
+    rng: np.random.Generator, num_actions: int, *, among: SequenceOf[Action] = ACTIONS
+) -> tuple[Action, ...]:
+    """Draw actions, each of which begins in the posture that the one before ends in.
+
+    None follows itself, unless there is no other.
+    """
     posture = "standing"
     actions: list[Action] = []
     while len(actions) < num_actions:
-        fits = [action for action in ACTIONS if action.before == posture]
+        fits = [action for action in among if action.before == posture]
         if posture == "sitting":
-            fits += [action for action in ACTIONS if action.seated]
-        fits = [action for action in fits if not actions or action.label != actions[-1].label]
+            fits += [action for action in among if action.seated]
+        fits = [action for action in fits if not actions or action.label != actions[-1].label] or fits
         weights = np.array([action.weight for action in fits])
         action = fits[int(rng.choice(len(fits), p=weights / weights.sum()))]
         actions.append(action)
@@ -113,9 +118,12 @@ def draw_actions(rng: np.random.Generator, num_actions: int) -> tuple[Action, ..
     return tuple(actions)
 
 
-def perform(person: Person, actions: SequenceOf[Action], rng: np.random.Generator) -> Sequence:
-    """Do actions one after the other, from a place and heading left to chance."""
-    place = np.array([rng.uniform(-1.5, 1.5), rng.uniform(-1.5, 1.5), rng.uniform(-180.0, 180.0)])
+def perform(
+    person: Person, actions: SequenceOf[Action], rng: np.random.Generator, *, place: Place | None = None
+) -> Sequence:
+    """Do actions one after the other, from a place and heading that are left to chance if none is given."""
+    if place is None:
+        place = np.array([rng.uniform(-1.5, 1.5), rng.uniform(-1.5, 1.5), rng.uniform(-180.0, 180.0)])
     posture, now = person.neutral, 0.0
     segments: list[Segment] = []
     for number, action in enumerate(actions):

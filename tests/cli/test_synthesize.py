@@ -100,6 +100,53 @@ def test_a_folder_with_a_corpus_is_refused(corpus: Path, capsys: pytest.CaptureF
     assert "is not an empty folder" in capsys.readouterr().err
 
 
+def test_human36m_is_made_recognised_and_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "h36m"
+    options = ("--layout", "human36m", "--subjects", "S5", "--frames", "20", "--seed", "1")
+    assert main(["data", "synthesize", "--out", str(folder), *options]) == 0
+    text = capsys.readouterr().out
+    # Videos of sitting that last longer than the 3D, in both takes.
+    assert "30 recordings of S5, 656 frames, seed 1\n  awkward on purpose: 2, listed in" in text
+    assert f"build human36m --input {folder}/h36m_sh_conf_cam_source_final.pkl" in text
+    assert main(["data", "doctor", str(folder), "--json"]) == 0
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    assert [finding["name"] for finding in findings] == ["human36m", "human36m"]
+    command = ["data", "build", "human36m", "--input", str(folder / "data_3d_h36m.npz"), "--json"]
+    assert main([*command, "--detections", "gt", "--out", str(tmp_path / "out")]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["skipped"]["total"], summary["splits"]["train"]["clips"]) == (0, 120)
+
+
+def test_mpi_inf_3dhp_is_made_and_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "3dhp"
+    options = ("--layout", "mpi_inf_3dhp", "--subjects", "S4", "TS5", "--frames", "30", "--json")
+    assert main(["data", "synthesize", "--out", str(folder), *options]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["num_recordings"], record["num_frames"]) == (3, 30 + 30 + 20)
+    out = str(tmp_path / "out")
+    assert main(["data", "build", "mpi-inf-3dhp", "--input", str(folder), "--out", out, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["splits"]["test"]["clips"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--frames", "50"], "--frames is no option of --layout amass; give --hours"),
+        (
+            ["--layout", "human36m", "--hours", "1"],
+            "--hours is no option of --layout human36m; give --frames",
+        ),
+        (["--layout", "human36m", "--subjects", "S2"], "subjects S2: choose some of S1, S5"),
+    ],
+)
+def test_options_of_another_layout_are_refused(
+    tmp_path: Path, options: list[str], problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "synthesize", "--out", str(tmp_path / "x"), *options]) == 2
+    assert problem in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
 @pytest.mark.parametrize("option", ["--hours=0", "--hours=inf", "--seed=-1", "--seed=x"])
 def test_numbers_that_make_no_corpus_are_refused(
     tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]

@@ -186,6 +186,8 @@ def test_the_fields_to_group_by_come_from_the_samples_meta(dataset: Path) -> Non
         ({"camera": "front"}, {"camera": "front"}),
         ({"subject": 1, "action": ["x"], "camera": 3.0, "valid_frames": "all"}, {}),
         ({"valid_frames": []}, {"valid_frames": ()}),
+        ({"remark": "drifting"}, {"remark": "drifting"}),
+        ({"remark": ["drifting"]}, {}),
     ],
 )
 def test_groups_of(meta: dict[str, Any], expected: dict[str, Any]) -> None:

@@ -16,7 +16,12 @@ from langpose_dist.datasets.smplh import (
     load_regressor,
 )
 from langpose_dist.skeleton import H36M17, swap_sides
-from langpose_dist.synthesis.body import body_model, keypoint_regressor, shaped_rest_joints
+from langpose_dist.synthesis.body import (
+    body_model,
+    keypoint_regressor,
+    pose_keypoints,
+    shaped_rest_joints,
+)
 from langpose_dist.synthesis.figure import JOINTS, PARENTS, pose_joints, rest_joints, to_matrices
 
 GENDERS = ("neutral", "male", "female")
@@ -251,3 +256,13 @@ def test_the_fast_path_and_smplx_agree(folder: Path, models: dict[str, BodyModel
             index, other = H36M17.index(name), H36M17.index(swap_sides(name))
             np.testing.assert_allclose(keypoints[:, index], joints[:, JOINTS.index(name)], atol=1e-6)
             assert np.abs(keypoints[:, other] - joints[:, JOINTS.index(name)]).max() > 0.05
+
+
+@pytest.mark.parametrize("gender", GENDERS)
+def test_keypoints_without_a_mesh_are_those_of_the_mesh(
+    folder: Path, models: dict[str, BodyModel], gender: str
+) -> None:
+    rng = np.random.default_rng(2)
+    poses, trans, betas = rng.normal(size=(5, 156)) * 0.7, rng.normal(size=(5, 3)), rng.normal(size=16)
+    expected = KeypointBody(models[gender], load_regressor(folder / REGRESSOR)).keypoints(poses, trans, betas)
+    np.testing.assert_allclose(pose_keypoints(gender, betas, poses, trans), expected, atol=1e-6)

@@ -20,7 +20,8 @@ example:
 
 One clip per recording and camera, in the room's own axes, with the camera in meta.json and the 2D joints
 beside the 3D; without 2D (--detections none) one clip per recording. Labels are the actions. S9 and S11 are
-the split 'test'. Three recordings of S9 whose 3D has drifted are left out, as MotionBERT does.
+the split 'test'. Three recordings of S9 whose 3D has drifted are kept with the remark 'drifting', as only
+some protocols leave them out; --split drifting:remark=drifting puts them aside.
 """
 
 
@@ -75,7 +76,7 @@ SOURCE = Source(
     find=_find,
     recognise=_recognise,
     add_options=_add_options,
-    fields=("subject", "action", "take", "camera"),
+    fields=("subject", "action", "take", "camera", "remark"),
     example_rule="subject=s8",
     fps=50.0,
 )

@@ -60,6 +60,22 @@ class Camera:
         plane = (pixels - self.center) / self.focal_length
         return np.concatenate((plane, np.ones((*plane.shape[:-1], 1))), axis=-1)
 
+    def project(
+        self, points: Float64[np.ndarray, "*N 3"], *, with_lens: bool = False
+    ) -> Float64[np.ndarray, "*N 2"]:
+        """Pixels of points in the camera's axes, on request as its lens bends them.
+
+        Source:
+            ``project_to_2d`` in ``common/camera.py`` of https://github.com/facebookresearch/VideoPose3D.
+        """
+        plane = points[..., :2] / points[..., 2:]
+        if with_lens:
+            squared = (plane**2).sum(axis=-1, keepdims=True)
+            radial = 1 + squared ** np.arange(1, 4) @ self.radial_distortion
+            tangential = plane @ self.tangential_distortion
+            plane = plane * (radial + tangential)[..., None] + squared * self.tangential_distortion
+        return plane * self.focal_length + self.center
+
     def normalise(self, pixels: Float64[np.ndarray, "*N 2"]) -> Float64[np.ndarray, "*N 2"]:
         """Pixels in half image widths from the image's middle."""
         width, height = self.image_size

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ TEST_SUBJECTS = ("S9", "S11")
 JOINTS = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
 """Indices of the common skeleton's joints among the 32; the others are doubles, fingers and toes."""
 
-EXCLUDED = (("S9", "Greeting"), ("S9", "SittingDown 1"), ("S9", "Waiting 1"))
+DRIFTING_RECORDINGS = (("S9", "Greeting"), ("S9", "SittingDown 1"), ("S9", "Waiting 1"))
 
 _SUBJECT = re.compile(r"S\d+", re.ASCII)
 
@@ -60,9 +60,9 @@ class VideoPose3dClip(FileClip):
         meta: dict[str, Any] = {**self.fields, "source": self.source}
         if self.keypoints is None or self.camera is None:
             return make_sample(self.key, poses, label=self.fields["action"], fps=self.fps, meta=meta)
-        views = _read_keypoints(*version_of(self.keypoints)).get(self.subject, {}).get(self.name, ())
+        views = _views(_read_keypoints(*version_of(self.keypoints)), self.subject, self.name)
         if len(views) != len(CAMERAS):
-            raise DataError(f"cameras missing: there are 2D keypoints of {len(views)}, not {len(CAMERAS)}")
+            raise DataError(_cameras_missing(len(views)))
         pixels = take_frames(
             views[CAMERAS.index(self.camera)][..., :2], "positions_2d", (len(H36M17.joints), 2)
         )
@@ -102,12 +102,12 @@ def find_npz_clips(path: Path, *, fps: float, keypoints: Path | None) -> Found[V
         source = f"{path.name}#{subject}/{name}"
         action = name.rstrip("0123456789").strip()
         reason = None
-        if (subject, name) in EXCLUDED:
-            reason = DRIFTING
-        elif (subject, name) in only_2d:
+        if (subject, name) in only_2d:
             reason = "no 3D positions: there are 2D keypoints only"
         elif keypoints and name not in views.get(subject, {}):
             reason = f"no 2D keypoints: {keypoints.name} has none"
+        elif keypoints and (num_views := len(_views(views, subject, name))) != len(CAMERAS):
+            reason = _cameras_missing(num_views)
         elif subject not in SUBJECTS or action not in _LABELS:
             reason = "unknown name: no subject or action of Human3.6M's"
         if reason:
@@ -116,6 +116,7 @@ def find_npz_clips(path: Path, *, fps: float, keypoints: Path | None) -> Found[V
         for camera in CAMERAS if keypoints else (None,):
             fields = {"subject": subject.lower(), "action": _LABELS[action], "take": to_words(name)}
             fields[RECORDING] = f"{subject.lower()} {to_words(name)}"
+            fields |= DRIFTING if (subject, name) in DRIFTING_RECORDINGS else {}
             clips.append(
                 VideoPose3dClip(
                     path=path,
@@ -142,6 +143,19 @@ def take_joints(values: Any) -> Float64[np.ndarray, "T 17 3"]:
     if isinstance(values, np.ndarray) and values.ndim == 3 and values.shape[1] == 32:
         values = values[:, list(JOINTS)]
     return take_frames(values, "positions_3d", (len(H36M17.joints), 3))
+
+
+def _views(
+    recordings: Mapping[str, Mapping[str, Any]], subject: str, name: str
+) -> Sequence[Any] | np.ndarray:
+    """Keypoints of each camera, in the order of ``CAMERAS``; none where there is something else."""
+    views = recordings.get(subject, {}).get(name)
+    return views if isinstance(views, list | tuple | np.ndarray) else ()
+
+
+def _cameras_missing(num_found: int) -> str:
+    """Reason for giving up a recording: its views have no names, and any of them may be another camera's."""
+    return f"cameras missing: there are 2D keypoints of {num_found}, not {len(CAMERAS)}"
 
 
 def keypoints_name(path: Path) -> str:

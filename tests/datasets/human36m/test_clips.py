@@ -160,7 +160,7 @@ def test_cameras_stand_upright_around_the_room_and_look_into_it(subject: str, na
 
 def test_world_poses_come_back_from_the_pickle(prepared: Path) -> None:
     found = find_clips(prepared, fps=50.0)
-    assert len(found.clips) == (3 + 2) * 4
+    assert len(found.clips) == (3 + 3) * 4
     seeds = {"walking": 1400, "sitting down": 1000, "greeting": 500, "walking dog": 1500}
     for clip in found.clips:
         sample = clip.load()
@@ -188,10 +188,7 @@ def test_names_and_splits_of_the_pickle(prepared: Path) -> None:
         "camera": "54138969",
         "recording": "s1 walking 2",
     }
-    # Greeting 2 of S9 is one of the three that drift.
-    assert [(item.source.rpartition("/")[2], item.reason.partition(":")[0]) for item in found.skipped] == [
-        (f"s_09_act_05_subact_02_ca_0{slot}", "drifting ground truth") for slot in (1, 2, 3, 4)
-    ]
+    assert found.skipped == ()
     assert pickle.loads(pickle.dumps(clip)) == clip  # noqa: S301
 
 
@@ -423,7 +420,8 @@ def write_npz(folder: Path, *, keypoints: bool = True, extra: int = 3) -> Path:
 
 def test_both_forms_give_the_same_samples(prepared: Path, tmp_path: Path) -> None:
     write_npz(tmp_path)
-    names = {"Walking 1": "1", "Walking": "2", "SittingDown 2": "1", "WalkDog 1": "1", "Greeting 1": "1"}
+    names = {"Walking 1": "1", "Walking": "2", "SittingDown 2": "1", "WalkDog 1": "1"}
+    names |= {"Greeting 1": "1", "Greeting": "2"}
     ours = {
         (
             clip.fields["subject"],
@@ -434,7 +432,7 @@ def test_both_forms_give_the_same_samples(prepared: Path, tmp_path: Path) -> Non
         for clip in find_clips(prepared, fps=50.0).clips
     }
     clips = find_clips(tmp_path, fps=50.0, detections="cpn_ft_h36m_dbb").clips
-    assert len(clips) == len(ours) == 20
+    assert len(clips) == len(ours) == 24
     for clip in clips:
         take = names[clip.source.split("/")[1]]
         fields = clip.fields
@@ -449,6 +447,7 @@ def test_both_forms_give_the_same_samples(prepared: Path, tmp_path: Path) -> Non
         assert (sample.keypoints_2d[..., 2] == 1).all()
         assert sample.meta["camera"] == other.meta["camera"]
         assert sample.spans == other.spans
+        assert sample.meta.get("remark") == other.meta.get("remark")
         assert decode_sample(sample.key, encode_sample(sample)).meta == sample.meta
 
 
@@ -471,7 +470,6 @@ def test_names_and_splits_of_the_npz(tmp_path: Path) -> None:
     assert {(clip.fields["subject"], clip.split) for clip in found.clips} == {("s1", "train"), ("s9", "test")}
     assert [(item.source, item.reason.partition(":")[0]) for item in found.skipped] == [
         ("data_3d_h36m.npz#S2/Walking", "no 3D positions"),
-        ("data_3d_h36m.npz#S9/Greeting", "drifting ground truth"),
     ]
     assert found.num_ignored == 1
 
@@ -479,13 +477,13 @@ def test_names_and_splits_of_the_npz(tmp_path: Path) -> None:
 def test_3d_alone_has_no_camera(tmp_path: Path) -> None:
     write_npz(tmp_path, keypoints=False)
     clips = find_clips(tmp_path, fps=50.0).clips
-    assert len(clips) == 5
+    assert len(clips) == 6
     for clip in clips:
         sample = clip.load()
         assert sample.keypoints_2d is None
         assert "camera" not in sample.meta
     write_npz(tmp_path)
-    assert len(find_clips(tmp_path, fps=50.0, detections="none").clips) == 5
+    assert len(find_clips(tmp_path, fps=50.0, detections="none").clips) == 6
 
 
 def test_the_32_joints_become_the_17(tmp_path: Path) -> None:
@@ -499,6 +497,34 @@ def test_keypoints_that_end_early_are_refused(tmp_path: Path) -> None:
     clips = find_clips(tmp_path, fps=50.0, detections="cpn_ft_h36m_dbb").clips
     with pytest.raises(DataError, match="different lengths: 12 frames in 3D and 11 in 2D"):
         clips[0].load()
+
+
+@pytest.mark.parametrize(("views", "num_found"), [([0, 1, 2], 3), ([], 0), (None, 0)])
+def test_a_recording_that_lacks_a_video_is_skipped_once(tmp_path: Path, views: Any, num_found: int) -> None:
+    write_npz(tmp_path)
+    path = tmp_path / "data_2d_h36m_cpn_ft_h36m_dbb.npz"
+    with np.load(path, allow_pickle=True) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    takes = arrays["positions_2d"].item()["S1"]
+    takes["Walking"] = views and [takes["Walking"][number] for number in views]
+    np.savez_compressed(path, **arrays)
+    found = find_clips(tmp_path, fps=50.0, detections="cpn_ft_h36m_dbb")
+    assert len(found.clips) == 5 * 4
+    assert (found.skipped[0].source, found.skipped[0].reason) == (
+        "data_3d_h36m.npz#S1/Walking",
+        f"cameras missing: there are 2D keypoints of {num_found}, not 4",
+    )
+
+
+@pytest.mark.parametrize(
+    ("action", "take", "drifts"), [(5, 2, True), (10, 2, True), (13, 1, True), (5, 1, False), (13, 2, False)]
+)
+def test_three_recordings_of_s9_carry_a_remark(tmp_path: Path, action: int, take: int, drifts: bool) -> None:
+    write_pickle(tmp_path, record({"S1": [(action, take)], "S9": [(action, take)]}, CAMERAS[:2]))
+    by_s1, _, by_s9, _ = find_clips(tmp_path, fps=50.0).clips
+    assert "remark" not in by_s1.load().meta
+    assert by_s9.load().meta.get("remark") == ("drifting" if drifts else None)
+    assert by_s9.fields.get("remark") == ("drifting" if drifts else None)
 
 
 def test_keypoints_of_another_skeleton_are_refused(tmp_path: Path) -> None:
@@ -536,7 +562,7 @@ def test_what_is_ambiguous_or_missing_is_refused_with_a_remedy(tmp_path: Path) -
         find_clips(tmp_path, fps=50.0)
     pickle = tmp_path / "h36m_sh_conf_cam_source_final.pkl"
     assert len(find_clips(pickle, fps=50.0).clips) == 8
-    assert len(find_clips(tmp_path / "data_3d_h36m.npz", fps=50.0, detections="none").clips) == 5
+    assert len(find_clips(tmp_path / "data_3d_h36m.npz", fps=50.0, detections="none").clips) == 6
     with pytest.raises(DataError, match=r"MotionBERT's form brings its own"):
         find_clips(pickle, fps=50.0, detections="gt")
     (tmp_path / "data_3d_h36m.npz").unlink()
@@ -570,6 +596,16 @@ def test_the_manifest_groups_by_what_the_files_say(prepared: Path, tmp_path: Pat
         "source_split": "train",
     }
     assert all(entry.has_keypoints for entry in entries.values())
+    assert entries["S9_greeting_2_60457274"].groups == {
+        "subject": "s9",
+        "action": "greeting",
+        "subaction": "greeting 2",
+        "camera": "60457274",
+        "source_split": "test",
+        "remark": "drifting",
+    }
+    assert manifest.group_counts("train", "remark") == {}
+    assert manifest.group_counts("test", "remark") == {"drifting": 4}
     assert manifest.group_counts("train", "subaction") == {
         "sitting down 1": 4,
         "walking 1": 4,
