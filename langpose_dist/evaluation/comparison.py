@@ -59,7 +59,9 @@ def score_all(
     for contender in contenders:
         camera = contender.held_out_camera if protocol.has_held_out_camera else None
         scores = []
-        with Bar(corpus.manifest.splits[split].num_samples, contender.name, "recording", is_kept=False) as bar:
+        with Bar(
+            corpus.manifest.splits[split].num_samples, contender.name, "recording", is_kept=False
+        ) as bar:
             for recording in read_recordings(corpus, protocol, split, camera):
                 score = score_recording(contender, recording, protocol)
                 scores += [score] if score is not None else []

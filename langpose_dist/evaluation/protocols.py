@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -51,7 +51,7 @@ class Protocol:
 
     def describe(self) -> dict[str, Any]:
         """Everything that a number needs to be understood; plain containers."""
-        content = asdict(self) | {"sets": {name: list(values) for name, values in self.sets.items()}}
+        content = {**vars(self), "sets": {name: list(values) for name, values in self.sets.items()}}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in content.items()}
 
 
