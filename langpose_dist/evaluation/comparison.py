@@ -8,6 +8,7 @@ import numpy as np
 
 from langpose_dist.config import RunConfig, UserError
 from langpose_dist.data.corpus import Corpus
+from langpose_dist.evaluation.bootstrap import draw_recordings, interval, resampled_means
 from langpose_dist.evaluation.contenders import Contender
 from langpose_dist.evaluation.measure import (
     RecordingScore,
@@ -20,10 +21,6 @@ from langpose_dist.evaluation.protocols import Protocol
 from langpose_dist.evaluation.recordings import check_data, count_recordings, read_recordings
 from langpose_dist.host.bars import Bar
 from langpose_dist.metrics.table import higher_is_better
-
-NUM_RESAMPLES = 2000
-"""Draws of the bootstrap."""
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -137,43 +134,22 @@ def improvement(baseline: Scored, other: Scored, protocol: Protocol, metric: str
     as the protocol takes them, over the groups.
 
     Source:
-        LangPose's supplement, Eq. 4, for the sign; Efron and Tibshirani, 1993, for the interval.
+        LangPose's supplement, Eq. 4, for the sign.
     """
     sign = 1.0 if higher_is_better(metric) else -1.0
-    pair = [_table(one.scores, metric) for one in (baseline, other)]
-    rng = np.random.Generator(np.random.Philox(key=0))
-    num_recordings = len(baseline.scores)
-    draws = rng.multinomial(num_recordings, np.full(num_recordings, 1 / num_recordings), NUM_RESAMPLES)
-    samples = sign * (_resampled(pair[1], draws) - _resampled(pair[0], draws))
-    tail = 50 * (1 - CONFIDENCE)
-    low, high = np.nanpercentile(samples, [tail, 100 - tail])
+    draws = draw_recordings(len(baseline.scores))
+    pair = [resampled_means(one.scores, metric, draws) for one in (baseline, other)]
+    low, high = interval(sign * (pair[1] - pair[0]))
     means = [group_means(one.scores, metric) for one in (baseline, other)]
     return {
         "model": other.contender.name,
         "baseline": baseline.contender.name,
         "metric": metric,
         "mean": sign * (group_mean(other.scores, metric) - group_mean(baseline.scores, metric)),
-        "low": float(low),
-        "high": float(high),
+        "low": low,
+        "high": high,
         f"{protocol.group}s": {name: sign * (means[1][name] - means[0][name]) for name in means[0]},
     }
-
-
-def _table(scores: Sequence[RecordingScore], metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """Sum and number of values, recordings x groups."""
-    groups = sorted({score.group for score in scores})
-    sums, counts = np.zeros((2, len(scores), len(groups)))
-    for row, score in enumerate(scores):
-        value, count = score.values.get(metric, (0.0, 0))
-        sums[row, groups.index(score.group)] = value * count
-        counts[row, groups.index(score.group)] = count
-    return sums, counts
-
-
-def _resampled(table: tuple[np.ndarray, np.ndarray], draws: np.ndarray) -> np.ndarray:
-    sums, counts = (draws @ part for part in table)
-    means = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
-    return np.nanmean(means, axis=1)
 
 
 def compare(
