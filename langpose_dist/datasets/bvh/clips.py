@@ -197,7 +197,7 @@ def find_clips(folder: Path, skeleton: BvhSkeleton, *, label: str, fps: float) -
         DataError: If the folder is missing or has no such file, or the label names no field.
     """
     template = check_label(label, skeleton)
-    files, num_system = list_input(folder)
+    files, num_system, broken = list_input(folder)
     paths = [path for path in files if path.suffix.lower() == ".bvh"]
     if not paths:
         raise DataError(f"input folder {folder} has no .bvh file ({len(files)} files of other endings)")
@@ -228,7 +228,7 @@ def find_clips(folder: Path, skeleton: BvhSkeleton, *, label: str, fps: float) -
             )
         )
     clips, duplicates = one_per_key(clips)
-    skipped = sorted([*skipped, *duplicates], key=lambda item: item.source)
+    skipped = sorted([*broken, *skipped, *duplicates], key=lambda item: item.source)
     return Found(tuple(clips), tuple(skipped), num_system + len(files) - len(paths))
 
 

@@ -104,7 +104,7 @@ def find_clips(
         raise DataError(
             f"input folder {folder} has no folder new_joints; give the one that holds it and texts"
         )
-    files, num_system = list_files(motions, deep=False)
+    files, num_system, broken = list_files(motions, deep=False)
     paths = [path for path in files if path.suffix == ".npy"]
     if not paths:
         raise DataError(f"{motions} has no .npy file ({len(files)} files of other endings)")
@@ -143,7 +143,7 @@ def find_clips(
         )
         clips.append(clip)
     clips, duplicates = one_per_key(clips)
-    skipped = sorted([*skipped, *duplicates], key=lambda item: item.source)
+    skipped = sorted([*broken, *skipped, *duplicates], key=lambda item: item.source)
     skipped += _without_motion(lists, {path.stem for path in paths})
     return Found(tuple(clips), tuple(skipped), num_system + len(files) - len(paths))
 

@@ -116,7 +116,7 @@ def find_clips(folder: Path, *, fps: float) -> Found[MotionBertClip]:
         DataError: If the folder is missing or holds no such window, or those of several preparations.
     """
     folder = folder.resolve()
-    files, num_system = list_input(folder)
+    files, num_system, broken = list_input(folder)
     paths = [path for path in files if path.suffix == ".pkl"]
     roots = {path.parents[2] for path in paths if len(path.parents) > 2 and path.parent.name in SPLITS}
     if not roots:
@@ -155,7 +155,7 @@ def find_clips(folder: Path, *, fps: float) -> Found[MotionBertClip]:
             )
         )
     clips, duplicates = one_per_key(clips)
-    return Found(tuple(clips), (*skipped, *duplicates), num_system + len(files) - len(paths))
+    return Found(tuple(clips), (*broken, *skipped, *duplicates), num_system + len(files) - len(paths))
 
 
 def _estimate_metres_per_unit(label: Float64[np.ndarray, "T 17 3"]) -> Float64[np.ndarray, "T 1 1"]:
