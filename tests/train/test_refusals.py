@@ -34,7 +34,6 @@ AT_THE_START = (
 LATER = {
     "start.locked_folder": "another job may take the folder at any moment",
     "start.open_folder": "the same, told to every rank",
-    "start._start": "a folder that holds a run, of which preflight does not know that it is not resumed",
     "start._resume": "a checkpoint, which is found under the folder's lock",
     "start._refuse_changes": "the run that is resumed, which is read under the folder's lock",
     "start.open_record": "a tracking store that preflight has reached before",
