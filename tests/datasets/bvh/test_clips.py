@@ -208,6 +208,9 @@ def test_a_wrong_skeleton_file_is_one_line(tmp_path: Path, changes: dict[str, ob
         ("none.yaml", None, "does not exist"),
         ("bad.yaml", "a: [", "is not YAML"),
         ("list.yaml", "- 1", "valid dictionary"),
+        ("alias.yaml", "joints: &a {}\npoints: *a", "aliases"),
+        ("deep.yaml", "[" * 5000, "nested too deep"),
+        ("large.yaml", "#" * 100_001, "has more than 100000 bytes"),
     ],
 )
 def test_a_skeleton_must_exist(tmp_path: Path, name: str, content: str | None, problem: str) -> None:

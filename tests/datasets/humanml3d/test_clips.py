@@ -253,6 +253,19 @@ def test_captions_and_what_was_left_out(tmp_path: Path) -> None:
     assert decode_sample(sample.key, encode_sample(sample)).spans == sample.spans
 
 
+def test_captions_that_read_the_same_are_one(tmp_path: Path) -> None:
+    lines = ["A person walks.", "a  person\u200b WALKS.", "a person walks"]
+    sample = load(tmp_path, person(), "\n".join(f"{line}#x#0#0" for line in lines))
+    assert [span.label for span in sample.spans] == ["a person walks.", "a person walks"]
+    assert sample.left_out == ()
+
+
+def test_a_thousand_captions_are_enough(tmp_path: Path) -> None:
+    sample = load(tmp_path, person(), "\n".join(f"walk {number}#x#0#0" for number in range(1002)))
+    assert len(sample.spans) == 1000
+    assert sample.left_out == ("caption left out: 2 lines beyond the first 1000",)
+
+
 @pytest.mark.parametrize(
     ("captions", "problem"),
     [(None, "no file texts/000001.txt"), ("", "the file is empty"), ("#a#0#0", "line 1: empty caption")],
