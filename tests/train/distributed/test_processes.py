@@ -6,7 +6,11 @@ from langpose_dist.config import ConfigError
 from langpose_dist.train.distributed.processes import Layout
 
 VARIABLES = {
-    **{"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"},
+    "RANK": "3",
+    "WORLD_SIZE": "4",
+    "LOCAL_RANK": "1",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "29500",
     "LOCAL_WORLD_SIZE": "2",
 }
 
