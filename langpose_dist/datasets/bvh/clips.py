@@ -4,13 +4,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import yaml
 from jaxtyping import Float64
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from langpose_dist.config.core_yaml import read_yaml
 from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError, Sample, Span, make_key
 from langpose_dist.datasets.bvh.parse import BvhError, joint_positions, read_bvh
@@ -142,15 +143,6 @@ class BvhClip(FileClip):
         return Sample(self.key, poses_3d, (Span(self.label, 0, len(poses_3d)),), meta)
 
 
-class _Loader(yaml.SafeLoader):
-    """Plain YAML without aliases, by which a short file can stand for an endless one."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*NAME) are not read here; write the value itself")
-        return super().compose_node(parent, index)
-
-
 def load_skeleton(name: str) -> BvhSkeleton:
     """A preset by name, or the content of a YAML file.
 
@@ -165,13 +157,11 @@ def load_skeleton(name: str) -> BvhSkeleton:
     try:
         if path.stat().st_size > MAX_SKELETON_BYTES:
             raise DataError(f"skeleton file {path} has more than {MAX_SKELETON_BYTES} bytes; it is none")
-        return BvhSkeleton.model_validate(yaml.load(path.read_text(encoding="utf-8"), _Loader))
+        return BvhSkeleton.model_validate(read_yaml(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise DataError(f"skeleton file {path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"skeleton file {path} cannot be read: {error}") from None
-    except RecursionError:
-        raise DataError(f"skeleton file {path} is nested too deep; write it as the help shows") from None
     except yaml.YAMLError as error:
         raise DataError(f"skeleton file {path} is not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
