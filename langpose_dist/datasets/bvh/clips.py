@@ -12,10 +12,9 @@ from jaxtyping import Float64
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from langpose_dist.config.core_yaml import read_yaml
-from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError, Sample, Span, make_key
 from langpose_dist.datasets.bvh.parse import BvhError, joint_positions, read_bvh
-from langpose_dist.datasets.clip import FileClip, Found, one_per_key
+from langpose_dist.datasets.clip import FileClip, Found, make_clips
 from langpose_dist.datasets.files import list_input, to_text
 from langpose_dist.datasets.person import SIZES
 from langpose_dist.datasets.splits import to_words
@@ -191,34 +190,27 @@ def find_clips(folder: Path, skeleton: BvhSkeleton, *, label: str, fps: float) -
     paths = [path for path in files if path.suffix.lower() == ".bvh"]
     if not paths:
         raise DataError(f"input folder {folder} has no .bvh file ({len(files)} files of other endings)")
-    clips: list[BvhClip] = []
-    skipped: list[Skipped] = []
-    for path in paths:
-        source, stem = to_text(path.relative_to(folder)), to_text(path.stem)
-        try:
-            fields = parse_name(stem, skeleton)
-            text = to_words(_FIELD.sub(lambda match, fields=fields: fields.get(match[1], ""), template))
-            key = make_key(stem)
-        except DataError as error:
-            skipped.append(Skipped(source=source, reason=str(error)))
-            continue
+
+    def make(path: Path, source: str) -> BvhClip:
+        stem = to_text(path.stem)
+        fields = parse_name(stem, skeleton)
+        key = make_key(stem)
+        text = to_words(_FIELD.sub(lambda match: fields.get(match[1], ""), template))
         if not text:
-            skipped.append(Skipped(source=source, reason=f"no label: the name has no {label}"))
-            continue
-        clips.append(
-            BvhClip(
-                path=path,
-                source=source,
-                key=key,
-                fields=fields,
-                split=None,
-                fps=fps,
-                label=text,
-                skeleton=skeleton,
-            )
+            raise DataError(f"no label: the name has no {label}")
+        return BvhClip(
+            path=path,
+            source=source,
+            key=key,
+            fields=fields,
+            split=None,
+            fps=fps,
+            label=text,
+            skeleton=skeleton,
         )
-    clips, duplicates = one_per_key(clips)
-    skipped = sorted([*broken, *skipped, *duplicates], key=lambda item: item.source)
+
+    clips, skipped = make_clips(paths, folder, make)
+    skipped = sorted([*broken, *skipped], key=lambda item: item.source)
     return Found(tuple(clips), tuple(skipped), num_system + len(files) - len(paths))
 
 

@@ -318,6 +318,15 @@ def test_clips_travel_to_other_processes(tmp_path: Path) -> None:
     assert copy.load().spans == clip.load().spans
 
 
+def test_a_broken_link_is_named_by_its_place_in_the_input(tmp_path: Path) -> None:
+    write(tmp_path, "000001", person(), "walks#x#0#0")
+    (tmp_path / "new_joints" / "000002.npy").symlink_to("nowhere.npy")
+    found = find_clips(tmp_path, fps=30.0, dataset="humanml3d")
+    assert [(item.source, item.reason) for item in found.skipped] == [
+        ("new_joints/000002.npy", "broken link: to nowhere.npy")
+    ]
+
+
 def test_few_files_are_opened_to_find_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(100):
         write(tmp_path, f"{number:06}", mmm())
