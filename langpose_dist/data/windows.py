@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from langpose_dist.data.labels import normalise_label
 from langpose_dist.data.manifest import Manifest, SampleEntry
 from langpose_dist.data.sample import DataError, Span
 
@@ -59,11 +60,12 @@ def cut_windows(
             sample,
             start,
             min(start + num_frames, sample.num_frames),
-            *spans_within(sample.spans, start, start + num_frames, min_span_frames),
+            *spans_within(spans, start, start + num_frames, min_span_frames),
         )
         for shard_index, shard in enumerate(manifest.shards)
         if shard.split == split
         for sample_index, sample in enumerate(shard.samples)
+        for spans in [[span for span in sample.spans if normalise_label(span.label)]]
         for start in window_starts(sample.num_frames, num_frames, stride)
     ]
     if not windows:
