@@ -257,7 +257,10 @@ def test_auc_and_pck_agree_with_a_plain_loop() -> None:
         shares = []
         for millimetres in range(0, 151, 5):
             hits = [
-                float((predicted[window, frame, joint] - target[window, frame, joint]).norm() * 1000 < millimetres)
+                float(
+                    (predicted[window, frame, joint] - target[window, frame, joint]).norm() * 1000
+                    < millimetres
+                )
                 for frame in range(5)
                 if mask[window, frame]
                 for joint in PCK_JOINTS
