@@ -163,11 +163,18 @@ def fail(message: str) -> NoReturn:
     sys.exit(2)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Reports a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        fail(message)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of the options."""
     from langpose_dist.host.arguments import local_path, place, port
 
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="tracking_server.py",
         allow_abbrev=False,
         usage="tracking_server.py --folder FOLDER [OPTIONS] [OPTIONS OF mlflow server]",

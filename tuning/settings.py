@@ -29,7 +29,7 @@ from langpose_dist.config import (
 from langpose_dist.metrics.table import METRICS
 from langpose_dist.tasks.task import load_task
 from tuning.space import DEFAULT_SPACE, Space, read_space
-from tuning.space_check import STEP_KEYS
+from tuning.space_check import STEP_KEYS, check_candidates
 
 SWEEP_FILE = "sweep.yaml"
 """In the sweep's folder: its resolved configuration."""
@@ -180,6 +180,7 @@ def build_sweep(content: Mapping[str, Any]) -> Sweep:
     space = read_space(settings.space, type(config))
     for metric in settings.objective:
         _check_metric(metric, config)
+    check_candidates(space.dimensions, settings.objective)
     _check_evaluation_interval(settings, config)
     _check_searcher(settings, config, space)
     _check_seeds_and_devices(settings, config)

@@ -48,6 +48,26 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_resume_options(parser: argparse.ArgumentParser) -> None:
+    """``--resume`` and ``--resume-if-started``, as ``resume``: no, yes or if started."""
+    resume = parser.add_mutually_exclusive_group()
+    resume.add_argument(
+        "--resume",
+        dest="resume",
+        action="store_const",
+        const="yes",
+        default="no",
+        help="resume from the newest whole checkpoint in the run's folder, on any number of ranks",
+    )
+    resume.add_argument(
+        "--resume-if-started",
+        dest="resume",
+        action="store_const",
+        const="if started",
+        help="resume if the folder holds a run, else start one; for jobs that are restarted automatically",
+    )
+
+
 def say_errors(name: str, action: Callable[[], int], *, is_process: bool) -> int:
     """Do what a command does, and make one line of whatever is no mistake of the program.
 

@@ -79,7 +79,7 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
 def _build(
     args: argparse.Namespace, source: Source, report: Callable[[str, "Manifest", list[str], bool], None]
 ) -> int:
-    from langpose_dist.cli.label_notes import LabelNotes
+    from langpose_dist.cli.label_notes import label_notes
     from langpose_dist.datasets.build import build_shards, check_output
     from langpose_dist.datasets.splits import SplitRule, assign_splits
 
@@ -92,7 +92,6 @@ def _build(
     search = source.find(args)
     clips = search.found.clips
     pairs = assign_splits(clips, rules) if clips else []
-    notes = LabelNotes()
     with Bar(len(pairs), "building", "clip") as bar:
         manifest = build_shards(
             pairs,
@@ -108,7 +107,7 @@ def _build(
             runner=_runner(args),
             on_clips=bar.update,
         )
-    report(str(out), manifest, notes.of(manifest), args.json)
+    report(str(out), manifest, label_notes(manifest), args.json)
     return 0
 
 

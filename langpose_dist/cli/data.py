@@ -62,12 +62,12 @@ def _add(
 
 
 def _inspect(args: argparse.Namespace) -> int:
-    from langpose_dist.cli.label_notes import LabelNotes
+    from langpose_dist.cli.label_notes import label_notes
     from langpose_dist.data.manifest import Manifest
     from langpose_dist.skeleton import H36M17
 
     manifest = Manifest.load(args.root)
-    notes = LabelNotes().of(manifest)
+    notes = label_notes(manifest)
     statistics = manifest.statistics
     groups = {
         field: counts

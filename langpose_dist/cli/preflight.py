@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from langpose_dist.cli.arguments import add_config_arguments
+from langpose_dist.cli.arguments import add_config_arguments, add_resume_options
 from langpose_dist.config import load_config
 from langpose_dist.host.arguments import count
 
@@ -13,6 +13,9 @@ _EXAMPLES = """examples:
 
 Training makes the same checks by itself, on every node, and compares the nodes besides: versions, commit,
 configuration, and whether they see the same output folder.
+
+The checks are those of the machine that runs them: on a node without a GPU train.device=cuda is refused, and
+the disk, the text encoder and the packages are its own. Ask on a machine like those that will train.
 """
 
 
@@ -26,6 +29,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         epilog=_EXAMPLES,
     )
     add_config_arguments(parser)
+    add_resume_options(parser)
     parser.add_argument("--ranks", type=count, default=1, metavar="N", help="ranks of the run (default: 1)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.set_defaults(handler=run)
@@ -39,9 +43,15 @@ def run(arguments: argparse.Namespace) -> int:
     from langpose_dist.tracking.factory import build_tracker
     from langpose_dist.tracking.registry.weights import with_initial_weights
     from langpose_dist.train.preflight import check_here, raise_problems
+    from langpose_dist.train.start import will_resume
 
+<<<<<<< HEAD
     config = with_initial_weights(config)
     problems = check_here(config, arguments.ranks, build_tracker(config))
+=======
+    is_resumed = will_resume(config.output, arguments.resume)
+    problems = check_here(config, arguments.ranks, build_tracker(config), is_resumed=is_resumed)
+>>>>>>> main
     if arguments.json:
         print(json.dumps({"ok": not problems, "problems": problems}, indent=2))
         return 2 if problems else 0

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from langpose_dist.cli.arguments import add_config_arguments
+from langpose_dist.cli.arguments import add_config_arguments, add_resume_options
 from langpose_dist.config import RunConfig, describe_keys, load_config
 from langpose_dist.host.console import EXIT_INTERRUPTED, best_effort_output, say
 from langpose_dist.host.redaction import redact
@@ -38,22 +38,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         + "\n".join(f"  {key}={default}\n      {text}" for key, default, text in describe_keys()),
     )
     add_config_arguments(parser)
-    resume = parser.add_mutually_exclusive_group()
-    resume.add_argument(
-        "--resume",
-        dest="resume",
-        action="store_const",
-        const="yes",
-        default="no",
-        help="resume from the newest whole checkpoint in the run's folder, on any number of ranks",
-    )
-    resume.add_argument(
-        "--resume-if-started",
-        dest="resume",
-        action="store_const",
-        const="if started",
-        help="resume if the folder holds a run, else start one; for jobs that are restarted automatically",
-    )
+    add_resume_options(parser)
     parser.add_argument(
         "--strict", action="store_true", help="with --resume: refuse where the newest checkpoint is damaged"
     )

@@ -19,7 +19,7 @@ _NULL = re.compile(r"(~|null|Null|NULL|)$")
 _BOOL = re.compile(r"(true|True|TRUE|false|False|FALSE)$")
 
 
-class _WrittenInt(int):
+class _Written:
     """A number that keeps its spelling, since it may turn out to be a name."""
 
     text: str
@@ -28,13 +28,10 @@ class _WrittenInt(int):
         return self.text
 
 
-class _WrittenFloat(float):
-    """As ``_WrittenInt``."""
+class _WrittenInt(_Written, int): ...
 
-    text: str
 
-    def __str__(self) -> str:
-        return self.text
+class _WrittenFloat(_Written, float): ...
 
 
 class _Loader(yaml.SafeLoader):

@@ -6,6 +6,7 @@ Every mistake raises ``ConfigError`` with one line that names the key, the value
 import copy
 import difflib
 import json
+import re
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ from langpose_dist.config.tasks import section_of
 
 Schema = TypeVar("Schema", bound=BaseModel)
 _NULL = ("", "null")
+_WORD = re.compile(r"[\w.+-]+")
+_OPENED_BY = {"[": list, "{": dict, "'": str, '"': str}
 _REMEDIES = {
     "bool_type": ": true or false",
     "int_type": ", in digits alone, such as 3",
@@ -38,7 +41,8 @@ def load_config(files: Path | str | Sequence[Path | str] | None, overrides: Iter
 
     Args:
         files: One YAML file, or several of which a later one overrides the earlier; ``None``: defaults.
-        overrides: ``key.sub=value``; the value is read as YAML.
+        overrides: ``key.sub=value``; a value that is no number, ``true``, ``null``, ``[list]`` or
+            ``{key: value}`` is a text, with or without quotes.
 
     Raises:
         ConfigError: With one line that says what is wrong and what would be right.
@@ -148,14 +152,19 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise ConfigError(f"override {override!r} must have the form key.sub=value")
+    _set(content, key, _read_value(text.strip()), f"override {override!r}")
+
+
+def _read_value(text: str) -> Any:
+    """A number, boolean, null, quoted text, list or mapping; anything else is a text as typed."""
     try:
         value = read_yaml(text)
     except yaml.YAMLError:
-        raise ConfigError(f"override {_SHOWN.repr(override)}: the value is not YAML") from None
-    # Of a path nothing is syntax: neither the # in "my data #2" nor a lone ~.
-    if " #" in text or (value is None and text not in _NULL):
-        value = text
-    _set(content, key, value, f"override {override!r}")
+        return text
+    # Of a path nothing is syntax: neither the # in "my data #2", nor a lone ~, nor the & in "&a b".
+    is_word = _WORD.fullmatch(text) is not None
+    is_read = text in _NULL or isinstance(value, int | float if is_word else _OPENED_BY.get(text[:1], ()))
+    return value if is_read else text
 
 
 def _set(content: dict[str, Any], key: str, value: Any, source: str) -> None:

@@ -21,7 +21,8 @@ def normalise_label(text: str) -> str:
     """Normal form of a label: one way to write what readers and text encoders take for the same.
 
     Lower case; compatible signs (full width, ligatures, accents in parts) as Unicode's NFKC has them; ASCII
-    quotes and dashes; underscores and white space as single blanks; invisible signs dropped.
+    quotes and dashes; underscores and white space as single blanks; invisible signs dropped. Empty for a text
+    of nothing else, which is no label.
     """
     text = unicodedata.normalize("NFKC", text.translate(_PLAIN)).translate(_PLAIN)
     text = "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
@@ -63,6 +64,7 @@ class Vocabulary:
             counts[normalise_label(label)] += count
         for label in other_labels:
             counts[normalise_label(label)] += 0
+        counts.pop("", None)  # shards of old builds may have labels that cannot be seen
         mirrors: dict[str, str | None] = {}
         if flip_probability > 0:
             mirrors = {label: mirror_label(label) for label in counts}

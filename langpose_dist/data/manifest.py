@@ -354,6 +354,7 @@ class Manifest(Record):
         counts: Counter[str] = Counter()
         for label, count in self.splits[split].label_counts.items():
             counts[normalise_label(label)] += count
+        counts.pop("", None)
         return dict(sorted(counts.items()))
 
     def group_counts(self, split: str, field: GroupField) -> dict[str, int]:

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Int
 
 from langpose_dist.config import ClipRule
+from langpose_dist.data.labels import normalise_label
 from langpose_dist.data.manifest import Manifest, SampleEntry
 from langpose_dist.data.sample import DataError, Span
 
@@ -109,7 +110,8 @@ def _cut(
     clip_rule: ClipRule,
 ) -> Window:
     stop = min(start + num_frames, entry.num_frames)
-    drawn, brief = spans_within(entry.spans, start, start + num_frames, min_span_frames)
+    spans = [span for span in entry.spans if normalise_label(span.label)]
+    drawn, brief = spans_within(spans, start, start + num_frames, min_span_frames)
     is_stretched = clip_rule == "whole_windows" and entry.num_frames < num_frames
     if is_stretched:
         drawn = tuple(_stretch(span, entry.num_frames, num_frames) for span in drawn)

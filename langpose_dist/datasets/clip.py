@@ -1,7 +1,7 @@
 """Interface between sources and the builder: clips that were found and can be read."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, Protocol, Self, TypeVar, runtime_checkable
@@ -11,6 +11,7 @@ import numpy as np
 from langpose_dist.config import UserError
 from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError, Sample
+from langpose_dist.datasets.files import to_text
 from langpose_dist.datasets.person import SIZES, check_person
 
 
@@ -126,6 +127,28 @@ def one_per_key(clips: Iterable[FileClipT]) -> tuple[list[FileClipT], list[Skipp
     ]
     firsts = [replace(first, spares=tuple(spares)) for first, *spares in groups.values()]
     return firsts, duplicates
+
+
+def make_clips(
+    paths: Iterable[Path], folder: Path, make: Callable[[Path, str], FileClipT]
+) -> tuple[list[FileClipT], list[Skipped]]:
+    """One clip per key, in the order of the files; and the files of no use, duplicates last.
+
+    Args:
+        paths: Files below the folder.
+        folder: The input.
+        make: Makes the clip of a file and its source; a ``DataError`` is the reason for skipping it.
+    """
+    clips: list[FileClipT] = []
+    skipped: list[Skipped] = []
+    for path in paths:
+        source = to_text(path.relative_to(folder))
+        try:
+            clips.append(make(path, source))
+        except DataError as error:
+            skipped.append(Skipped(source=source, reason=str(error)))
+    firsts, duplicates = one_per_key(clips)
+    return firsts, [*skipped, *duplicates]
 
 
 ClipT = TypeVar("ClipT", bound=Clip)

@@ -47,7 +47,7 @@ def examine(folder: Path, say: Callable[[str], Any] = lambda text: None) -> Repo
         problem = "is a file; name the folder that it lies in" if folder.exists() else "does not exist"
         raise DataError(f"{folder} {problem}")
     root = folder.resolve()
-    files, num_system = list_files(root)
+    files, num_system, broken = list_files(root)
     tree = Tree(root, tuple(files))
     findings = [
         _try_build(finding, source, number, say)
@@ -57,6 +57,8 @@ def examine(folder: Path, say: Callable[[str], Any] = lambda text: None) -> Repo
     endings = Counter(path.suffix.lower() or "(none)" for path in tree.files)
     if num_system:
         endings["(system)"] = num_system
+    if broken:
+        endings["(broken link)"] = len(broken)
     return Report(root, tuple(findings), dict(endings.most_common()))
 
 

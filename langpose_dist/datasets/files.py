@@ -6,27 +6,30 @@ import os
 import re
 from pathlib import Path, PurePath
 
+from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError
 
 _SYSTEM_NAME = re.compile(
-    r"[.].*|~[$].*|.*~|#.*#?|Icon\r|desktop[.]ini|(eh)?thumbs(_vista)?[.]db|__MACOSX|@eaDir|[$]RECYCLE[.]BIN"
+    r"[.].*|~[$].*|.*~|#.+#|#recycle|#snapshot|Icon\r|desktop[.]ini|(eh)?thumbs(_vista)?[.]db|__MACOSX|@eaDir|[$]RECYCLE[.]BIN"
     r"|System Volume Information|lost[+]found"
     r"|.*[.]sync-conflict-\d{8}-.*|.* [(].*conflicted copy.*[)].*",
     re.IGNORECASE | re.DOTALL,
 )
 """Files and folders that systems, editors and synchronisation leave behind: hidden ones (``._NAME``,
-``.DS_Store``, ``.#NAME``, ``.Trash``), caches of thumbnails, backups, and copies in conflict."""
+``.DS_Store``, ``.#NAME``, ``.Trash``), caches of thumbnails, backups (``#NAME#``), and copies in conflict."""
 
 
-def list_files(folder: Path, *, deep: bool = True) -> tuple[list[Path], int]:
+def list_files(folder: Path, *, deep: bool = True) -> tuple[list[Path], int, list[Skipped]]:
     """Files below a folder, or in it alone; links to folders are followed, each folder once.
 
     The one place where input is listed.
 
     Returns:
-        Files in the order of their paths, and the number of system files and folders, which are no input.
+        Files in the order of their paths; the number of system files and folders, which are no input; and
+        links that lead nowhere.
     """
     found: list[Path] = []
+    broken: list[Skipped] = []
     num_system = 0
     seen: set[tuple[int, int]] = set()
     for root, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
@@ -38,8 +41,13 @@ def list_files(folder: Path, *, deep: bool = True) -> tuple[list[Path], int]:
         seen.add((status.st_dev, status.st_ino))
         num_system += sum(map(is_system, folders if deep else ())) + sum(map(is_system, names))
         folders[:] = sorted(name for name in folders if deep and not is_system(name))
-        found += [here / name for name in names if not is_system(name) and (here / name).is_file()]
-    return sorted(found), num_system
+        for path in (here / name for name in names if not is_system(name)):
+            if path.is_file():
+                found.append(path)
+            elif path.is_symlink() and not path.exists():
+                reason = f"broken link: to {to_text(path.readlink())}"
+                broken.append(Skipped(source=to_text(path.relative_to(folder)), reason=reason))
+    return sorted(found), num_system, sorted(broken, key=lambda item: item.source)
 
 
 def _refuse(error: OSError) -> None:
@@ -51,7 +59,7 @@ def is_system(name: str) -> bool:
     return _SYSTEM_NAME.fullmatch(name) is not None
 
 
-def list_input(folder: Path, *, deep: bool = True) -> tuple[list[Path], int]:
+def list_input(folder: Path, *, deep: bool = True) -> tuple[list[Path], int, list[Skipped]]:
     """``list_files`` of a build's input.
 
     Raises:

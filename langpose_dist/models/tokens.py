@@ -1,6 +1,7 @@
 """Labels as a text encoder's tokenizer sees them."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -67,12 +68,16 @@ class LabelTokenizer:
 
 
 def load_tokenizer(config: TextConfig) -> LabelTokenizer:
-    """The configured encoder's tokenizer, without the encoder.
+    """The configured encoder's tokenizer, without the encoder; loaded once, which takes seconds.
 
     Raises:
         UserError: If it is neither installed, nor on disk, nor within reach.
     """
+    return _load_once(config.encoder, config.max_tokens)
 
+
+@lru_cache(maxsize=1)
+def _load_once(encoder: str, max_tokens: int) -> LabelTokenizer:
     def load(source: str, local_files_only: bool) -> Any:
         from transformers import AutoTokenizer
 
@@ -81,4 +86,4 @@ def load_tokenizer(config: TextConfig) -> LabelTokenizer:
                 source, local_files_only=local_files_only, trust_remote_code=False
             )
 
-    return LabelTokenizer(load_pretrained(config.encoder, load), config.max_tokens)
+    return LabelTokenizer(load_pretrained(encoder, load), max_tokens)

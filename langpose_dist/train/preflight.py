@@ -20,8 +20,10 @@ from langpose_dist.data.remote import is_url
 from langpose_dist.data.sample import DataError
 from langpose_dist.host.environment import describe_environment
 from langpose_dist.host.paths import make_folder
+from langpose_dist.runs.folder import RunFolder
 from langpose_dist.runs.tracker import Tracker
 from langpose_dist.tasks.task import Task, check_metric, load_task
+from langpose_dist.train.checkpoint import checkpoint_folders
 from langpose_dist.train.distributed.processes import Layout, Meeting, choose_device, share_cores
 from langpose_dist.train.engine import count_steps, micro_batch_size, resolve_autocast
 
@@ -103,10 +105,13 @@ def check_everything(config: RunConfig, meeting: Meeting, tracker: Tracker) -> P
     )
 
 
-def check_here(config: RunConfig, world_size: int, tracker: Tracker) -> list[str]:
+def check_here(
+    config: RunConfig, world_size: int, tracker: Tracker, *, is_resumed: bool = False
+) -> list[str]:
     """Problems that one machine can find without its other ranks."""
     return [
         *check_run(config, world_size),
+        *error_messages_of(lambda: check_folder(config, is_resumed=is_resumed)),
         *check_output(config),
         *check_data(config, world_size),
         *error_messages_of(tracker.check),
@@ -219,6 +224,21 @@ def check_output(config: RunConfig) -> Iterator[str]:
             f"output={run_dir} has {free / 1e9:.2f} GB free, {checkpoints} checkpoints take "
             f"{needed / 1e9:.2f} GB; free space, or lower train.keep_checkpoints"
         )
+
+
+def check_folder(config: RunConfig, *, is_resumed: bool) -> None:
+    """Refuse a folder whose run would be overwritten, or one that holds no run to resume.
+
+    Raises:
+        UserError: With the remedy.
+    """
+    folder = RunFolder(config.output)
+    if is_resumed:
+        if not folder.config.exists():
+            raise UserError(f"{folder.path} holds no run to resume; leave out --resume")
+    # A run that ended before its first line of metrics left nothing worth keeping.
+    elif folder.metrics.exists() or checkpoint_folders(folder.checkpoints):
+        raise UserError(f"{folder.path} already holds a run; resume with --resume or choose another output=")
 
 
 def check_metrics(config: RunConfig, corpus: Corpus) -> Iterator[str]:

@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from langpose_dist.config import RunConfig
 from langpose_dist.host.atomic import write_text
@@ -33,13 +33,14 @@ from langpose_dist.train.evaluate import Evaluator, draw_pictures
 from langpose_dist.train.preflight import Prepared, check_everything
 from langpose_dist.train.start import (
     IN_HEADER,
+    Resume,
     announce,
     compile_task,
-    is_started,
     locked_folder,
     open_folder,
     open_record,
     origin_of,
+    will_resume,
 )
 from langpose_dist.train.trainer import OnEvaluation, Trainer
 
@@ -60,7 +61,7 @@ def train(
     config: RunConfig,
     tracker: Tracker,
     *,
-    resume: Literal["no", "yes", "if started"] = "no",
+    resume: Resume = "no",
     strict: bool = False,
     request: StopRequest | None = None,
     on_evaluation: OnEvaluation | None = None,
@@ -99,7 +100,7 @@ def train(
             start_timeout=config.train.start_timeout,
         )
         with closing(progress), leaving_together(meeting), locked_folder(run_dir, processes):
-            is_resumed = resume == "yes" or (resume == "if started" and is_started(run_dir))
+            is_resumed = will_resume(run_dir, resume)
             path, state = open_folder(prepared, processes, is_resumed=is_resumed, strict=strict)
             run = _Run(prepared, tracker, Gate(processes, request, progress), path, state)
             with recorded_end(run_dir, tracker, processes):

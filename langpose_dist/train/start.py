@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from filelock import Timeout
@@ -16,12 +16,14 @@ from langpose_dist.models.weights import read_header
 from langpose_dist.runs.folder import RunFolder
 from langpose_dist.runs.tracker import Tracker
 from langpose_dist.tasks.task import Task
-from langpose_dist.train.checkpoint import TrainState, checkpoint_folders, find_checkpoint
+from langpose_dist.train.checkpoint import TrainState, find_checkpoint
 from langpose_dist.train.distributed.processes import Processes
-from langpose_dist.train.preflight import PreflightError, Prepared
+from langpose_dist.train.preflight import PreflightError, Prepared, check_folder
 
 IN_HEADER = ("data_fingerprint", "config_hash", "commit", "dataset", "fps")
 """Entries of a run's origin that its weights carry."""
+Resume = Literal["no", "yes", "if started"]
+"""Whether a start goes on with the run in its folder."""
 _LOCK_TIMEOUT_S = 15.0
 """Longest wait of a start for the previous job's lock."""
 
@@ -48,9 +50,9 @@ def locked_folder(run_dir: Path, processes: Processes) -> Iterator[None]:
         lock.release()
 
 
-def is_started(run_dir: Path) -> bool:
-    """True if the folder holds a run."""
-    return RunFolder(run_dir).config.exists()
+def will_resume(run_dir: Path | str, resume: Resume) -> bool:
+    """True if a run is resumed, by what was asked for and what the folder holds."""
+    return resume == "yes" or (resume == "if started" and RunFolder(run_dir).config.exists())
 
 
 def open_folder(
@@ -68,11 +70,12 @@ def open_folder(
     outcome: tuple[str | None, dict[str, Any]] | UserError = (None, {})
     if processes.is_main:
         try:
+            check_folder(prepared.config, is_resumed=is_resumed)
             if is_resumed:
                 path, state = _resume(prepared, run_dir, strict=strict)
                 outcome = (path and str(path), vars(state))
             else:
-                _start(prepared.config, run_dir)
+                write_text(RunFolder(run_dir).config, prepared.config.to_yaml())
             RunFolder(run_dir).write_status("running", outcome[1].get("step", 0))
         except UserError as error:
             outcome = error
@@ -85,18 +88,8 @@ def open_folder(
     return None if path is None else Path(path), TrainState(**state)
 
 
-def _start(config: RunConfig, run_dir: Path) -> None:
-    # A run that ended before its first line of metrics left nothing worth keeping.
-    folder = RunFolder(run_dir)
-    if folder.metrics.exists() or checkpoint_folders(folder.checkpoints):
-        raise UserError(f"{run_dir} already holds a run; resume with --resume or choose another output=")
-    write_text(RunFolder(run_dir).config, config.to_yaml())
-
-
 def _resume(prepared: Prepared, run_dir: Path, *, strict: bool) -> tuple[Path | None, TrainState]:
     config, fingerprint = prepared.config, prepared.corpus.manifest.fingerprint
-    if not is_started(run_dir):
-        raise UserError(f"{run_dir} holds no run to resume; leave out --resume")
     before = load_config(RunFolder(run_dir).config)
     _refuse_changes(before, config)
     path, state = find_checkpoint(RunFolder(run_dir).checkpoints, strict=strict) or (None, TrainState())

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from langpose_dist.cli.main import main
+from langpose_dist.config import TextConfig
 from langpose_dist.data.manifest import Manifest
 from langpose_dist.data.sample import DataError
 from langpose_dist.datasets.build import WORK
@@ -82,6 +83,34 @@ def test_build_inspect_verify(mocap: Path, capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().out == f"{out}: whole\n"
     assert main(["data", "verify", out, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"root": out, "whole": True, "problems": []}
+
+
+def label_notes(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+    assert main([*words, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)["label_notes"]
+
+
+def test_labels_that_the_text_encoder_does_not_know_are_noted(
+    mocap: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = TextConfig(encoder=str(tiny_folder), max_tokens=4)
+    monkeypatch.setattr("langpose_dist.cli.label_notes.TextConfig", lambda: config)
+    cut, unknown = label_notes(capsys, *words(mocap))
+    assert cut.startswith("1 of 2 labels are longer than text.max_tokens=4 and are cut: 'walk turn left'")
+    assert unknown.startswith("1 of 2 labels hold no word that text.encoder=")
+    out = str(mocap.parent / "out")
+    assert label_notes(capsys, "data", "inspect", out) == [cut, unknown]
+    assert main(["data", "inspect", out]) == 0
+    assert f"  {cut}\n  {unknown}\n" in capsys.readouterr().out
+
+
+def test_a_text_encoder_that_is_not_there_is_no_reason_to_fail(
+    mocap: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = TextConfig(encoder=str(mocap / "nothing"))
+    monkeypatch.setattr("langpose_dist.cli.label_notes.TextConfig", lambda: config)
+    [note] = label_notes(capsys, *words(mocap))
+    assert note.startswith("the labels were not tried on a text encoder: ")
 
 
 def test_the_summary_as_json_is_all_that_is_on_standard_output(

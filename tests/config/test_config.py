@@ -90,7 +90,7 @@ def test_a_configuration_does_not_change() -> None:
         ("seed=-1", "seed=-1: input should be greater than or equal to 0"),
         ("model.dim", "override 'model.dim' must have the form key.sub=value"),
         ("=3", "override '=3' must have the form key.sub=value"),
-        ("model.dim=[", "override 'model.dim=[': the value is not YAML"),
+        ("model.dim=[", "model.dim='[': input should be a valid integer"),
         ("seed.x=3", "seed"),
     ],
 )

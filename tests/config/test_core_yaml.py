@@ -51,6 +51,58 @@ def test_a_name_is_taken_as_it_is_written(tmp_path: Path, key: str, name: str) -
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "&a b",
+            "*a",
+            "@x",
+            "`x`",
+            "%x",
+            "!!int 5",
+            "&a 5",
+            "| x",
+            "> x",
+            "x: y",
+            "'a': b",
+            "? x",
+            "- x",
+            "-",
+        ),
+        *(
+            "---",
+            "--- 5",
+            "...",
+            "<<",
+            "[x",
+            "[a]: b",
+            "{x",
+            "{a}b",
+            "'tis",
+            '"',
+            "'a' 'b'",
+            "a\tb",
+            "x:",
+            "Null",
+        ),
+    ],
+)
+def test_nothing_in_the_text_of_an_override_is_syntax(text: str) -> None:
+    assert load_config(None, [f"output={text}"]).output == text
+    with pytest.raises(ConfigError) as error:
+        load_config(None, [f"seed={text}"])
+    assert str(error.value).startswith("seed=")
+    assert "\n" not in str(error.value)
+    assert "YAML" not in str(error.value)
+
+
+def test_an_override_may_be_quoted_a_list_or_a_mapping() -> None:
+    config = load_config(None, ["output=' my #2 '", "camera.yaw=[1, 2]", "window={stride: 3}", "seed= 4 "])
+    assert (config.output, config.camera.yaw) == (" my #2 ", (1.0, 2.0))
+    assert (config.window.stride, config.seed) == (3, 4)
+
+
+@pytest.mark.parametrize(
     "text", ["1_000", "1:30", "010", "0x10", "1e3", "3.0", "'3'", "true", "yes", "2024-01-01", "null", "[3]"]
 )
 def test_a_count_is_written_in_digits_alone(text: str) -> None:

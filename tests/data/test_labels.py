@@ -72,6 +72,11 @@ def test_labels_of_equal_tokens_are_one_candidate_named_by_the_most_frequent() -
     assert vocabulary.id("run left", is_mirrored=True) == 0  # run right, to the tokenizer the same
 
 
+def test_a_label_of_no_visible_sign_is_no_candidate() -> None:
+    vocabulary = Vocabulary.build({"\u200b": 4, "walk": 2}, [" ", "\ufeff"], flip_probability=0.5)
+    assert (vocabulary.labels, vocabulary.counts) == (("walk",), (2,))
+
+
 def test_an_unknown_label_has_no_id() -> None:
     with pytest.raises(KeyError, match="run"):
         Vocabulary.build({"walk": 1}, [], flip_probability=0.5).id("run")

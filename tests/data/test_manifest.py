@@ -33,6 +33,20 @@ def test_counts_and_shards_per_split(dataset: Path) -> None:
         manifest.shards_of("test")
 
 
+def test_spellings_of_a_label_are_counted_together_and_unseen_ones_not_at_all(
+    tmp_path: Path, samples: list[Sample]
+) -> None:
+    # Shards of old builds hold labels as they came.
+    labels = ["Walk", "walk ", "wa\u00adlk", "\u200b", "run", " "]
+    spelled = [
+        replace(sample, spans=(Span(label, 0, 5),))
+        for sample, label in zip(samples, [*labels, "\ufeff"], strict=True)
+    ]
+    manifest = write_dataset(tmp_path, spelled)
+    assert manifest.label_counts("train") == {"run": 1, "walk": 3}
+    assert manifest.label_counts("validation") == {}
+
+
 def test_statistics_are_those_of_the_pelvis_relative_training_frames(
     dataset: Path, samples: list[Sample]
 ) -> None:

@@ -358,3 +358,12 @@ def test_a_tar_that_holds_less_than_it_gives_is_refused(tmp_path: Path) -> None:
         list(read_tar(str(tmp_path / "packed.tar")))
     with pytest.raises(DataError, match=r"packed\.tar is damaged"):
         tar_members(tmp_path / "packed.tar")
+
+
+def test_a_member_with_holes_is_refused(tmp_path: Path) -> None:
+    member = tarfile.TarInfo("a.poses_3d.npy")
+    member.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": str(10**8)}
+    with tarfile.open(tmp_path / "holes.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(member)
+    with pytest.raises(DataError, match=r"holes\.tar is damaged: a\.poses_3d\.npy has holes"):
+        list(read_tar(str(tmp_path / "holes.tar")))

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -5,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langpose_dist.data.manifest import DataError, SampleEntry
-from langpose_dist.data.sample import Span
+from langpose_dist.data.sample import Sample, Span
 from langpose_dist.data.windows import Window, cut_windows, labels_beside, spans_within, window_starts
 from tests.corpus import build_corpus
+from tests.made import write_dataset
 
 
 @given(st.integers(1, 400), st.integers(1, 60), st.data())
@@ -52,6 +54,13 @@ def test_labels_that_share_a_frame_with_the_drawn_one_are_true_beside_it() -> No
     window = Window(0, 0, entry, 0, 9, (walk, turn), (jump,))
     assert labels_beside(window, walk) == ["turn"]
     assert labels_beside(window, turn) == ["walk", "jump"]
+
+
+def test_a_span_whose_label_cannot_be_seen_is_no_label(tmp_path: Path, samples: list[Sample]) -> None:
+    spans = (Span("\u200b", 0, 5), Span("walk", 1, 4))
+    manifest = write_dataset(tmp_path, [replace(sample, spans=spans) for sample in samples])
+    windows = cut_windows(manifest, "train", num_frames=20, stride=20)
+    assert [window.spans for window in windows] == [(Span("walk", 1, 4),)] * 6
 
 
 def test_an_unknown_split_names_the_known_ones(tmp_path: Path) -> None:

@@ -163,6 +163,11 @@ def test_a_rate_that_the_file_lacks_comes_from_the_table(tmp_path: Path, rest: l
     ]
 
 
+def test_a_rate_of_the_file_goes_before_the_table(tmp_path: Path) -> None:
+    write(tmp_path / TRAIN, {"S5 Seq2": [{"0": record(2)}, 30]})  # 50 in the table
+    assert [clip.original_fps for clip in find_clips(tmp_path, fps=25.0).clips] == [30]
+
+
 def test_the_table_agrees_with_the_length_of_the_official_recordings() -> None:
     # Frames by mpii_get_sequence_info; each recording lasts about four minutes.
     frames = {"S1": (6416, 12430), "S2": (6502, 6081), "S3": (12488, 12283), "S4": (6171, 6675)}

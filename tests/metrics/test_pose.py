@@ -6,7 +6,18 @@ from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 from torch import Tensor
 
-from langpose_dist.metrics.pose import mpjpe, mpjve, n_mpjpe, p_mpjpe
+from langpose_dist.metrics.pose import (
+    PCK_JOINTS,
+    acceleration_error,
+    auc_3dhp,
+    joint_mpjpe,
+    mpjpe,
+    mpjve,
+    n_mpjpe,
+    p_mpjpe,
+    pck_3dhp,
+)
+from langpose_dist.skeleton import H36M17
 
 METRICS = [mpjpe, p_mpjpe, n_mpjpe, mpjve]
 
@@ -194,3 +205,77 @@ def test_n_mpjpe_does_not_see_scale(seed: int, scale: float) -> None:
         n_mpjpe(scale * predicted, target, frame_mask),
     )
     assert after.tolist() == pytest.approx(before.tolist(), abs=1e-12)
+
+
+def everywhere(*shape: int) -> Tensor:
+    return torch.ones(*shape, dtype=torch.bool)
+
+
+def test_acceleration_error_by_hand() -> None:
+    target = torch.zeros(1, 4, 2, 3)
+    predicted = target.clone()
+    predicted[0, 2, 0, 1] = 3.0
+    # Second differences of 0, 0, 3, 0 are 3 and -6; half of that is each frame's mean over two joints.
+    assert acceleration_error(predicted, target, everywhere(1, 4)).tolist() == [2.25]
+    mask = everywhere(1, 4)
+    mask[0, 0] = False  # leaves the three frames whose second difference is -6
+    assert acceleration_error(predicted, target, mask).tolist() == [3.0]
+
+
+def test_steady_motion_has_no_acceleration_error() -> None:
+    predicted, target, mask = random_poses(3)
+    drift = torch.arange(5, dtype=torch.float64)[None, :, None, None] * torch.tensor([1.0, 2.0, 3.0])
+    torch.testing.assert_close(
+        acceleration_error(predicted + drift, target, mask), acceleration_error(predicted, target, mask)
+    )
+
+
+def test_pck_counts_14_joints_strictly_below_150_mm() -> None:
+    target = torch.zeros(1, 1, 17, 3, dtype=torch.float64)
+    predicted = target.clone()
+    for joint in ("pelvis", "spine", "neck"):
+        predicted[0, 0, H36M17.index(joint), 0] = 9.0  # not counted
+    predicted[0, 0, H36M17.index("left_wrist"), 0] = 0.15  # not strictly below
+    predicted[0, 0, H36M17.index("head"), 0] = 0.1499
+    assert len(PCK_JOINTS) == 14
+    assert pck_3dhp(predicted, target, everywhere(1, 1)).tolist() == pytest.approx([100 * 13 / 14])
+
+
+def test_auc_has_a_ceiling_of_30_of_31_thresholds() -> None:
+    target = torch.zeros(1, 1, 17, 3, dtype=torch.float64)
+    assert auc_3dhp(target, target, everywhere(1, 1)).tolist() == pytest.approx([96.774], abs=1e-3)
+    predicted = target.clone()
+    predicted[..., 0] = 0.012  # below 15, 20, ... 150 mm: 28 of the 31
+    assert auc_3dhp(predicted, target, everywhere(1, 1)).tolist() == pytest.approx([100 * 28 / 31])
+
+
+def test_auc_and_pck_agree_with_a_plain_loop() -> None:
+    predicted, target, mask = random_poses(5)
+    mask[0, 2] = False
+    predicted = target + 0.2 * (predicted - target)
+    for window in range(2):
+        shares = []
+        for millimetres in range(0, 151, 5):
+            hits = [
+                float(
+                    (predicted[window, frame, joint] - target[window, frame, joint]).norm() * 1000
+                    < millimetres
+                )
+                for frame in range(5)
+                if mask[window, frame]
+                for joint in PCK_JOINTS
+            ]
+            shares.append(100 * sum(hits) / len(hits))
+        assert auc_3dhp(predicted, target, mask)[window] == pytest.approx(sum(shares) / 31)
+        assert pck_3dhp(predicted, target, mask)[window] == pytest.approx(shares[-1])
+
+
+def test_errors_of_some_joints() -> None:
+    target = torch.zeros(1, 2, 17, 3)
+    predicted = target.clone()
+    predicted[0, :, 4, 2] = 2.0
+    predicted[0, :, 5, 2] = 4.0
+    chosen = torch.zeros(1, 2, 17, dtype=torch.bool)
+    chosen[0, 0, 4] = chosen[0, 1, 5] = True
+    assert joint_mpjpe(predicted, target, chosen).tolist() == [3.0]
+    assert joint_mpjpe(predicted, target, torch.zeros_like(chosen)).isnan().all()

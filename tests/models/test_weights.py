@@ -12,7 +12,7 @@ from transformers import BertConfig, BertModel
 from langpose_dist.config import ModelConfig, RunConfig, TextConfig, UserError, WindowConfig
 from langpose_dist.models.langpose import LangPose
 from langpose_dist.models.text import TextBackbone
-from langpose_dist.models.weights import read_header, write_weights
+from langpose_dist.models.weights import read_header, weights_header, write_weights
 from tests.exports import load_langpose, save_weights
 
 CONFIG = RunConfig.model_validate(
@@ -47,6 +47,17 @@ def test_an_export_is_rebuilt_from_the_file_alone(tmp_path: Path) -> None:
     for ours, theirs in zip(model(keypoints), loaded(keypoints), strict=True):
         assert torch.equal(ours, theirs)
     assert read_header(tmp_path / "new" / "m.safetensors")["commit"] == "abc"
+
+
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_weights_that_another_tool_saved_wrapped_are_read(tmp_path: Path, wrapper: str) -> None:
+    model = make_model()
+    state = {f"{wrapper}{key}": value for key, value in model.state_dict().items()}
+    state = {key.replace("encoder.", f"encoder.{wrapper}"): value for key, value in state.items()}
+    save_file(state, tmp_path / "m.safetensors", metadata=weights_header(model.header(), CONFIG, {}))
+    loaded, _ = load_langpose(tmp_path / "m.safetensors")
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, loaded.state_dict()[key])
 
 
 def test_keys_are_prefix_free_and_the_header_is_plain_json(tmp_path: Path) -> None:

@@ -19,24 +19,42 @@ from tests.corpus import build_corpus, tiny_config
 from tests.exports import save_weights
 
 PACKAGE = Path(langpose_dist.__file__).parent
-AT_THE_START = (
-    *(
-        "data/corpus.py",
-        "data/manifest.py",
-        "data/windows.py",
-        "train/start.py",
-        "train/run.py",
-        "train/engine.py",
-    ),
-    *(f"{folder}/{path.name}" for folder in ("tasks", "models") for path in (PACKAGE / folder).glob("*.py")),
+MODULES = sorted(
+    path
+    for folder in ("data", "models", "tasks", "train", "train/distributed")
+    for path in (PACKAGE / folder).glob("*.py")
 )
-"""Modules that a run goes through before its first step."""
+"""Modules that a run goes through."""
+LATER_MODULES = {
+    "cache": "a remote shard, fetched when it is needed",
+    "ending": "the end of a run",
+    "evaluate_weights": "no part of a training",
+    "guard": "steps of a training",
+    "remote": "a network that may fail at any moment",
+    "sample": "content of a clip, which the shard's hash vouches for",
+    "trainer": "steps and checkpoints of a training",
+}
+"""Module -> reason why preflight need not come to what it refuses."""
 LATER = {
     "start.locked_folder": "another job may take the folder at any moment",
     "start.open_folder": "the same, told to every rank",
-    "start._start": "a folder that holds a run, of which preflight does not know that it is not resumed",
     "start._resume": "a checkpoint, which is found under the folder's lock",
     "start._refuse_changes": "the run that is resumed, which is read under the folder's lock",
+    "checkpoint.find_checkpoint": "a checkpoint, which is found under the folder's lock",
+    "loader.load_batches": "workers that die while they read",
+    "preflight.raise_problems": "the report itself",
+    "processes.__init__": "other ranks, which preflight is without",
+    "processes.gather": "the same",
+    "processes.from_environment": "a launcher, which preflight is without",
+    "shards._data_offset": "content of a shard, which its hash vouches for",
+    "shards._read_into": "the same",
+    "shards._read_member": "the same",
+    "shards.iter_samples": "the same",
+    "shards.read_keypoints": "the same",
+    "shards.read_meta": "the same",
+    "shards.read_tar": "the same",
+    "shards.tar_members": "no part of a training",
+    "streaming._cut": "the same as of a shard",
     "start.open_record": "a tracking store that preflight has reached before",
     "exported.load_exported": "no part of a training",
     "summary.summarize": "no part of a training",
@@ -47,17 +65,19 @@ LATER = {
 def refusing_functions() -> set[str]:
     """``module.function`` of everything that raises an error for the user."""
     found = set()
-    for name in AT_THE_START:
-        for function in ast.walk(ast.parse((PACKAGE / name).read_text())):
+    for path in (path for path in MODULES if path.stem not in LATER_MODULES):
+        for function in ast.walk(ast.parse(path.read_text())):
             if isinstance(function, ast.FunctionDef) and any(map(is_refusal, ast.walk(function))):
-                found.add(f"{Path(name).stem}.{function.name}")
+                found.add(f"{path.stem}.{function.name}")
     return found
 
 
 def is_refusal(node: ast.AST) -> bool:
     match node:
         case ast.Raise(exc=ast.Call(func=ast.Name(id=name))):
-            return name in {"UserError", "ConfigError", "DataError", "PreflightError"}
+            return name in {"UserError", "ConfigError", "DataError", "PreflightError", "TrainingError"}
+        case ast.Raise(exc=ast.Call(func=ast.Attribute(attr="_damaged"))):
+            return True
     return False
 
 
@@ -102,4 +122,5 @@ def test_preflight_comes_to_every_function_that_refuses(
     assert [len(found) for found in problems] == [0, 1, 0], problems
     refusing = refusing_functions()
     assert refusing - reached - set(LATER) == set(), "preflight does not ask them; let it, or say why not"
+    assert set(LATER_MODULES) <= {path.stem for path in MODULES}
     assert set(LATER) <= refusing - reached, "they are gone, or preflight asks them now"

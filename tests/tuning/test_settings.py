@@ -347,6 +347,20 @@ def test_without_a_contrastive_term_retrieval_does_not_rank() -> None:
     assert sweep(section)
 
 
+@pytest.mark.parametrize("key", ["text.encoder", "text.max_tokens"])
+@pytest.mark.parametrize("metric", ["r_at_1", "any_r_at_3", "median_rank"])
+def test_labels_are_not_ranked_where_trials_tell_different_ones_apart(key: str, metric: str) -> None:
+    values = {
+        "text.encoder": ["offline", "sentence-transformers/all-MiniLM-L6-v2"],
+        "text.max_tokens": [8, 20],
+    }
+    space = {key: {"choice": values[key]}}
+    message = refused({**EVERY, "sweep": {"space": space, "objective": [f"clean/{metric}"]}})
+    assert message.startswith(f"sweep.space: {key} cannot be varied with sweep.objective=clean/{metric}: ")
+    assert sweep({"space": space, "objective": ["clean/mpjpe_mm"]})
+    assert sweep({"space": GAMMA, "objective": [f"clean/{metric}"]})
+
+
 def test_of_two_objectives_the_schedulers_is_named() -> None:
     two = ["masked/mpjpe_mm", "masked/r_at_1"]
     message = refused({**EVERY, "sweep": {"objective": two}})

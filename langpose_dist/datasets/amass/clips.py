@@ -225,12 +225,11 @@ def find_clips(
 
 
 def _list_motions(folder: Path) -> tuple[list[tuple[Path, str, Motion, str]], list[Skipped], int]:
-    """Path, source, name and key of each motion file; files that are none; number of others."""
-    files, num_system = list_input(folder)
+    """Path, source, name and key of each motion file; files of no use; number of others."""
+    files, num_system, skipped = list_input(folder)
     paths = [path for path in files if path.suffix.lower() == ".npz" and not _SHAPE.fullmatch(path.name)]
     if not paths:
         raise DataError(f"input folder {folder} has no motion (.npz) file; unpack AMASS's SMPL+H G there")
-    skipped: list[Skipped] = []
     motions: list[tuple[Path, str, Motion, str]] = []
     # Of two releases of a motion the first to come is kept, and the later release is mostly SMPL-X.
     for path in sorted(paths, key=lambda path: (path.stem.lower().endswith("_stageii"), path)):

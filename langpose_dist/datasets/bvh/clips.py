@@ -4,17 +4,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import yaml
 from jaxtyping import Float64
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from langpose_dist.data.manifest import Skipped
+from langpose_dist.config.core_yaml import read_yaml
 from langpose_dist.data.sample import DataError, Sample, Span, make_key
 from langpose_dist.datasets.bvh.parse import BvhError, joint_positions, read_bvh
-from langpose_dist.datasets.clip import FileClip, Found, one_per_key
+from langpose_dist.datasets.clip import FileClip, Found, make_clips
 from langpose_dist.datasets.files import list_input, to_text
 from langpose_dist.datasets.person import SIZES
 from langpose_dist.datasets.splits import to_words
@@ -142,15 +142,6 @@ class BvhClip(FileClip):
         return Sample(self.key, poses_3d, (Span(self.label, 0, len(poses_3d)),), meta)
 
 
-class _Loader(yaml.SafeLoader):
-    """Plain YAML without aliases, by which a short file can stand for an endless one."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*NAME) are not read here; write the value itself")
-        return super().compose_node(parent, index)
-
-
 def load_skeleton(name: str) -> BvhSkeleton:
     """A preset by name, or the content of a YAML file.
 
@@ -165,13 +156,11 @@ def load_skeleton(name: str) -> BvhSkeleton:
     try:
         if path.stat().st_size > MAX_SKELETON_BYTES:
             raise DataError(f"skeleton file {path} has more than {MAX_SKELETON_BYTES} bytes; it is none")
-        return BvhSkeleton.model_validate(yaml.load(path.read_text(encoding="utf-8"), _Loader))
+        return BvhSkeleton.model_validate(read_yaml(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise DataError(f"skeleton file {path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"skeleton file {path} cannot be read: {error}") from None
-    except RecursionError:
-        raise DataError(f"skeleton file {path} is nested too deep; write it as the help shows") from None
     except yaml.YAMLError as error:
         raise DataError(f"skeleton file {path} is not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
@@ -197,38 +186,31 @@ def find_clips(folder: Path, skeleton: BvhSkeleton, *, label: str, fps: float) -
         DataError: If the folder is missing or has no such file, or the label names no field.
     """
     template = check_label(label, skeleton)
-    files, num_system = list_input(folder)
+    files, num_system, broken = list_input(folder)
     paths = [path for path in files if path.suffix.lower() == ".bvh"]
     if not paths:
         raise DataError(f"input folder {folder} has no .bvh file ({len(files)} files of other endings)")
-    clips: list[BvhClip] = []
-    skipped: list[Skipped] = []
-    for path in paths:
-        source, stem = to_text(path.relative_to(folder)), to_text(path.stem)
-        try:
-            fields = parse_name(stem, skeleton)
-            text = to_words(_FIELD.sub(lambda match, fields=fields: fields.get(match[1], ""), template))
-            key = make_key(stem)
-        except DataError as error:
-            skipped.append(Skipped(source=source, reason=str(error)))
-            continue
+
+    def make(path: Path, source: str) -> BvhClip:
+        stem = to_text(path.stem)
+        fields = parse_name(stem, skeleton)
+        key = make_key(stem)
+        text = to_words(_FIELD.sub(lambda match: fields.get(match[1], ""), template))
         if not text:
-            skipped.append(Skipped(source=source, reason=f"no label: the name has no {label}"))
-            continue
-        clips.append(
-            BvhClip(
-                path=path,
-                source=source,
-                key=key,
-                fields=fields,
-                split=None,
-                fps=fps,
-                label=text,
-                skeleton=skeleton,
-            )
+            raise DataError(f"no label: the name has no {label}")
+        return BvhClip(
+            path=path,
+            source=source,
+            key=key,
+            fields=fields,
+            split=None,
+            fps=fps,
+            label=text,
+            skeleton=skeleton,
         )
-    clips, duplicates = one_per_key(clips)
-    skipped = sorted([*skipped, *duplicates], key=lambda item: item.source)
+
+    clips, skipped = make_clips(paths, folder, make)
+    skipped = sorted([*broken, *skipped], key=lambda item: item.source)
     return Found(tuple(clips), tuple(skipped), num_system + len(files) - len(paths))
 
 

@@ -40,7 +40,7 @@ def find_clips(
     """
     if not path.exists():
         raise DataError(f"input {path} does not exist; give Human3.6M's folder or file")
-    files, num_system = list_files(path, deep=False) if path.is_dir() else ([path], 0)
+    files, num_system, broken = list_files(path, deep=False) if path.is_dir() else ([path], 0, [])
     pickles = [file for file in files if file.suffix == ".pkl" and (file == path or "h36m" in file.name)]
     positions = [file for file in files if file.name == POSITIONS or (file == path and file.suffix == ".npz")]
     if pickles and positions:
@@ -49,7 +49,7 @@ def find_clips(
         )
     if pickles:
         found = _find_in_pickle(path, pickles, fps, detections)
-        return Found(found.clips, found.skipped, num_system + len(files) - 1)
+        return Found(found.clips, (*broken, *found.skipped), num_system + len(files) - 1)
     if not positions:
         zipped = [file.name for file in files if file.name.endswith(".pkl.zip")]
         remedy = f"unpack {zipped[0]}" if zipped else "give the folder that does"
@@ -60,7 +60,7 @@ def find_clips(
     keypoints = _choose_keypoints(folder, list_files(folder, deep=False)[0], detections)
     found = find_npz_clips(positions[0], fps=fps, keypoints=keypoints)
     used = {positions[0], keypoints}
-    return Found(found.clips, found.skipped, num_system + sum(file not in used for file in files))
+    return Found(found.clips, (*broken, *found.skipped), num_system + sum(file not in used for file in files))
 
 
 def _find_in_pickle(

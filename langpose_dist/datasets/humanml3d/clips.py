@@ -10,7 +10,7 @@ import numpy as np
 from langpose_dist.data.labels import normalise_label
 from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError, Sample, Span, make_key
-from langpose_dist.datasets.clip import FileClip, Found, one_per_key
+from langpose_dist.datasets.clip import FileClip, Found, make_clips
 from langpose_dist.datasets.files import list_files, to_text
 from langpose_dist.datasets.humanml3d.motion import (
     LAYOUTS,
@@ -104,7 +104,7 @@ def find_clips(
         raise DataError(
             f"input folder {folder} has no folder new_joints; give the one that holds it and texts"
         )
-    files, num_system = list_files(motions, deep=False)
+    files, num_system, broken = list_files(motions, deep=False)
     paths = [path for path in files if path.suffix == ".npy"]
     if not paths:
         raise DataError(f"{motions} has no .npy file ({len(files)} files of other endings)")
@@ -116,34 +116,28 @@ def find_clips(
             f"input folder {folder} has no {missing[0]}, whose clips would become part of training; copy it "
             "from the data set"
         )
-    clips: list[Humanml3dClip] = []
-    skipped: list[Skipped] = []
-    for path in paths:
+
+    def make(path: Path, source: str) -> Humanml3dClip:
         name = to_text(path.stem)
-        source = f"new_joints/{name}.npy"
+        key = make_key(name)
         is_mirrored = name.startswith("M")
-        try:
-            key = make_key(name)
-            if is_mirrored and mirrored == "drop":
-                raise DataError("mirrored clip: left out by option")
-            split = _split_of(name, lists)
-        except DataError as error:
-            skipped.append(Skipped(source=source, reason=str(error)))
-            continue
-        clip = Humanml3dClip(
+        if is_mirrored and mirrored == "drop":
+            raise DataError("mirrored clip: left out by option")
+        return Humanml3dClip(
             path=path,
             source=source,
             key=key,
             fields={"mirrored": "yes" if is_mirrored else "no", RECORDING: name.removeprefix("M")},
-            split=split,
+            split=_split_of(name, lists),
             dataset=dataset,
             left_handed=left_handed,
             captions=folder / "texts" / f"{path.stem}.txt",
             fps=fps,
         )
-        clips.append(clip)
-    clips, duplicates = one_per_key(clips)
-    skipped = sorted([*skipped, *duplicates], key=lambda item: item.source)
+
+    clips, skipped = make_clips(paths, folder, make)
+    broken = [Skipped(source=f"new_joints/{item.source}", reason=item.reason) for item in broken]
+    skipped = sorted([*broken, *skipped], key=lambda item: item.source)
     skipped += _without_motion(lists, {path.stem for path in paths})
     return Found(tuple(clips), tuple(skipped), num_system + len(files) - len(paths))
 

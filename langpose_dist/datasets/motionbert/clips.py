@@ -23,12 +23,11 @@ from types import MappingProxyType
 import numpy as np
 from jaxtyping import Float64
 
-from langpose_dist.data.manifest import Skipped
 from langpose_dist.data.sample import DataError, Sample, make_key
 from langpose_dist.datasets.arrays import take_frames
 from langpose_dist.datasets.axes import TO_CAMERA, from_camera_axes
-from langpose_dist.datasets.clip import FileClip, Found, one_per_key
-from langpose_dist.datasets.files import list_input, to_text
+from langpose_dist.datasets.clip import FileClip, Found, make_clips
+from langpose_dist.datasets.files import list_input
 from langpose_dist.datasets.pickles import load_pickle
 from langpose_dist.datasets.splits import to_words
 from langpose_dist.datasets.timing import resample
@@ -116,7 +115,7 @@ def find_clips(folder: Path, *, fps: float) -> Found[MotionBertClip]:
         DataError: If the folder is missing or holds no such window, or those of several preparations.
     """
     folder = folder.resolve()
-    files, num_system = list_input(folder)
+    files, num_system, broken = list_input(folder)
     paths = [path for path in files if path.suffix == ".pkl"]
     roots = {path.parents[2] for path in paths if len(path.parents) > 2 and path.parent.name in SPLITS}
     if not roots:
@@ -127,35 +126,27 @@ def find_clips(folder: Path, *, fps: float) -> Found[MotionBertClip]:
     if len(roots) > 1:
         names = ", ".join(sorted(str(root.relative_to(folder)) for root in roots))
         raise DataError(f"input folder {folder} holds the same motions several times: choose one of {names}")
-    clips: list[MotionBertClip] = []
-    skipped: list[Skipped] = []
-    for path in paths:
-        source = to_text(path.relative_to(folder))
+
+    def make(path: Path, source: str) -> MotionBertClip:
         subset, split = path.parents[1].name, path.parent.name
-        try:
-            if split not in SPLITS:
-                raise DataError(f"unknown split: the folder {split!r} is neither train nor test")
-            if subset not in FRAME_RATES:
-                raise DataError(f"no frame rate: the folder {subset!r} is none of {', '.join(FRAME_RATES)}")
-            key = make_key(f"{subset}/{split}/{path.stem}")
-        except DataError as error:
-            skipped.append(Skipped(source=source, reason=str(error)))
-            continue
-        clips.append(
-            MotionBertClip(
-                path=path,
-                source=source,
-                key=key,
-                fields={"subset": to_words(subset)},
-                split=split,
-                windows=path.parents[2].name,
-                units_per_metre=UNITS_PER_METRE.get(subset),
-                original_fps=FRAME_RATES[subset],
-                fps=fps,
-            )
+        if split not in SPLITS:
+            raise DataError(f"unknown split: the folder {split!r} is neither train nor test")
+        if subset not in FRAME_RATES:
+            raise DataError(f"no frame rate: the folder {subset!r} is none of {', '.join(FRAME_RATES)}")
+        return MotionBertClip(
+            path=path,
+            source=source,
+            key=make_key(f"{subset}/{split}/{path.stem}"),
+            fields={"subset": to_words(subset)},
+            split=split,
+            windows=path.parents[2].name,
+            units_per_metre=UNITS_PER_METRE.get(subset),
+            original_fps=FRAME_RATES[subset],
+            fps=fps,
         )
-    clips, duplicates = one_per_key(clips)
-    return Found(tuple(clips), (*skipped, *duplicates), num_system + len(files) - len(paths))
+
+    clips, skipped = make_clips(paths, folder, make)
+    return Found(tuple(clips), (*broken, *skipped), num_system + len(files) - len(paths))
 
 
 def _estimate_metres_per_unit(label: Float64[np.ndarray, "T 17 3"]) -> Float64[np.ndarray, "T 1 1"]:

@@ -129,9 +129,8 @@ def find_clips(path: Path, *, fps: float) -> Found[MpiInf3dhpClip]:
     Raises:
         DataError: If there is no such file, or none that can be read.
     """
-    paths, num_ignored = _list_files(path)
+    paths, num_ignored, skipped = _list_files(path)
     clips: list[MpiInf3dhpClip] = []
-    skipped: list[Skipped] = []
     errors: list[DataError] = []
     for file in paths:
         try:
@@ -151,16 +150,16 @@ def find_clips(path: Path, *, fps: float) -> Found[MpiInf3dhpClip]:
     return Found(tuple(clips), tuple(skipped), num_ignored)
 
 
-def _list_files(path: Path) -> tuple[list[Path], int]:
+def _list_files(path: Path) -> tuple[list[Path], int, list[Skipped]]:
     if path.is_file():
-        return [path], 0
+        return [path], 0, []
     if not path.is_dir():
         raise DataError(f"input {path} does not exist; give the folder that holds {' or '.join(FILES)}")
-    listed, num_system = list_files(path, deep=False)
+    listed, num_system, broken = list_files(path, deep=False)
     files = [path / name for name in FILES if path / name in listed]
     if not files:
         raise DataError(f"input folder {path} holds neither {' nor '.join(FILES)}; give the folder that does")
-    return files, num_system + len(listed) - len(files)
+    return files, num_system + len(listed) - len(files), broken
 
 
 def _make_clip(

@@ -3,7 +3,7 @@
 import math
 
 from langpose_dist.host.redaction import printable
-from langpose_dist.metrics.table import higher_is_better
+from langpose_dist.metrics.table import metric_of
 from langpose_dist.tracking.registry.versions import RegisteredVersion
 
 _ORIGIN = {
@@ -44,7 +44,12 @@ def compare_metric(name: str, new: RegisteredVersion, old: RegisteredVersion, to
     for version in (new, old):
         if problem := missing_metric(name, version):
             return problem
-    is_more = higher_is_better(name)
+    metric = metric_of(name)
+    candidates = [version.evaluation.get("num_labels") for version in (new, old)]
+    # Evaluations of earlier versions do not say how many there were.
+    if metric.kind == "retrieval" and None not in candidates and candidates[0] != candidates[1]:
+        return f"other number of labels for {name}: {candidates[0]} against {candidates[1]}"
+    is_more = metric.higher_is_better
     before, after = old.metrics[name], new.metrics[name]
     limit = before - abs(before) * tolerance if is_more else before + abs(before) * tolerance
     if after >= limit if is_more else after <= limit:

@@ -188,6 +188,10 @@ def test_files_decide_the_split_and_stand_in_a_fixed_order(tmp_path: Path) -> No
             "malformed annotation: frame_ann.labels.0.start_t",
         ),
         (entry(dur=float("nan")), "malformed annotation: dur"),
+        (
+            entry(sequence=[segment("a", "a", None)] * 10_001),
+            "malformed annotation: seq_ann.labels: List should have at most 10000 items",
+        ),
     ],
 )
 def test_a_malformed_motion_is_listed_and_the_others_are_read(

@@ -201,6 +201,19 @@ def test_a_wrong_skeleton_file_is_one_line(tmp_path: Path, changes: dict[str, ob
     assert "\n" not in str(caught.value)
 
 
+BOMB = "\n".join(
+    [
+        "pattern: &a [x, x, x, x, x, x, x, x, x]",
+        *(
+            f"{name}: &{name} [{', '.join([f'*{below}'] * 9)}]"
+            for name, below in zip("bcdefgh", "abcdefg", strict=True)
+        ),
+        "dataset: *h",
+    ]
+)
+"""A short file that stands for nine to the eighth texts."""
+
+
 @pytest.mark.parametrize(
     ("name", "content", "problem"),
     [
@@ -208,6 +221,10 @@ def test_a_wrong_skeleton_file_is_one_line(tmp_path: Path, changes: dict[str, ob
         ("none.yaml", None, "does not exist"),
         ("bad.yaml", "a: [", "is not YAML"),
         ("list.yaml", "- 1", "valid dictionary"),
+        ("bomb.yaml", BOMB, "bomb.yaml: dataset: Input should be a valid string$"),
+        ("deep.yaml", "[" * 5000, "more than 20 levels deep"),
+        ("twice.yaml", "dataset: a\ndataset: b", "'dataset' stands there twice"),
+        ("large.yaml", "#" * 100_001, "has more than 100000 bytes"),
     ],
 )
 def test_a_skeleton_must_exist(tmp_path: Path, name: str, content: str | None, problem: str) -> None:

@@ -253,6 +253,19 @@ def test_captions_and_what_was_left_out(tmp_path: Path) -> None:
     assert decode_sample(sample.key, encode_sample(sample)).spans == sample.spans
 
 
+def test_captions_that_read_the_same_are_one(tmp_path: Path) -> None:
+    lines = ["A person walks.", "a  person\u200b WALKS.", "a person walks"]
+    sample = load(tmp_path, person(), "\n".join(f"{line}#x#0#0" for line in lines))
+    assert [span.label for span in sample.spans] == ["a person walks.", "a person walks"]
+    assert sample.left_out == ()
+
+
+def test_a_thousand_captions_are_enough(tmp_path: Path) -> None:
+    sample = load(tmp_path, person(), "\n".join(f"walk {number}#x#0#0" for number in range(1002)))
+    assert len(sample.spans) == 1000
+    assert sample.left_out == ("caption left out: 2 lines beyond the first 1000",)
+
+
 @pytest.mark.parametrize(
     ("captions", "problem"),
     [(None, "no file texts/000001.txt"), ("", "the file is empty"), ("#a#0#0", "line 1: empty caption")],
@@ -303,6 +316,15 @@ def test_clips_travel_to_other_processes(tmp_path: Path) -> None:
     assert isinstance(copy, Clip)
     assert copy == clip
     assert copy.load().spans == clip.load().spans
+
+
+def test_a_broken_link_is_named_by_its_place_in_the_input(tmp_path: Path) -> None:
+    write(tmp_path, "000001", person(), "walks#x#0#0")
+    (tmp_path / "new_joints" / "000002.npy").symlink_to("nowhere.npy")
+    found = find_clips(tmp_path, fps=30.0, dataset="humanml3d")
+    assert [(item.source, item.reason) for item in found.skipped] == [
+        ("new_joints/000002.npy", "broken link: to nowhere.npy")
+    ]
 
 
 def test_few_files_are_opened_to_find_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

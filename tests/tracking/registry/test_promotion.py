@@ -114,6 +114,11 @@ def test_a_better_or_equal_one_takes_the_place(store: Store, name: str) -> None:
             f"other evaluation data (fingerprint): {'e' * 64} against {'f' * 64}",
         ),
         (evaluation(1.0, num_windows=11), {}, "other number of windows: 11 against 12"),
+        (
+            evaluation(num_labels=39),
+            {"metrics": ("masked/r_at_1",)},
+            "other number of labels for masked/r_at_1: 39 against 40",
+        ),
         (evaluation(1.0, data_fingerprint=None), {}, "unknown evaluation data (fingerprint) of NAME/2"),
         (evaluation(1.0, protocol={}), {}, "unknown protocol"),
         (
@@ -127,7 +132,7 @@ def test_a_better_or_equal_one_takes_the_place(store: Store, name: str) -> None:
 def test_a_worse_or_incomparable_one_is_refused_and_nothing_written(
     store: Store, name: str, content: dict[str, Any] | None, options: dict[str, Any], objection: str
 ) -> None:
-    store.register(name, evaluation())
+    store.register(name, evaluation(num_labels=40))
     move(store.client, f"{name}/1")
     store.register(name, content)
     before = traces(store, name)
@@ -136,6 +141,19 @@ def test_a_worse_or_incomparable_one_is_refused_and_nothing_written(
     assert objection.replace("NAME", name) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert traces(store, name) == before
+
+
+@pytest.mark.parametrize(
+    ("num_labels", "metric"),
+    [(40, "masked/r_at_1"), (None, "masked/r_at_1"), (39, "masked/mpjpe_mm")],  # of old versions unknown
+)
+def test_the_number_of_labels_matters_where_they_are_ranked(
+    store: Store, name: str, num_labels: int | None, metric: str
+) -> None:
+    store.register(name, evaluation(num_labels=40))
+    move(store.client, f"{name}/1")
+    store.register(name, evaluation(num_labels=num_labels))
+    assert move(store.client, f"{name}/2", metrics=(metric,)).to_version == 2
 
 
 def test_numbers_under_other_noise_are_not_comparable(store: Store, name: str) -> None:
