@@ -15,6 +15,7 @@ from langpose_dist.evaluation.recordings import Recording, group_of
 from langpose_dist.metrics.pose import (
     acceleration_error,
     auc_3dhp,
+    joint_mpjpe,
     mpjpe,
     mpjve,
     n_mpjpe,
@@ -57,19 +58,59 @@ def score_recording(contender: Contender, recording: Recording, protocol: Protoc
     Raises:
         UserError: If the input breaks the contract of 2D joints.
     """
-    poses, counted = lift_recording(
-        contender.model, recording.keypoints_2d, contender.num_frames, protocol, recording.counted
-    )
+    predicted, target, counted = predict(contender, recording, protocol)
     if not counted.any():
         return None
-    predicted = (poses - poses[:, :1]) * recording.metres[:, None, None]
-    target = recording.poses_3d * recording.metres[:, None, None]
     return RecordingScore(
         key=recording.entry.key,
         group=group_of(recording.entry, protocol) or UNGROUPED,
         num_frames=int(counted.sum()),
         values=measure(predicted, target, counted, protocol.metrics),
     )
+
+
+def score_joints(
+    contender: Contender,
+    recording: Recording,
+    protocol: Protocol,
+    parts: Mapping[str, Bool[Tensor, "T J"]],
+) -> RecordingScore | None:
+    """Lift a recording and measure some of its joints; ``None`` if no frame of it counts.
+
+    Args:
+        contender: The model.
+        recording: The recording.
+        protocol: The protocol.
+        parts: Name -> joints of it.
+
+    Returns:
+        MPJPE in millimetres under the name of each part that has a joint in a frame that counts.
+    """
+    predicted, target, counted = predict(contender, recording, protocol)
+    if not counted.any():
+        return None
+    values: dict[str, tuple[float, int]] = {}
+    for name, joints in parts.items():
+        mask = joints & counted[:, None]
+        if num_values := int(mask.sum()):
+            values[name] = (1000 * float(joint_mpjpe(predicted[None], target[None], mask[None])), num_values)
+    return RecordingScore(
+        key=recording.entry.key,
+        group=group_of(recording.entry, protocol) or UNGROUPED,
+        num_frames=int(counted.sum()),
+        values=values,
+    )
+
+
+def predict(
+    contender: Contender, recording: Recording, protocol: Protocol
+) -> tuple[Float[Tensor, "T J 3"], Float[Tensor, "T J 3"], Bool[Tensor, "T"]]:
+    """Predicted and true poses in metres, pelvis at 0, and the frames that count and have a prediction."""
+    poses, counted = lift_recording(
+        contender.model, recording.keypoints_2d, contender.num_frames, protocol, recording.counted
+    )
+    metres = recording.metres[:, None, None]
+    return (poses - poses[:, :1]) * metres, recording.poses_3d * metres, counted
 
 
 def measure(

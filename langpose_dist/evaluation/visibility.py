@@ -1,0 +1,96 @@
+"""Errors of joints that a detector saw well, and of those that it did not."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from langpose_dist.config import RunConfig, UserError
+from langpose_dist.data.corpus import Corpus
+from langpose_dist.evaluation.comparison import Scored
+from langpose_dist.evaluation.measure import RecordingScore, group_means, score_joints
+from langpose_dist.evaluation.protocols import Protocol
+from langpose_dist.evaluation.recordings import check_data, read_recordings, source_2d
+from langpose_dist.host.bars import Bar
+
+VISIBLE_ABOVE = 0.6
+"""Confidence above which a joint is visible; LangPose's supplement, Table 2."""
+
+
+def check_confidences(protocol: Protocol, config: RunConfig) -> None:
+    """Check that the 2D joints come with a detector's confidences.
+
+    Args:
+        protocol: The protocol.
+        config: From ``protocol_config``.
+
+    Raises:
+        UserError: If all are 1, with the source of the joints.
+    """
+    corpus = Corpus.open(config, has_labels=False)
+    split = config.data.validation_split
+    check_data(corpus, protocol, split)
+    recordings = read_recordings(corpus, protocol, split)
+    if all((recording.keypoints_2d[..., 2] == 1).all() for recording in recordings):
+        raise UserError(
+            f"--visibility needs confidences of a detector, and all of split {split!r} are 1 (2D: "
+            f"{source_2d(corpus, protocol, split)}); leave it out, or build the data with detections that "
+            "have some, such as MotionBERT's pickle"
+        )
+
+
+def measure_visibility(scored: Scored, protocol: Protocol, corpus: Corpus) -> tuple[RecordingScore, ...]:
+    """MPJPE of ``visible`` and ``not_visible`` joints, recording by recording."""
+    split, contender = corpus.config.data.validation_split, scored.contender
+    scores = []
+    total = corpus.manifest.splits[split].num_samples
+    with Bar(total, f"{contender.name}, visibility", "recording", is_kept=False) as bar:
+        for recording in read_recordings(corpus, protocol, split, scored.camera):
+            visible = recording.keypoints_2d[..., 2] > VISIBLE_ABOVE
+            parts = {"visible": visible, "not_visible": ~visible}
+            score = score_joints(contender, recording, protocol, parts)
+            scores += [score] if score is not None else []
+            bar.update()
+    return tuple(scores)
+
+
+def summarise_visibility(
+    names: Sequence[str], scores: Sequence[Sequence[RecordingScore]], protocol: Protocol
+) -> dict[str, Any]:
+    """Section ``visibility`` of a report; plain containers.
+
+    Args:
+        names: Of the models.
+        scores: Of each, from ``measure_visibility``.
+        protocol: The protocol.
+    """
+    return {
+        "threshold": VISIBLE_ABOVE,
+        "models": [
+            {"name": name, **_summarise(some, protocol)} for name, some in zip(names, scores, strict=True)
+        ],
+    }
+
+
+def _summarise(scores: Sequence[RecordingScore], protocol: Protocol) -> dict[str, Any]:
+    groups = {
+        name: _describe([score for score in scores if score.group == name])
+        for name in sorted({score.group for score in scores})
+    }
+    means = {name: _mean([group[name] for group in groups.values()]) for name in next(iter(groups.values()))}
+    return {f"{protocol.group}s": groups, f"{protocol.group}_mean": means}
+
+
+def _describe(scores: Sequence[RecordingScore]) -> dict[str, float | None]:
+    """Share of visible joints, and errors of both kinds, in one group."""
+    counts = {
+        part: sum(score.values[part][1] for score in scores if part in score.values)
+        for part in ("visible", "not_visible")
+    }
+    errors = {f"{part}_mpjpe_mm": _mean([*group_means(scores, part).values()]) for part in counts}
+    return {"visible_share": counts["visible"] / sum(counts.values()), **errors}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None and value == value]
+    return float(np.mean(known)) if known else None
