@@ -3,9 +3,18 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from langpose_dist.evaluation.cells import align, escape, show
+from langpose_dist.evaluation.robustness_tables import (
+    robustness_latex,
+    robustness_rows,
+    robustness_text,
+    visibility_latex,
+    visibility_rows,
+    visibility_text,
+)
 from langpose_dist.metrics.table import metric_of
 
 Report = Mapping[str, Any]
@@ -19,18 +28,18 @@ def as_text(report: Report) -> str:
     row = metric_of(headline)
     rows = [[row.axis, *names]]
     for name in models[0][f"{group}s"]:
-        rows.append([name, *(_cell(model[f"{group}s"].get(name, {}).get(headline)) for model in models)])
-    rows.append([f"mean over {group}s", *(_cell(model[f"{group}_mean"][headline]) for model in models)])
-    rows.append(["mean over frames", *(_cell(model["frame_mean"][headline]) for model in models)])
+        rows.append([name, *(show(model[f"{group}s"].get(name, {}).get(headline)) for model in models)])
+    rows.append([f"mean over {group}s", *(show(model[f"{group}_mean"][headline]) for model in models)])
+    rows.append(["mean over frames", *(show(model["frame_mean"][headline]) for model in models)])
     other = [[f"mean over {group}s", *names]]
     for metric in report["protocol"]["metrics"]:
-        cells = (_cell(model[f"{group}_mean"][metric]) for model in models)
+        cells = (show(model[f"{group}_mean"][metric]) for model in models)
         other.append([metric_of(metric).axis, *cells])
     for name in models[0]["sets"]:
         for metric in report["protocol"]["metrics"]:
-            cells = (_cell(model["sets"].get(name, {}).get(metric)) for model in models)
+            cells = (show(model["sets"].get(name, {}).get(metric)) for model in models)
             other.append([f"{name}: {metric_of(metric).axis}", *cells])
-    parts = [_align(rows), _align(other)]
+    parts = [align(rows), align(other)]
     if report["improvements"]:
         parts.append("\n".join(map(describe_improvement, report["improvements"])))
     if "mean_over_cameras" in report:
@@ -38,6 +47,10 @@ def as_text(report: Report) -> str:
             f"{metric_of(name).axis} {value:.1f}" for name, value in report["mean_over_cameras"].items()
         )
         parts.append("mean over the held-out cameras: " + ", ".join(values))
+    if "visibility" in report:
+        parts.append(visibility_text(report["visibility"], group))
+    if "robustness" in report:
+        parts.append(robustness_text(report["robustness"]))
     return "\n\n".join([*parts, describe_protocol(report)])
 
 
@@ -88,6 +101,10 @@ def as_csv(report: Report) -> str:
         for over, values in parts.items():
             for metric, value in values.items():
                 writer.writerow([model["name"], metric, metric_of(metric).unit, over, f"{value:.6f}", *known])
+    rows = [*visibility_rows(report["visibility"], group)] if "visibility" in report else []
+    rows += robustness_rows(report["robustness"]) if "robustness" in report else []
+    for *start, value in rows:
+        writer.writerow([*start, f"{value:.6f}", *known])
     return stream.getvalue()
 
 
@@ -99,14 +116,17 @@ def as_latex(report: Report) -> str:
     lines += [
         rf"\begin{{tabular}}{{l{'r' * (len(groups) + 2)}}}",
         r"\toprule",
-        " & ".join([_escape(metric_of(metric).axis), *map(_escape, groups), "Avg.", "frames"]) + r" \\",
+        " & ".join([escape(metric_of(metric).axis), *map(escape, groups), "Avg.", "frames"]) + r" \\",
         r"\midrule",
     ]
     for model in report["models"]:
         values = [model[f"{group}s"].get(name, {}).get(metric) for name in groups]
         values += [model[f"{group}_mean"][metric], model["frame_mean"][metric]]
-        lines.append(" & ".join([_escape(model["name"]), *map(_cell, values)]) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+        lines.append(" & ".join([escape(model["name"]), *map(show, values)]) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}", ""]
+    lines += [visibility_latex(report["visibility"], group)] if "visibility" in report else []
+    lines += [robustness_latex(report["robustness"])] if "robustness" in report else []
+    return "\n".join(lines)
 
 
 def as_json(report: Report) -> str:
@@ -122,24 +142,3 @@ FORMATS: Mapping[str, Callable[[Report], str]] = {
 }
 
 ENDINGS = {"text": "txt", "json": "json", "csv": "csv", "latex": "tex"}
-
-
-def _cell(value: float | None) -> str:
-    return "-" if value is None or value != value else f"{value:.1f}"
-
-
-def _escape(text: str) -> str:
-    for sign in "&%_#$":
-        text = text.replace(sign, "\\" + sign)
-    return text
-
-
-def _align(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if column else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    )
