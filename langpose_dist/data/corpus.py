@@ -61,12 +61,6 @@ class Corpus:
             DataError: If the split does not exist, has no clip, counts only some of its frames, or lacks the
                 configured 2D input.
         """
-        if any(entry.valid_frames for _, shard in self.manifest.shards_of(split) for entry in shard.samples):
-            raise DataError(
-                f"{self.config.data.path}: only some frames of split {split!r} count, which windows do not "
-                "distinguish; evaluate it by a protocol (langpose evaluate MODEL --protocol mpi_3dhp), or "
-                "choose another split"
-            )
         if self.config.data.observation == "stored":
             self.check_observation(split)
         window = self.config.window
@@ -79,6 +73,12 @@ class Corpus:
             clip_rule=window.clip_rule,
             held_out_camera=self.config.data.held_out_camera,
         )
+        if any(window.entry.valid_frames for window in windows):
+            raise DataError(
+                f"{self.config.data.path}: only some frames of split {split!r} count, which windows do not "
+                "distinguish; evaluate it by a protocol (langpose evaluate MODEL --protocol mpi_3dhp), or "
+                "choose another split"
+            )
         return windows if self.has_labels else [replace(one, spans=(), brief_spans=()) for one in windows]
 
     def check_observation(self, split: str) -> None:

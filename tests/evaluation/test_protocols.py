@@ -203,8 +203,8 @@ def test_3dhp_counts_valid_frames_by_sequence(tmp_path: Path) -> None:
     outdoor = [expected[name] for name in ("ts5", "ts6")]
     mean = np.average([error for _, error, _ in outdoor], weights=[count for count, *_ in outdoor])
     assert model["sets"]["outdoor"]["mpjpe_mm"] == pytest.approx(mean, abs=0.01)
+    config = build_config({"data": {"path": str(tmp_path / "shards"), "observation": "stored"}})
     with pytest.raises(UserError, match="evaluate it by a protocol"):
-        config = build_config({"data": {"path": str(tmp_path / "shards"), "observation": "stored"}})
         Corpus.open(config).windows("test", stride=27)
 
 

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 
 from langpose_dist.datasets.finding import Finding, Tree, group
-from langpose_dist.datasets.source import Search, Source
+from langpose_dist.datasets.source import Search, Source, name_of
 
 _EPILOG = """\
 example:
@@ -21,7 +21,7 @@ protocol; `langpose evaluate` does not know them yet and refuses the split.
 def _find(args: argparse.Namespace) -> Search:
     from langpose_dist.datasets.mpi_inf_3dhp.clips import find_clips
 
-    return Search("mpi-inf-3dhp", find_clips(args.input, fps=args.fps), {})
+    return Search(name_of("mpi-inf-3dhp", args.input), find_clips(args.input, fps=args.fps), {})
 
 
 def _recognise(tree: Tree) -> Iterator[Finding]:
