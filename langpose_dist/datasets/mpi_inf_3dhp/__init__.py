@@ -14,7 +14,7 @@ example:
 
 The shards have the data set's 2D joints beside the 3D, and no labels. Of the test recordings only some frames
 count: meta.json lists them as valid_frames. They are single frames, so the rate must stay 25 for the
-protocol; `langpose evaluate` does not know them yet and refuses the split.
+protocol (langpose evaluate MODEL --protocol mpi_3dhp).
 """
 
 
