@@ -1,12 +1,12 @@
-"""Table 1 as it is meant: pretraining with each form, then fine-tuning without labels, on few clips and on all.
+"""Table 1 as it is meant: pretraining with each form, then fine-tuning without labels, on few clips and all.
 
     langpose data build bvh --input BVH --out data/pretrain --skeleton bandai-namco --fps 10 ...
     langpose data build bvh --input BVH --out data/finetune --skeleton bandai-namco --fps 10 ...
     python -m benchmarks.finetuning --pretrain-data data/pretrain --data data/finetune --out runs/table1
 
 The two builds share no style and no clip, by their split rules. Every training is one of its own through the
-deepspeed launcher; one that is finished already is not repeated, so a broken off benchmark goes on where it was. The
-models of all seeds are evaluated by the protocol virtual_camera on the validation split of ``--data``. Writes
+deepspeed launcher; one that is finished already is not repeated, so a benchmark resumes where it was. The models
+of all seeds are evaluated by the protocol virtual_camera on the validation split of ``--data``. Writes
 NAME.json with every number per seed and recording mean, and prints the table.
 """
 
