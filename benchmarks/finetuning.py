@@ -5,8 +5,8 @@
     python -m benchmarks.finetuning --pretrain-data data/pretrain --data data/finetune --out runs/table1
 
 The two builds share no style and no clip, by their split rules. Every training is one of its own through the
-deepspeed launcher; one that is finished already is not repeated, so a benchmark resumes where it was. The models
-of all seeds are evaluated by the protocol virtual_camera on the validation split of ``--data``. Writes
+deepspeed launcher; one that is finished already is not repeated, so a benchmark resumes where it was. The
+models of all seeds are evaluated by the protocol virtual_camera on the validation split of ``--data``. Writes
 NAME.json with every number per seed and recording mean, and prints the table.
 """
 
