@@ -45,7 +45,7 @@ if ! langpose registry show langpose-small@candidate --tracking-uri "$uri" >/dev
     "data.path=$out/shards" "output=$out/run" "tracking.uri=$uri" "train.device=${device:-cuda}"
 fi
 
-langpose evaluate --run "$out/run" --out "$out/evaluation.json"
+langpose evaluate "$out/run" --out "$out/evaluation.json"
 langpose registry show langpose-small@candidate --tracking-uri "$uri"
 echo
 echo "Pictures and curves: $out/run; in the browser: .venv/bin/mlflow ui --backend-store-uri $uri"

@@ -15,7 +15,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"batch", "geometry", "losses", "metrics", "spaces"}),
     frozenset({"data", "models", "runs"}),
     frozenset({"datasets", "report", "synthesis", "tasks"}),
-    frozenset({"tracking", "train"}),
+    frozenset({"evaluation", "tracking", "train"}),
     frozenset({"benchmarks", "cli", "launch", "tuning"}),
 )
 LAYER_OF = {part: layer for layer, parts in enumerate(LAYERS) for part in parts}

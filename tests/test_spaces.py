@@ -18,7 +18,7 @@ def camera_poses() -> Tensor:
 
 
 def test_image_25d_by_hand() -> None:
-    # Focal length 2: the pelvis is seen at 2 * 1 / 4 = 0.5, the wrist at 2 * 2 / 5 = 0.8 and 2 * -1 / 5 = -0.4.
+    # Focal length 2: the pelvis is at 2 * 1 / 4 = 0.5, the wrist at 2 * 2 / 5 = 0.8 and -2 * 1 / 5 = -0.4.
     # A half image width spans 4 / 2 = 2 m at the pelvis, so 1 m of depth is 0.5.
     poses = to_image_25d(camera_poses(), torch.tensor([[2.0, 2.0]]), torch.tensor([[2.0]]))
     assert poses[0, 0, WRIST].tolist() == pytest.approx([0.3, -0.4, 0.5])

@@ -45,13 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
     from langpose_dist.train.preflight import check_here, raise_problems
     from langpose_dist.train.start import will_resume
 
-<<<<<<< HEAD
     config = with_initial_weights(config)
-    problems = check_here(config, arguments.ranks, build_tracker(config))
-=======
     is_resumed = will_resume(config.output, arguments.resume)
     problems = check_here(config, arguments.ranks, build_tracker(config), is_resumed=is_resumed)
->>>>>>> main
     if arguments.json:
         print(json.dumps({"ok": not problems, "problems": problems}, indent=2))
         return 2 if problems else 0

@@ -50,7 +50,7 @@ _RUNTIME_KEYS_1 = re.compile(
 _NEW_KEYS_1 = frozenset({"task", "data.observation"})
 """Keys that runs with a hash of the first kind did not have."""
 _LATER_KEYS = re.compile(
-    r"target\..*|finetune\..*|window\.clip_rule|data\.held_out_camera|optimizer\.decay_all|evaluation\.flip_averaging"
+    r"target\..*|finetune\..*|window\.clip_rule|data\.(held_out_camera|train_share)|optimizer\.decay_all|evaluation\.flip_averaging"
 )
 """Keys that came after the first hashes: the hash leaves them out at their default, so it stays the same."""
 
@@ -126,6 +126,8 @@ class DataConfig(Section):
     observation: Annotated[Literal["camera", "stored"], INPUT] = "camera"
     """2D input. camera: projected by the virtual camera. stored: the data's own 2D joints, without synthetic
     noise, with the target in the axes of the recording camera."""
+    train_share: Annotated[Number, Field(gt=0, le=1), DATA] = 1.0
+    """Share of the training split's clips that are used, the same ones for every seed."""
     held_out_camera: Annotated[str | None, DATA] = None
     """Leave out clips of this camera, which the protocol cross_camera then tests on."""
 

@@ -1,5 +1,6 @@
 """Data of one run: manifest, reader, vocabulary and windows."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,6 +16,11 @@ from langpose_dist.data.windows import Window, cut_windows
 
 MAX_NAMES = 3
 """Clips that a message names."""
+
+
+def _place_of(key: str) -> float:
+    """Place of a clip in 0..1, drawn from its key."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
 
 
 @dataclass(frozen=True)
@@ -61,12 +67,6 @@ class Corpus:
             DataError: If the split does not exist, has no clip, counts only some of its frames, or lacks the
                 configured 2D input.
         """
-        if any(entry.valid_frames for _, shard in self.manifest.shards_of(split) for entry in shard.samples):
-            raise DataError(
-                f"{self.config.data.path}: only some frames of split {split!r} count, which windows do not "
-                "distinguish; evaluate it by a protocol (langpose evaluate MODEL --protocol mpi_3dhp), or "
-                "choose another split"
-            )
         if self.config.data.observation == "stored":
             self.check_observation(split)
         window = self.config.window
@@ -79,6 +79,12 @@ class Corpus:
             clip_rule=window.clip_rule,
             held_out_camera=self.config.data.held_out_camera,
         )
+        if any(window.entry.valid_frames for window in windows):
+            raise DataError(
+                f"{self.config.data.path}: only some frames of split {split!r} count, which windows do not "
+                "distinguish; evaluate it by a protocol (langpose evaluate MODEL --protocol mpi_3dhp), or "
+                "choose another split"
+            )
         return windows if self.has_labels else [replace(one, spans=(), brief_spans=()) for one in windows]
 
     def check_observation(self, split: str) -> None:
@@ -110,5 +116,11 @@ class Corpus:
     @cached_property
     def training_set(self) -> WindowDataset:
         """Windows of the training split, augmented as configured."""
-        windows = self.windows(self.config.data.train_split, stride=self.config.window.stride)
-        return self.dataset(windows, Augmentation.training(self.config))
+        data = self.config.data
+        windows = self.windows(data.train_split, stride=self.config.window.stride)
+        chosen = [window for window in windows if _place_of(window.key) < data.train_share]
+        if not chosen:
+            raise DataError(
+                f"data.train_share={data.train_share} leaves no clip of split {data.train_split!r}"
+            )
+        return self.dataset(chosen, Augmentation.training(self.config))

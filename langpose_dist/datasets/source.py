@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langpose_dist.host.arguments import local_path, positive_number
@@ -24,6 +25,16 @@ class Search:
     found: "Found[Any]"
     options: Mapping[str, Any]
     """Everything else that decides the content of the shards; kept in the manifest."""
+
+
+SYNTHETIC = "synthesis.json"
+"""Description that ``langpose data synthesize`` leaves beside the files that it makes."""
+
+
+def name_of(dataset: str, path: Path) -> str:
+    """Name of the data set in some files; generated ones are never taken for recordings."""
+    folder = path if path.is_dir() else path.parent
+    return f"synthetic-{dataset}" if (folder / SYNTHETIC).is_file() else dataset
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 from langpose_dist import __version__
 from langpose_dist.data.sample import DataError
-from langpose_dist.datasets.amass.recognise import SYNTHETIC
 from langpose_dist.datasets.files import code_revision
+from langpose_dist.datasets.source import SYNTHETIC
 from langpose_dist.host.atomic import write_text
 from langpose_dist.host.paths import make_folder
 

@@ -2,6 +2,8 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from mlflow import MlflowClient
 
 from langpose_dist.cli.main import main
 from langpose_dist.data.corpus import Corpus
@@ -31,7 +33,7 @@ def test_a_report_as_json_is_the_same_on_paper_and_on_screen(
     run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "report.json"
-    assert main(["evaluate", "--run", str(run_dir), "--json", "--out", str(out)]) == 0
+    assert main(["evaluate", str(run_dir), "--json", "--out", str(out)]) == 0
     report = json.loads(out.read_text(encoding="utf-8"))
     assert json.loads(capsys.readouterr().out) == report
     assert report["step"] == 7
@@ -46,7 +48,7 @@ def test_a_report_as_json_is_the_same_on_paper_and_on_screen(
 def test_overrides_choose_data_and_conditions(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights = str(run_dir / "model.safetensors")
     arguments = ["evaluation.conditions=[clean]", "data.validation_split=train"]
-    assert main(["evaluate", arguments[0], "--weights", weights, arguments[1]]) == 0
+    assert main(["evaluate", arguments[0], weights, arguments[1]]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[0] == "train"
     assert [line.split()[0] for line in lines[1:4]] == ["clean", "mean", "chance"]
@@ -55,19 +57,27 @@ def test_overrides_choose_data_and_conditions(run_dir: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--run", "{missing}"], "holds no finished run"),
-        (["--weights", "{missing}/model.safetensors"], "model.safetensors"),
-        (["--run", "{run}", "model.dim=32"], "model.dim belongs to the weights"),
-        (["--run", "{run}", "data.path={missing}"], "manifest.json does not exist"),
-        (["--run", "{run}", "data.validation_split=test"], "split 'test' has no clips"),
-        (["--run", "{run}", "--out", "{missing}/report.json"], "does not exist"),
-        (["--run", "{run}", "evaluation.batchsize=3"], "did you mean 'evaluation.batch_size'?"),
+        (["{missing}"], "no such file or run folder"),
+        (["{empty}"], "holds no finished run"),
+        (["{run}", "model.dim=32"], "model.dim belongs to the weights"),
+        (["{run}", "data.path={missing}"], "manifest.json does not exist"),
+        (["{run}", "data.validation_split=test"], "split 'test' has no clips"),
+        (["{run}", "--out", "{missing}/report.json"], "does not exist"),
+        (["{run}", "evaluation.batchsize=3"], "did you mean 'evaluation.batch_size'?"),
+        (["data.path=x"], "name a model"),
+        (["{run}", "{run}"], "is named twice"),
+        (["{run}", "{run}/model.safetensors"], "2 models compare only by a protocol"),
+        (["{run}", "--format", "csv"], "--format needs --protocol"),
+        (["{run}", "--protocol", "virtual"], "did you mean 'virtual_camera'?"),
+        (["{run}", "--protocol", "motionbert"], "is defined on human36m"),
+        (["{run}", "--protocol", "virtual_camera"], "split 'test'"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(
     run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
-    places = {"run": str(run_dir), "missing": str(tmp_path / "missing")}
+    (tmp_path / "empty").mkdir()
+    places = {"run": str(run_dir), "missing": str(tmp_path / "missing"), "empty": str(tmp_path / "empty")}
     assert main(["evaluate", *(argument.format(**places) for argument in arguments)]) == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
     assert len(errors) == 1
@@ -79,12 +89,44 @@ def test_data_at_another_frame_rate_is_refused(
 ) -> None:
     model, config = load_langpose(run_dir / "model.safetensors")
     save_weights(tmp_path / "model.safetensors", model, config, {"fps": "10.0"})
-    assert main(["evaluate", "--weights", str(tmp_path / "model.safetensors")]) == 2
+    assert main(["evaluate", str(tmp_path / "model.safetensors")]) == 2
     assert "was trained at 10.0 frames per second" in capsys.readouterr().err
 
 
-def test_weights_or_run_is_required(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_is_required(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["evaluate"])
     assert stopped.value.code == 2
-    assert "one of the arguments --run --weights is required" in capsys.readouterr().err
+    assert "the following arguments are required: MODEL" in capsys.readouterr().err
+
+
+def test_models_stand_in_one_table_of_a_protocol(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # MLflow's files of a database without a server
+    other = tmp_path / "other.safetensors"
+    model, config = load_langpose(run_dir / "model.safetensors")
+    with torch.no_grad():
+        model.encoder.head.bias += 0.5
+    save_weights(other, model, config, {})
+    words = ["evaluate", str(run_dir), str(other), "--protocol", "virtual_camera", "--split", "validation"]
+    uri = f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}"
+    assert main([*words, uri, "--track", "--out", str(tmp_path / "table.json")]) == 0
+    text = capsys.readouterr().out
+    report = json.loads((tmp_path / "table.json").read_text(encoding="utf-8"))
+    assert [one["name"] for one in report["models"]] == [str(run_dir), str(other)]
+    assert report["data"]["split"] == "validation"
+    found = report["improvements"][0]
+    assert (found["metric"], found["baseline"]) == ("mpjpe_mm", str(run_dir))
+    means = [one["action_mean"]["mpjpe_mm"] for one in report["models"]]
+    assert found["mean"] == pytest.approx(means[0] - means[1])
+    assert found["low"] <= found["mean"] <= found["high"]
+    assert "mean over actions" in text
+    assert "space camera" in text
+    run_id = text.splitlines()[-1].removeprefix("MLflow run: ")
+    run = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}").get_run(run_id)
+    assert run.data.metrics["virtual_camera/0/mpjpe_mm"] == pytest.approx(means[0])
+    assert run.data.tags["langpose.protocol"] == "virtual_camera"
+    for kind, sign in (("csv", "model,metric,unit"), ("latex", r"\toprule"), ("json", '"protocol"')):
+        assert main([*words, "--format", kind]) == 0
+        assert sign in capsys.readouterr().out

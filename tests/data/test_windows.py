@@ -1,13 +1,21 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from langpose_dist.data.manifest import DataError, SampleEntry
 from langpose_dist.data.sample import Sample, Span
-from langpose_dist.data.windows import Window, cut_windows, labels_beside, spans_within, window_starts
+from langpose_dist.data.windows import (
+    Window,
+    cut_windows,
+    labels_beside,
+    spans_within,
+    stretched_frames,
+    window_starts,
+)
 from tests.corpus import build_corpus
 from tests.made import write_dataset
 
@@ -67,3 +75,27 @@ def test_an_unknown_split_names_the_known_ones(tmp_path: Path) -> None:
     manifest = build_corpus(tmp_path)
     with pytest.raises(DataError, match="split 'test' has no clips; the manifest has train, validation"):
         cut_windows(manifest, "test", num_frames=9, stride=4)
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [
+        (3, [(0, 3, True)]),
+        (4, [(0, 4, False)]),
+        (7, [(0, 4, False), (2, 6, False)]),  # frame 6 is in no window
+        (8, [(0, 4, False), (2, 6, False), (4, 8, False)]),
+    ],
+)
+def test_whole_windows_end_with_the_clip_and_short_clips_are_stretched(
+    tmp_path: Path, length: int, expected: list[tuple[int, int, bool]]
+) -> None:
+    sample = Sample("clip", np.zeros((length, 17, 3), np.float32), ())
+    manifest = write_dataset(tmp_path, [sample, *(replace(sample, key=f"clip{n}") for n in range(6))])
+    found = cut_windows(manifest, "train", num_frames=4, stride=2, clip_rule="whole_windows")
+    windows = [window for window in found if window.key == "clip"]
+    assert [(one.start, one.stop, one.is_stretched) for one in windows] == expected
+
+
+def test_stretched_frames_repeat_evenly() -> None:
+    assert stretched_frames(3, 8).tolist() == [0, 0, 0, 1, 1, 1, 2, 2]
+    assert stretched_frames(4, 4).tolist() == [0, 1, 2, 3]

@@ -1,5 +1,3 @@
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -19,12 +17,11 @@ class RecordingModel(nn.Module):
         self.weight = nn.Parameter(torch.ones(1))
         self.windows: list[Tensor] = []
 
-    def forward(self, keypoints_2d: Tensor, *, with_features: bool = True) -> SimpleNamespace:
-        assert not with_features
+    def lift_windows(self, keypoints_2d: Tensor) -> Tensor:
         assert not self.training
         self.windows += list(keypoints_2d[:, :, 0, 0] / UNIT)
         place = torch.arange(keypoints_2d.shape[1])[:, None, None]
-        return SimpleNamespace(poses_3d=self.weight * (keypoints_2d + 1000 * UNIT * place))
+        return self.weight * (keypoints_2d + 1000 * UNIT * place)
 
 
 def clips(num_clips: int, length: int) -> Tensor:
@@ -102,3 +99,19 @@ def test_joints_outside_of_the_picture_are_taken(value: float) -> None:
     keypoints = clips(1, 4).clone()
     keypoints[0, 2, 3, :2] = value
     assert lift(RecordingModel(), keypoints, NUM_FRAMES).isfinite().all()
+
+
+def test_flip_averaging_is_the_mean_with_the_mirror_image_mirrored_back() -> None:
+    class Sideways(nn.Module):
+        """Answers the 2D joints, moved to the right."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(1))
+
+        def lift_windows(self, keypoints_2d: Tensor) -> Tensor:
+            return keypoints_2d + torch.tensor([0.5, 0.0, 0.0]) + self.weight
+
+    keypoints = torch.rand(1, 6, 17, 3, generator=torch.Generator().manual_seed(0))
+    # To the right in one image is to the left in the other: the mean takes it away.
+    torch.testing.assert_close(lift(Sideways(), keypoints, 4, flip_averaging=True), keypoints)

@@ -177,7 +177,7 @@ def test_a_task_of_another_package_trains_resumes_evaluates_sweeps_and_registers
     assert len(values) == 40
     assert min(values[-5:]) < values[0] * 0.7
 
-    assert main(["evaluate", "--run", str(tmp_path / "run"), "--json"]) == 0
+    assert main(["evaluate", str(tmp_path / "run"), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert 0 < report["conditions"]["clean"]["speed_error_m_s"] < values[0]
     # Everybody in the made-up corpus moves 0.02 m a frame, so the mean is the right answer.

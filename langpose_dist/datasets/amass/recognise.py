@@ -11,12 +11,10 @@ from langpose_dist.datasets.amass.file import read_recording
 from langpose_dist.datasets.amass.names import Motion
 from langpose_dist.datasets.clip import reason_of
 from langpose_dist.datasets.finding import Finding, Tree
+from langpose_dist.datasets.source import SYNTHETIC
 
 NUM_OPENED = 64
 """Motion files that are opened to see of which release they are, evenly spread over all."""
-
-SYNTHETIC = "synthesis.json"
-"""File by which a synthetic corpus is known; ``langpose data synthesize`` writes it."""
 
 _AMASS = "download 'SMPL+H G' from https://amass.is.tue.mpg.de"
 _MISSING = {

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from langpose_dist.datasets.finding import Finding, Tree, group
-from langpose_dist.datasets.source import Search, Source
+from langpose_dist.datasets.source import Search, Source, name_of
 
 _PREPARE = (
     "make data_3d_h36m.npz as https://github.com/facebookresearch/VideoPose3D/blob/main/DATASETS.md says"
@@ -37,7 +37,7 @@ def _find(args: argparse.Namespace) -> Search:
     from langpose_dist.datasets.human36m.clips import find_clips
 
     found = find_clips(args.input, fps=args.fps, detections=args.detections)
-    return Search("human36m", found, {"detections": args.detections})
+    return Search(name_of("human36m", args.input), found, {"detections": args.detections})
 
 
 def _recognise(tree: Tree) -> Iterator[Finding]:

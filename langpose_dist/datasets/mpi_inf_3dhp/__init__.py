@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 
 from langpose_dist.datasets.finding import Finding, Tree, group
-from langpose_dist.datasets.source import Search, Source
+from langpose_dist.datasets.source import Search, Source, name_of
 
 _EPILOG = """\
 example:
@@ -14,14 +14,14 @@ example:
 
 The shards have the data set's 2D joints beside the 3D, and no labels. Of the test recordings only some frames
 count: meta.json lists them as valid_frames. They are single frames, so the rate must stay 25 for the
-protocol; `langpose evaluate` does not know them yet and refuses the split.
+protocol (langpose evaluate MODEL --protocol mpi_3dhp).
 """
 
 
 def _find(args: argparse.Namespace) -> Search:
     from langpose_dist.datasets.mpi_inf_3dhp.clips import find_clips
 
-    return Search("mpi-inf-3dhp", find_clips(args.input, fps=args.fps), {})
+    return Search(name_of("mpi-inf-3dhp", args.input), find_clips(args.input, fps=args.fps), {})
 
 
 def _recognise(tree: Tree) -> Iterator[Finding]:

@@ -38,6 +38,12 @@ configuration and the evaluation.
 """
 
 
+_SPACES = {
+    "camera": "camera: metres",
+    "image_25d": "image_25d: its figures are scaled to the mean limb lengths of the training data",
+}
+
+
 def write_model_card(
     folder: Path, *, name: str, run_id: str, evaluation: Mapping[str, Any] | None, tags: Mapping[str, str]
 ) -> None:
@@ -58,6 +64,8 @@ def write_model_card(
         + (" with uncommitted changes" if tags.get("git_dirty") == "true" else ""),
         "configuration hash": tags.get("config_hash", "unknown"),
         "weights started from": ", ".join(json.loads(tags[Tag.PARENTS])) or "nothing: trained from scratch",
+        "task": tags.get(Tag.TASK, "pretrain"),
+        "space that it was trained to predict": _SPACES[tags.get(Tag.SPACE, "camera")],
         "SHA-256 of the weights": tags[Tag.WEIGHTS],
     }
     if Tag.PARENT_RUN in tags:

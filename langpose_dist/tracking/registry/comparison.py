@@ -27,6 +27,10 @@ def why_incomparable(one: RegisteredVersion, other: RegisteredVersion) -> list[s
             reasons.append(f"unknown {title} of {(one, other)[values.index(None)].label}")
         elif values[0] != values[1]:
             reasons.append(f"other {title}: {_short(values[0])} against {_short(values[1])}")
+    # Evaluations before there was another space do not say theirs.
+    spaces = [version.evaluation.get("space", "camera") for version in (one, other)]
+    if spaces[0] != spaces[1]:
+        reasons.append(f"other space: {_short(spaces[0])} against {_short(spaces[1])}")
     reasons += _differences("protocol", one.evaluation.get("protocol"), other.evaluation.get("protocol"))
     # The same protocol measures something else under other cameras, noise or masks.
     return reasons + _differences("evaluation setting", dict(one.settings), dict(other.settings))

@@ -31,7 +31,7 @@ class Pulled:
 
     @property
     def weights(self) -> Path:
-        """For ``langpose evaluate --weights``."""
+        """For ``langpose evaluate``."""
         return self.folder / next(name for name in self.version.files if name.endswith(".safetensors"))
 
 

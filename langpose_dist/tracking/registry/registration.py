@@ -83,6 +83,8 @@ def register_model(
         Tag.SETTINGS: json.dumps(_evaluation_settings(config)),
         Tag.LICENCE: licence or NO_LICENCE,
         Tag.PARENTS: json.dumps(list(parents)),
+        Tag.TASK: config.task,
+        Tag.SPACE: config.target.space,
     }
     if parent := client.get_run(run_id).data.tags.get(MLFLOW_PARENT_RUN_ID):
         content[Tag.PARENT_RUN] = parent
