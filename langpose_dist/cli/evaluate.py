@@ -2,11 +2,18 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from langpose_dist.config import RunConfig, UserError, build_config, with_overrides
+from langpose_dist.evaluation.corruption_table import (
+    NUM_LIFTS,
+    VERSION,
+    find_corruptions,
+    list_corruptions,
+)
 from langpose_dist.evaluation.protocols import PROTOCOLS, find_protocol
 from langpose_dist.host.arguments import local_path
 from langpose_dist.metrics.table import METRICS
@@ -18,6 +25,9 @@ _EXAMPLES = """examples:
   langpose evaluate runs/scratch runs/finetuned --protocol virtual_camera data.path=data/bandai
   langpose evaluate FT_MB_release_MB_ft_h36m.bin --protocol motionbert data.path=data/h36m
   langpose evaluate models:/langpose-h36m@champion runs/new --protocol videopose3d --format latex
+  langpose evaluate runs/scratch runs/finetuned --protocol virtual_camera data.path=data/bandai \\
+      --out reports/robust.json --robustness noise_px drop_joints/zero
+  langpose evaluate runs/a runs/b --protocol motionbert data.path=data/h36m --visibility
 
 MODEL is the folder of a finished run, an exported model.safetensors, a MotionBERT checkpoint, or a model of
 the registry (models:/NAME@ALIAS). Without --protocol one model is evaluated as in training, on the windows of
@@ -27,6 +37,21 @@ as the baseline of the others.
 protocols:
 """ + "\n".join(f"  {row.name:15} {row.title} ({row.space})" for row in PROTOCOLS.values())
 
+_ROBUSTNESS = f"""
+
+--robustness lifts every recording again at each level of these corruptions (version {VERSION}), with the same
+draws for every model; all of them together take {NUM_LIFTS} times as long as the plain evaluation. It
+gives MPJPE over all joints, over the corrupted and over the intact ones, the area below each curve (its mean
+height), and with several models an interval for the difference. A name stands for all its variants; models
+stand before --robustness. px are those of a picture 1000 px wide.
+{list_corruptions()}
+
+--visibility gives MPJPE of joints whose detector confidence is above 0.6, of the others, and their share, per
+action. Detections without confidences (CPN, ground truth) are refused.
+
+docs/evaluation.md says more.
+"""
+
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
@@ -35,7 +60,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="pose errors and label retrieval of trained models, by a protocol of the field",
         description="Evaluate trained models.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=_EXAMPLES,
+        epilog=_EXAMPLES + _ROBUSTNESS,
     )
     parser.add_argument("--protocol", metavar="NAME", help="how to evaluate; see below")
     parser.add_argument("--split", metavar="NAME", help="with --protocol: split to evaluate; default: test")
@@ -46,6 +71,23 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument(
         "--track", action="store_true", help="with --protocol: record numbers and tables in MLflow"
+    )
+    parser.add_argument(
+        "--robustness",
+        nargs="*",
+        metavar="NAME",
+        help="with --protocol: errors on corrupted 2D too, by these corruptions; default: all six",
+    )
+    parser.add_argument(
+        "--visibility",
+        action="store_true",
+        help="with --protocol: errors of joints that the detector saw, and of the others, too",
+    )
+    parser.add_argument(
+        "--plot",
+        metavar="FILE.png",
+        type=local_path,
+        help="with --robustness: picture of the curves; default with --out: beside it, NAME-robustness.png",
     )
     parser.add_argument(
         "--out", metavar="FILE", type=local_path, help="write the report as JSON to this file too"
@@ -62,7 +104,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate and report."""
-    names, overrides = _sort_words(arguments.overrides)
+    arguments.robustness, misplaced = _corruption_words(arguments.robustness)
+    names, overrides = _sort_words([*arguments.overrides, *misplaced])
+    if arguments.plot is not None and arguments.robustness is None:
+        raise UserError(f"--plot {arguments.plot} needs --robustness, whose curves it shows")
     if arguments.out is not None and (arguments.out.is_dir() or not arguments.out.parent.is_dir()):
         raise UserError(
             f"--out {arguments.out} must be a file in a folder that exists; this one does not exist"
@@ -73,6 +118,13 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.out.write_text(json.dumps(report, indent=2), encoding="utf-8")
     print(json.dumps(report, indent=2) if arguments.json else text.rstrip("\n"))
     return 0
+
+
+def _corruption_words(words: Sequence[str] | None) -> tuple[list[str] | None, list[str]]:
+    """Names of corruptions, and overrides that stand among them."""
+    if words is None:
+        return None, []
+    return [word for word in words if "=" not in word], [word for word in words if "=" in word]
 
 
 def _sort_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -89,8 +141,8 @@ def _sort_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
 def _evaluate_one(
     arguments: argparse.Namespace, names: Sequence[str], overrides: Sequence[str]
 ) -> tuple[Mapping[str, Any], str]:
-    for option in ("split", "format", "track"):
-        if getattr(arguments, option):
+    for option in ("split", "format", "track", "robustness", "visibility"):
+        if getattr(arguments, option) not in (None, False):
             raise UserError(f"--{option} needs --protocol NAME; choose one of {', '.join(PROTOCOLS)}")
     if len(names) > 1:
         raise UserError(
@@ -108,11 +160,14 @@ def _evaluate_by_protocol(
     arguments: argparse.Namespace, names: Sequence[str], overrides: Sequence[str]
 ) -> tuple[Mapping[str, Any], str]:
     protocol = find_protocol(arguments.protocol)
+    corruptions = () if arguments.robustness is None else find_corruptions(arguments.robustness)
 
     from langpose_dist.evaluation.comparison import compare, score_all
     from langpose_dist.evaluation.contenders import open_contender
     from langpose_dist.evaluation.recordings import protocol_config
+    from langpose_dist.evaluation.robustness import add_robustness
     from langpose_dist.evaluation.tables import ENDINGS, FORMATS
+    from langpose_dist.evaluation.visibility import add_visibility, check_confidences
     from langpose_dist.host.environment import describe_environment
     from langpose_dist.tracking.registry.weights import find_weights
 
@@ -121,10 +176,17 @@ def _evaluate_by_protocol(
     base = next((one.config for one in contenders if one.config is not None), RunConfig())
     config = build_config(with_overrides(base.to_dict(), overrides))
     config = protocol_config(config, protocol, arguments.split or protocol.split)
+    if arguments.visibility:
+        check_confidences(protocol, config)  # first, as the evaluation may take hours
     scored, corpus = score_all(contenders, protocol, config)
     environment = describe_environment()
     origin = {"commit": environment["git_commit"], "commit_dirty": environment["git_dirty"]}
     report = compare(scored, protocol, corpus, origin)
+    if arguments.visibility:
+        add_visibility(report, scored, protocol, corpus)
+    if corruptions:
+        add_robustness(report, scored, protocol, corpus, corruptions)
+        _plot(arguments, report)
     text = FORMATS[arguments.format or "text"](report)
     if arguments.track:
         from langpose_dist.tracking.tables import record_table
@@ -132,6 +194,16 @@ def _evaluate_by_protocol(
         files = {f"table.{ENDINGS[name]}": render(report) for name, render in FORMATS.items()}
         text = f"{text.rstrip()}\nMLflow run: {record_table(report, files, config.tracking)}\n"
     return report, text
+
+
+def _plot(arguments: argparse.Namespace, report: Mapping[str, Any]) -> None:
+    """Draw the curves, if there is a place for the picture."""
+    beside = arguments.out and arguments.out.with_name(f"{arguments.out.stem}-robustness.png")
+    if path := arguments.plot or beside:
+        from langpose_dist.report.robustness import draw_robustness
+
+        draw_robustness(path, report["robustness"])
+        print(f"curves drawn into {path}", file=sys.stderr)
 
 
 def _tracking_uri(overrides: Sequence[str]) -> str | None:

@@ -3,6 +3,7 @@
 Nothing here computes, so that a command's help can list them; ``corruptions.py`` carries them out.
 """
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -112,6 +113,8 @@ _TABLE = (
 
 CORRUPTIONS = MappingProxyType({row.key: row for row in _TABLE})
 """Key -> row."""
+NUM_LIFTS = 1 + sum(len(row.damaging_levels) for row in _TABLE)
+"""Times that everything lifts a recording: clean, and at each level."""
 NAMES = tuple(dict.fromkeys(row.name for row in _TABLE))
 
 
@@ -130,3 +133,12 @@ def find_corruptions(words: Sequence[str]) -> tuple[Corruption, ...]:
             hint = suggest(word, known) or f"; known are {', '.join(NAMES)}"
             raise UserError(f"--robustness {word} is unknown{hint}; models stand before --robustness")
     return tuple(row for row in _TABLE if not words or row.name in words or row.key in words)
+
+
+def list_corruptions() -> str:
+    """Lines for a command's help: every row with its levels and description."""
+    return "\n".join(
+        f"  {row.key:19} {row.unit}: {' '.join(map(str, row.levels))}\n"
+        + textwrap.fill(row.description, 105, initial_indent=" " * 6, subsequent_indent=" " * 6)
+        for row in _TABLE
+    )

@@ -37,6 +37,18 @@ class Curves:
         return self.clean if level == corruption.clean_level else self.scores[corruption.key, level]
 
 
+def add_robustness(
+    report: dict[str, Any],
+    scored: Sequence[Scored],
+    protocol: Protocol,
+    corpus: Corpus,
+    corruptions: Sequence[Corruption],
+) -> None:
+    """Measure models on corrupted input and add the section ``robustness`` to their comparison."""
+    curves = [measure_curves(one, protocol, corpus, corruptions) for one in scored]
+    report["robustness"] = summarise_curves(curves, protocol, corruptions, corpus.manifest.fps)
+
+
 def measure_curves(
     scored: Scored, protocol: Protocol, corpus: Corpus, corruptions: Sequence[Corruption]
 ) -> Curves:
@@ -88,9 +100,9 @@ def area(corruption: Corruption, values: Float[np.ndarray, "*R L"]) -> Float[np.
         values: At each of ``curve_levels``; of categories it is their mean.
     """
     if corruption.clean_level is None:
-        return values.mean(axis=-1)
+        return np.asarray(values.mean(axis=-1))
     levels = np.array(curve_levels(corruption), dtype=float)
-    return np.trapezoid(values, levels, axis=-1) / (levels[-1] - levels[0])
+    return np.asarray(np.trapezoid(values, levels, axis=-1) / (levels[-1] - levels[0]))
 
 
 def curve_levels(corruption: Corruption) -> tuple[Level, ...]:

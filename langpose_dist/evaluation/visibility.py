@@ -39,6 +39,15 @@ def check_confidences(protocol: Protocol, config: RunConfig) -> None:
         )
 
 
+def add_visibility(
+    report: dict[str, Any], scored: Sequence[Scored], protocol: Protocol, corpus: Corpus
+) -> None:
+    """Measure models by visibility and add the section ``visibility`` to their comparison."""
+    scores = [measure_visibility(one, protocol, corpus) for one in scored]
+    names = [one.contender.name for one in scored]
+    report["visibility"] = summarise_visibility(names, scores, protocol)
+
+
 def measure_visibility(scored: Scored, protocol: Protocol, corpus: Corpus) -> tuple[RecordingScore, ...]:
     """MPJPE of ``visible`` and ``not_visible`` joints, recording by recording."""
     split, contender = corpus.config.data.validation_split, scored.contender

@@ -23,6 +23,8 @@ _MOST_COLUMNS = 4
 def draw_robustness(path: Path, section: Mapping[str, Any]) -> Figure:
     """Draw errors over severities: a panel per corruption, a colour per model, a line style per variant.
 
+    Panels have their own vertical scale, because the mildest corruptions cost little beside the worst.
+
     Args:
         path: PNG file to write.
         section: ``robustness`` of a report.
@@ -33,7 +35,7 @@ def draw_robustness(path: Path, section: Mapping[str, Any]) -> Figure:
     num_columns = min(_MOST_COLUMNS, len(panels))
     num_rows = math.ceil(len(panels) / num_columns)
     figure = new_figure(3.7 * num_columns + 0.4, 3.3 * num_rows + 0.8)
-    grid = figure.subplots(num_rows, num_columns, squeeze=False, sharey=True)
+    grid = figure.subplots(num_rows, num_columns, squeeze=False)
     for axes, curves in zip(grid.flatten(), panels, strict=False):
         _draw_panel(axes, curves)
     for axes in grid.flatten()[len(panels) :]:
@@ -49,28 +51,42 @@ def draw_robustness(path: Path, section: Mapping[str, Any]) -> Figure:
 
 def _draw_panel(axes: Axes, curves: Sequence[Curve]) -> None:
     first = curves[0]
-    is_ordered = first["unit"] != "limb"
-    places = first["levels"] if is_ordered else range(len(first["levels"]))
     for place, model in enumerate(first["models"]):
         axes.axhline(model["clean_input"], color=_colour(place), linewidth=0.8, alpha=0.6)
-    for curve, style in zip(curves, _STYLES, strict=False):
-        for place, model in enumerate(curve["models"]):
-            line = style if is_ordered else "none"
-            axes.plot(places, model["all_joints"], line, color=_colour(place), marker="o", markersize=3.5)
+    if first["unit"] == "limb":
+        _draw_categories(axes, first)
+    else:
+        _draw_lines(axes, curves)
     axes.set_title(_title(curves), fontsize=10)
     axes.set_xlabel(first["unit"], fontsize=9)
-    if is_ordered:
-        axes.set_xticks(places, [f"{level:g}" for level in places])
-    else:
-        axes.set_xticks(places, [level.replace("_", "\n") for level in first["levels"]])
-        axes.margins(x=0.12)
     tidy(axes)
+
+
+def _draw_lines(axes: Axes, curves: Sequence[Curve]) -> None:
+    levels = curves[0]["levels"]
+    for curve, style in zip(curves, _STYLES, strict=False):
+        for place, model in enumerate(curve["models"]):
+            axes.plot(*(levels, model["all_joints"]), style, color=_colour(place), marker="o", markersize=3.5)
+    axes.set_xticks(levels, [f"{level:g}" for level in levels])
     if len(curves) > 1:
         handles = [
             Line2D([], [], color="black", linestyle=style, label=curve["variant"])
             for curve, style in zip(curves, _STYLES, strict=False)
         ]
-        axes.legend(handles=handles, fontsize=8, frameon=False)
+        axes.legend(handles=handles, fontsize=8, frameon=False, handlelength=3)
+
+
+def _draw_categories(axes: Axes, curve: Curve) -> None:
+    """Points without a line between them, those of the models side by side."""
+    num_levels, num_models = len(curve["levels"]), len(curve["models"])
+    for place, model in enumerate(curve["models"]):
+        aside = 0.3 * ((place + 0.5) / num_models - 0.5)
+        places = [level + aside for level in range(num_levels)]
+        axes.plot(
+            *(places, model["all_joints"]), linestyle="none", color=_colour(place), marker="o", markersize=5
+        )
+    axes.set_xticks(range(num_levels), [level.replace("_", "\n") for level in curve["levels"]])
+    axes.margins(x=0.12)
 
 
 def _title(curves: Sequence[Curve]) -> str:
