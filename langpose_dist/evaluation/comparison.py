@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from langpose_dist.config import RunConfig, UserError
 from langpose_dist.data.corpus import Corpus
@@ -52,8 +53,10 @@ def score_all(
     split = config.data.validation_split
     check_data(corpus, protocol, split)
     check_contenders(contenders, protocol, corpus.manifest.fps)
+    device = "cuda" if torch.cuda.is_available() and config.train.device != "cpu" else "cpu"
     found = []
     for contender in contenders:
+        contender.model.to(device)
         camera = contender.held_out_camera if protocol.has_held_out_camera else None
         scores = []
         with Bar(

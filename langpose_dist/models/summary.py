@@ -9,6 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from langpose_dist.config import RunConfig, UserError
+from langpose_dist.models.dstformer import DSTformer
 from langpose_dist.models.langpose import LangPose
 from langpose_dist.models.text import TextBackbone, outline_text_backbone
 from langpose_dist.skeleton import H36M17
@@ -63,6 +64,8 @@ def summarize(config: RunConfig, batch_size: int = 1) -> ModelSummary:
     """
     if batch_size < 1:
         raise UserError(f"batch size {batch_size} must be at least 1")
+    if config.task == "finetune":
+        return _summarize_lifting(config, batch_size)
     notes = []
     try:
         backbone = outline_text_backbone(config.text)
@@ -80,13 +83,33 @@ def summarize(config: RunConfig, batch_size: int = 1) -> ModelSummary:
     return ModelSummary(batch_size, config.window.num_frames, tuple(parts), tuple(notes))
 
 
+def _summarize_lifting(config: RunConfig, batch_size: int) -> ModelSummary:
+    """The encoder and its pose head, without text."""
+    with torch.device("meta"):
+        encoder = DSTformer(config.model, num_frames=config.window.num_frames)
+        parts = _count_encoder(encoder, config, batch_size)
+    notes = ("the moving average is a second copy of the weights",) if config.finetune.ema_decay else ()
+    return ModelSummary(batch_size, config.window.num_frames, tuple(parts), notes)
+
+
+def _count_encoder(encoder: DSTformer, config: RunConfig, batch_size: int) -> list[PartSummary]:
+    shape = (batch_size, config.window.num_frames, H36M17.num_joints)
+    keypoints = torch.empty(*shape, 3)
+    # Gradients flow on through whatever lies below a part.
+    representation = torch.empty(*shape, config.model.dim_representation, requires_grad=True)
+    body = [module for name, module in encoder.named_children() if name != "head"]
+    embeddings = [encoder.temp_embed, encoder.pos_embed]
+    return [
+        _part("encoder", [*body, *embeddings], lambda: encoder(keypoints)),
+        _part("pose head", [encoder.head], lambda: encoder.lift(representation)),
+    ]
+
+
 def _count_parts(
     model: LangPose, config: RunConfig, batch_size: int, backbone: TextBackbone | None
 ) -> list[PartSummary]:
     window = (batch_size, config.window.num_frames)
     labels = (batch_size * (config.loss.num_negatives + 1), config.text.max_tokens)
-    keypoints = torch.empty(*window, H36M17.num_joints, 3)
-    # Gradients flow on through whatever lies below a part.
     representation = torch.empty(
         *window, H36M17.num_joints, config.model.dim_representation, requires_grad=True
     )
@@ -95,12 +118,8 @@ def _count_parts(
     window_mask = torch.empty(window, dtype=torch.bool)
     label_mask = torch.empty(labels, dtype=torch.bool)
 
-    head = model.encoder.head
-    body = [module for name, module in model.encoder.named_children() if name != "head"]
-    embeddings = [model.encoder.temp_embed, model.encoder.pos_embed]
     parts = [
-        _part("encoder", [*body, *embeddings], lambda: model.encoder(keypoints)),
-        _part("pose head", [head], lambda: model.encoder.lift(representation)),
+        *_count_encoder(model.encoder, config, batch_size),
         _part("pose pooling", [model.pose_pooling], lambda: model.pose_pooling(representation, window_mask)),
         _part("text pooling", [model.text_pooling], lambda: model.text_pooling(tokens, label_mask)),
     ]

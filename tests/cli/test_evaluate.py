@@ -107,7 +107,7 @@ def test_models_stand_in_one_table_of_a_protocol(
     other = tmp_path / "other.safetensors"
     model, config = load_langpose(run_dir / "model.safetensors")
     with torch.no_grad():
-        model.encoder.head.bias += 0.5
+        model.encoder.head.bias.add_(0.5)
     save_weights(other, model, config, {})
     words = ["evaluate", str(run_dir), str(other), "--protocol", "virtual_camera", "--split", "validation"]
     uri = f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}"

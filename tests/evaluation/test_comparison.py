@@ -92,7 +92,7 @@ def report() -> dict[str, object]:
         "commit": "c" * 40,
         "commit_dirty": False,
         "models": [summarise(one, PROTOCOL) for one in models],
-        "improvements": [improvement(*models, PROTOCOL, "mpjpe_mm")],
+        "improvements": [improvement(models[0], models[1], PROTOCOL, "mpjpe_mm")],
     }
 
 

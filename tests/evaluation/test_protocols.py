@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from langpose_dist.cli.main import main
-from langpose_dist.config import RunConfig, UserError, build_config
+from langpose_dist.config import RunConfig, Space, UserError, build_config
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.datasets.pickles import load_npz, load_pickle
 from langpose_dist.evaluation.comparison import compare, score_all
@@ -41,7 +41,7 @@ class Oracle(nn.Module):
         return poses
 
 
-def contender(space: str, num_frames: int = T, **facts: Any) -> Contender:
+def contender(space: Space, num_frames: int = T, **facts: Any) -> Contender:
     return Contender(
         facts.pop("name", "zeros"),
         Oracle(),
@@ -49,7 +49,7 @@ def contender(space: str, num_frames: int = T, **facts: Any) -> Contender:
         num_frames,
         None,
         None,
-        {"checkpoint_chosen_on": "nothing"},  # type: ignore[arg-type]
+        {"checkpoint_chosen_on": "nothing"},
     )
 
 

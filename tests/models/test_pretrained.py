@@ -10,7 +10,7 @@ from torch import Tensor
 
 from langpose_dist.config import ModelConfig, RunConfig, UserError
 from langpose_dist.models.dstformer import DSTformer
-from langpose_dist.models.pretrained import load_encoder_weights
+from langpose_dist.models.pretrained import load_encoder_weights, read_motionbert
 from langpose_dist.models.weights import weights_header, write_weights
 
 CONFIG = ModelConfig(dim=8, dim_representation=6, depth=2, num_heads=8)
@@ -233,3 +233,21 @@ def test_damaged_files_give_one_line(tmp_path: Path, name: str) -> None:
     ):
         path.write_bytes(damaged)
         error_of(path)
+
+
+def test_a_checkpoint_is_read_without_knowing_its_shapes(tmp_path: Path) -> None:
+    config = ModelConfig(dim=16, dim_representation=6, depth=3, num_heads=8, mlp_ratio=4.0)
+    encoder = make_encoder(num_frames=7, seed=1, config=config)
+    torch.save(published_layout(encoder.state_dict()), tmp_path / "best_epoch.bin")
+    found = read_motionbert(tmp_path / "best_epoch.bin")
+    assert (found.num_frames, found.config.depth, found.config.mlp_ratio) == (7, 3, 4.0)
+    keypoints = torch.rand(2, 5, 17, 3)
+    torch.testing.assert_close(found.lift_windows(keypoints), encoder.eval().lift_windows(keypoints))
+
+
+def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+    torch.save({"model_pos": {"module.some.weight": torch.zeros(2)}}, tmp_path / "other.bin")
+    with pytest.raises(UserError, match="neither an export of langpose_dist nor MotionBERT's"):
+        read_motionbert(tmp_path / "other.bin")
+    with pytest.raises(UserError, match="no such file or run"):
+        read_motionbert(tmp_path / "missing.bin")

@@ -73,3 +73,9 @@ def test_the_text_encoder_is_counted_from_its_configuration(
 def test_a_batch_of_nothing_is_refused() -> None:
     with pytest.raises(UserError, match="batch size 0 must be at least 1"):
         summarize(FULL, batch_size=0)
+
+
+def test_fine_tuning_has_the_encoder_and_its_head_alone() -> None:
+    pretraining, finetuning = summarize(RunConfig()), summarize(RunConfig(task="finetune"))
+    assert [part.name for part in finetuning.parts] == ["encoder", "pose head"]
+    assert finetuning.parts == pretraining.parts[:2]

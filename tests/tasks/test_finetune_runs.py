@@ -51,7 +51,7 @@ def test_a_registered_model_is_fine_tuned_killed_resumed_and_registered(
     assert len(versions) == 2
     for version in versions:
         assert (version.tags["task"], version.tags["space"]) == ("finetune", "camera")
-        run = client.get_run(version.run_id)
-        parent = client.get_run(client.get_model_version_by_alias("pre", "candidate").run_id)
+        run = client.get_run(str(version.run_id))
+        parent = client.get_run(str(client.get_model_version_by_alias("pre", "candidate").run_id))
         assert run.data.tags["initial_weights.run_id"] == parent.info.run_id
         assert json.loads(version.tags["parents"]) == [parent.data.tags["langpose.run_uid"]]
