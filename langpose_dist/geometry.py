@@ -39,8 +39,10 @@ def flip_pose(poses: Float[Tensor, "*B T J C"], skeleton: Skeleton) -> Float[Ten
 
 @lru_cache
 def _index(numbers: tuple[int, ...], device: torch.device) -> Tensor:
-    # Kept on the device: a list would be copied there, and waited for, at every call.
-    return torch.tensor(numbers, device=device)
+    # Kept on the device: a list would be copied there, and waited for, at every call. Whoever asks first, it
+    # serves training too, which takes no tensor that was made in inference mode.
+    with torch.inference_mode(False):
+        return torch.tensor(numbers, device=device)
 
 
 def camera_rotation(yaw: Float[Tensor, "B"], elevation: Float[Tensor, "B"]) -> Float[Tensor, "B 3 3"]:
