@@ -16,10 +16,16 @@ from langpose_dist.evaluation.measure import (
     frame_mean,
     group_mean,
     group_means,
+    join_windows,
     score_recording,
 )
 from langpose_dist.evaluation.protocols import Protocol
-from langpose_dist.evaluation.recordings import check_data, count_recordings, read_recordings
+from langpose_dist.evaluation.recordings import (
+    check_data,
+    count_readings,
+    count_recordings,
+    read_recordings,
+)
 from langpose_dist.host.bars import Bar
 from langpose_dist.metrics.table import higher_is_better
 
@@ -59,9 +65,8 @@ def score_all(
         contender.model.to(device)
         camera = contender.held_out_camera if protocol.has_held_out_camera else None
         scores = []
-        with Bar(
-            corpus.manifest.splits[split].num_samples, contender.name, "recording", is_kept=False
-        ) as bar:
+        total = count_readings(corpus, protocol, split)
+        with Bar(total, contender.name, "recording", is_kept=False) as bar:
             for recording in read_recordings(corpus, protocol, split, camera):
                 score = score_recording(contender, recording, protocol)
                 scores += [score] if score is not None else []
@@ -71,7 +76,7 @@ def score_all(
                 f"--protocol {protocol.name} counts no frame of split {split!r}"
                 + (f" and camera {camera}" if camera else "")
             )
-        found.append(Scored(contender, tuple(scores), camera))
+        found.append(Scored(contender, join_windows(scores), camera))
     return found, corpus
 
 
@@ -95,6 +100,12 @@ def check_contenders(contenders: Sequence[Contender], protocol: Protocol, fps: f
                 f"--protocol {protocol.name} tests on the camera that training left out; {one.name} left "
                 "none out: train with data.held_out_camera=NAME"
             )
+    lengths = sorted({one.num_frames for one in contenders})
+    if protocol.observation == "camera" and len(lengths) > 1:
+        raise UserError(
+            f"--protocol {protocol.name} draws a camera for each window, and these models take windows of "
+            f"{' and '.join(map(str, lengths))} frames; compare models of one length"
+        )
     cameras = [one.held_out_camera for one in contenders]
     if protocol.has_held_out_camera and len(set(cameras)) < len(cameras):
         raise UserError(

@@ -130,6 +130,27 @@ def measure(
     return found
 
 
+def join_windows(scores: Iterable[RecordingScore]) -> tuple[RecordingScore, ...]:
+    """Scores of whole recordings from those of their windows."""
+    parts: dict[str, list[RecordingScore]] = {}
+    for score in scores:
+        parts.setdefault(score.key, []).append(score)
+    return tuple(some[0] if len(some) == 1 else _join(some) for some in parts.values())
+
+
+def _join(scores: Sequence[RecordingScore]) -> RecordingScore:
+    metrics = dict.fromkeys(name for score in scores for name in score.values)
+    counts = {
+        name: sum(score.values[name][1] for score in scores if name in score.values) for name in metrics
+    }
+    return RecordingScore(
+        key=scores[0].key,
+        group=scores[0].group,
+        num_frames=sum(score.num_frames for score in scores),
+        values={name: (frame_mean(scores, name), counts[name]) for name in metrics},
+    )
+
+
 def frame_mean(scores: Iterable[RecordingScore], metric: str) -> float:
     """Mean over all values of all recordings; NaN without any."""
     pairs = [score.values[metric] for score in scores if metric in score.values]

@@ -98,10 +98,9 @@ _ROWS = (
     ),
     Protocol(
         name="virtual_camera",
-        title="any motion, seen by one virtual camera per recording with a synthetic detector",
+        title="any motion, each window seen by a virtual camera with a synthetic detector",
         space="camera",
         observation="camera",
-        merging="blend",
         source="langpose_dist",
     ),
 )

@@ -17,15 +17,14 @@ from langpose_dist.data.windows import Window
 from langpose_dist.evaluation.protocols import Protocol
 from langpose_dist.geometry import observe
 
-SECONDS_PER_KEYFRAME = 0.31
-"""Time between two moments of the slow detector error: that of 27 in 243 frames at 30 per second."""
-
 
 @dataclass(frozen=True)
 class Recording:
-    """One clip of a split."""
+    """One clip of a split, or a window of it."""
 
     entry: SampleEntry
+    start: int
+    """First frame within the clip."""
     keypoints_2d: Float[Tensor, "T J 3"]
     """x, y in half image widths and confidence."""
     poses_3d: Float[Tensor, "T J 3"]
@@ -34,6 +33,11 @@ class Recording:
     """Metres per unit of the poses."""
     counted: Bool[Tensor, "T"]
     """Frames that the data set's protocol counts."""
+
+    @property
+    def name(self) -> str:
+        """``clip``, or ``clip:first_frame`` of a later window."""
+        return f"{self.entry.key}:{self.start}" if self.start else self.entry.key
 
 
 def protocol_config(base: RunConfig, protocol: Protocol, split: str) -> RunConfig:
@@ -52,6 +56,13 @@ def protocol_config(base: RunConfig, protocol: Protocol, split: str) -> RunConfi
         "train.best_metric": None,
     }
     return build_config(with_values(base.to_dict(), values))
+
+
+def count_readings(corpus: Corpus, protocol: Protocol, split: str) -> int:
+    """Largest number of recordings, or windows of them, that ``read_recordings`` gives."""
+    if protocol.observation == "camera":
+        return len(corpus.windows(split, stride=corpus.config.window.num_frames))
+    return corpus.manifest.splits[split].num_samples
 
 
 def check_data(corpus: Corpus, protocol: Protocol, split: str) -> None:
@@ -92,6 +103,8 @@ def read_recordings(
 ) -> Iterator[Recording]:
     """Recordings of a split in the manifest's order, but for those that the protocol excludes.
 
+    Those that the virtual camera sees come window by window, with a camera for each, as in training.
+
     Args:
         corpus: Opened with ``protocol_config``.
         protocol: The protocol.
@@ -101,40 +114,39 @@ def read_recordings(
     Raises:
         UserError: If one cannot be read.
     """
-    windows = [
-        Window(shard_index, sample_index, entry, 0, entry.num_frames, ())
-        for shard_index, shard in corpus.manifest.shards_of(split)
-        for sample_index, entry in enumerate(shard.samples)
-    ]
-    for number, window in enumerate(windows):  # draws belong to the recording, whatever is left out
+    if protocol.observation == "camera":
+        windows = corpus.windows(split, stride=corpus.config.window.num_frames)
+    else:
+        windows = [
+            Window(shard_index, sample_index, entry, 0, entry.num_frames, ())
+            for shard_index, shard in corpus.manifest.shards_of(split)
+            for sample_index, entry in enumerate(shard.samples)
+        ]
+    for number, window in enumerate(windows):  # draws belong to the window, whatever is left out
         is_excluded = window.entry.remark in protocol.excluded
         if not is_excluded and camera in (None, window.entry.camera):
-            yield _read(corpus, windows, number)
+            yield _read(corpus, protocol, windows, number)
 
 
-def _read(corpus: Corpus, windows: Sequence[Window], number: int) -> Recording:
-    entry = windows[number].entry
-    config = _for_one_window(corpus.config, entry.num_frames, corpus.manifest.fps)
+def _read(corpus: Corpus, protocol: Protocol, windows: Sequence[Window], number: int) -> Recording:
+    window, config = windows[number], corpus.config
+    num_frames = window.stop - window.start
+    if protocol.observation == "stored":  # the whole recording is the window
+        whole = config.window.model_copy(update={"num_frames": num_frames})
+        config = config.model_copy(update={"window": whole})
     augmentation = Augmentation.evaluation("noisy")
     dataset = WindowDataset(windows, corpus.reader, corpus.vocabulary, config, augmentation)
     batch = dataset[[(EVALUATION_EPOCH, number)]]
     if isinstance(batch, UserError):
         raise batch
     seen = observe(batch, config.camera, config.noise, config.target.space)
-    counted = torch.ones(entry.num_frames, dtype=torch.bool)
-    if entry.valid_frames is not None:
+    counted = torch.ones(num_frames, dtype=torch.bool)
+    if (ranges := window.entry.valid_frames) is not None:
         counted[:] = False
-        for start, end in entry.valid_frames:
+        for start, end in ranges:
             counted[start:end] = True
-    return Recording(entry, seen.keypoints_2d[0], seen.poses_3d[0], seen.metres[0], counted)
-
-
-def _for_one_window(config: RunConfig, num_frames: int, fps: float) -> RunConfig:
-    """The configuration with the whole recording as one window, and detector errors as slow as ever."""
-    window = config.window.model_copy(update={"num_frames": num_frames, "clip_rule": "every_frame"})
-    num_keyframes = 2 + round(num_frames / fps / SECONDS_PER_KEYFRAME)
-    noise = config.noise.model_copy(update={"num_keyframes": num_keyframes})
-    return config.model_copy(update={"window": window, "noise": noise})
+    keypoints, poses = seen.keypoints_2d[0, :num_frames], seen.poses_3d[0, :num_frames]
+    return Recording(window.entry, window.start, keypoints, poses, seen.metres[0, :num_frames], counted)
 
 
 def count_recordings(corpus: Corpus, protocol: Protocol, split: str) -> dict[str, Any]:

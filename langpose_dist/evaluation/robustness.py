@@ -14,9 +14,9 @@ from langpose_dist.evaluation.bootstrap import draw_recordings, interval, resamp
 from langpose_dist.evaluation.comparison import Scored
 from langpose_dist.evaluation.corruption_table import VERSION, Corruption, Level
 from langpose_dist.evaluation.corruptions import corrupt
-from langpose_dist.evaluation.measure import RecordingScore, group_means, score_joints
+from langpose_dist.evaluation.measure import RecordingScore, group_means, join_windows, score_joints
 from langpose_dist.evaluation.protocols import Protocol
-from langpose_dist.evaluation.recordings import Recording, read_recordings
+from langpose_dist.evaluation.recordings import Recording, count_readings, read_recordings
 from langpose_dist.host.bars import Bar
 
 PARTS = ("all_joints", "corrupted_joints", "intact_joints")
@@ -64,7 +64,7 @@ def measure_curves(
     damages = [(row, level) for row in corruptions for level in row.damaging_levels]
     clean: list[RecordingScore] = []
     scores: dict[tuple[str, Level], list[RecordingScore]] = {(row.key, level): [] for row, level in damages}
-    num_lifts = (1 + len(damages)) * corpus.manifest.splits[split].num_samples
+    num_lifts = (1 + len(damages)) * count_readings(corpus, protocol, split)
     with Bar(num_lifts, f"{contender.name}, corrupted", "lift", is_kept=False) as bar:
         for recording in read_recordings(corpus, protocol, split, scored.camera):
             nothing = torch.zeros(recording.keypoints_2d.shape[:2], dtype=torch.bool)
@@ -80,15 +80,15 @@ def measure_curves(
                 assert score is not None  # the same frames count
                 scores[row.key, level].append(score)
                 bar.update()
-    found = {place: tuple(some) for place, some in scores.items()}
-    return Curves(contender.name, tuple(clean), found)
+    found = {place: join_windows(some) for place, some in scores.items()}
+    return Curves(contender.name, join_windows(clean), found)
 
 
 def damage(
     recording: Recording, corruption: Corruption, level: Level
 ) -> tuple[Recording, Bool[Tensor, "T J"]]:
     """The recording with corrupted 2D joints, and which of them are."""
-    keypoints, mask = corrupt(corruption, level, recording.keypoints_2d.numpy(), recording.entry.key)
+    keypoints, mask = corrupt(corruption, level, recording.keypoints_2d.numpy(), recording.name)
     return replace(recording, keypoints_2d=torch.from_numpy(keypoints)), torch.from_numpy(mask)
 
 

@@ -8,9 +8,9 @@ import numpy as np
 from langpose_dist.config import RunConfig, UserError
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.evaluation.comparison import Scored
-from langpose_dist.evaluation.measure import RecordingScore, group_means, score_joints
+from langpose_dist.evaluation.measure import RecordingScore, group_means, join_windows, score_joints
 from langpose_dist.evaluation.protocols import Protocol
-from langpose_dist.evaluation.recordings import check_data, read_recordings, source_2d
+from langpose_dist.evaluation.recordings import check_data, count_readings, read_recordings, source_2d
 from langpose_dist.host.bars import Bar
 
 VISIBLE_ABOVE = 0.6
@@ -52,7 +52,7 @@ def measure_visibility(scored: Scored, protocol: Protocol, corpus: Corpus) -> tu
     """MPJPE of ``visible`` and ``not_visible`` joints, recording by recording."""
     split, contender = corpus.config.data.validation_split, scored.contender
     scores = []
-    total = corpus.manifest.splits[split].num_samples
+    total = count_readings(corpus, protocol, split)
     with Bar(total, f"{contender.name}, visibility", "recording", is_kept=False) as bar:
         for recording in read_recordings(corpus, protocol, split, scored.camera):
             visible = recording.keypoints_2d[..., 2] > VISIBLE_ABOVE
@@ -60,7 +60,7 @@ def measure_visibility(scored: Scored, protocol: Protocol, corpus: Corpus) -> tu
             score = score_joints(contender, recording, protocol, parts)
             scores += [score] if score is not None else []
             bar.update()
-    return tuple(scores)
+    return join_windows(scores)
 
 
 def summarise_visibility(

@@ -20,6 +20,7 @@ from langpose_dist.losses.pose import position_loss, velocity_loss
 from langpose_dist.metrics.retrieval import chance_median_rank, chance_recall, label_ranks
 from langpose_dist.metrics.table import metric_of
 from langpose_dist.models.langpose import LangPose, LangPoseOutput
+from langpose_dist.models.lifting import lift_windows
 from langpose_dist.models.text import TextBackbone, TextEncoder, load_text_encoder
 from langpose_dist.models.tokens import load_tokenizer
 from langpose_dist.tasks.labels import LabelTable, describe_labels, examples
@@ -262,7 +263,11 @@ class PretrainTask(PoseTask):
             name: Column(values, _is_compared(batch.label_candidates) if name == "loss_con" else None)
             for name, values in self.loss_terms(batch, output).items()
         }
-        columns |= pose_columns(output.poses_3d, batch, self.fps)
+        poses = output.poses_3d
+        if self.config.evaluation.flip_averaging:
+            with autocast(self.autocast, poses.device):
+                poses = lift_windows(self.model, batch.keypoints_2d, flip_averaging=True)
+        columns |= pose_columns(poses, batch, self.fps)
         if text_features is not None and output.motion_features is not None:
             own = batch.label_candidates[:, :1]
             true = torch.cat((own.clamp(min=0), windows.labels_beside), dim=1)
@@ -272,7 +277,7 @@ class PretrainTask(PoseTask):
             for k in (1, 3):
                 found |= {f"any_r_at_{k}": any_ranks <= k, f"r_at_{k}": ranks <= k}
             columns |= {name: Column(values.float(), own[:, 0] >= 0) for name, values in found.items()}
-        return Scores(columns, partial(self._picture, windows, batch, output.poses_3d))
+        return Scores(columns, partial(self._picture, windows, batch, poses))
 
     def _picture(self, windows: WindowBatch, batch: MotionBatch, predicted: Tensor, row: int) -> Picture:
         label = int(batch.label_candidates[row, 0])

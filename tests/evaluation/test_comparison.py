@@ -8,7 +8,7 @@ import pytest
 
 from langpose_dist.evaluation.comparison import Scored, improvement, summarise
 from langpose_dist.evaluation.contenders import Contender
-from langpose_dist.evaluation.measure import RecordingScore
+from langpose_dist.evaluation.measure import RecordingScore, join_windows
 from langpose_dist.evaluation.protocols import PROTOCOLS
 from langpose_dist.evaluation.tables import as_csv, as_latex, as_text
 
@@ -126,3 +126,14 @@ def test_csv_repeats_what_identifies_each_number() -> None:
 def test_latex_has_a_row_per_model_and_escapes_names() -> None:
     lines = as_latex(report()).splitlines()
     assert r"a\_b & 100.0 & 55.0 & 77.5 & 60.0 \\" in lines
+
+
+def test_windows_of_a_recording_are_joined_by_their_frames() -> None:
+    windows = [
+        RecordingScore("a", "walking", 2, {"mpjpe_mm": (10.0, 2), "mpjve_mm": (1.0, 1)}),
+        RecordingScore("b", "walking", 5, {"mpjpe_mm": (7.0, 5)}),
+        RecordingScore("a", "walking", 1, {"mpjpe_mm": (40.0, 1)}),
+    ]
+    joined = join_windows(windows)
+    assert [(score.key, score.num_frames) for score in joined] == [("a", 3), ("b", 5)]
+    assert joined[0].values == {"mpjpe_mm": (20.0, 3), "mpjve_mm": (1.0, 1)}

@@ -10,17 +10,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from langpose_dist.batch import WindowBatch
 from langpose_dist.cli.main import main
 from langpose_dist.config import RunConfig, Space, UserError, build_config
 from langpose_dist.data.corpus import Corpus
+from langpose_dist.data.dataset import Augmentation
+from langpose_dist.data.draws import EVALUATION_EPOCH
 from langpose_dist.datasets.pickles import load_npz, load_pickle
 from langpose_dist.evaluation.comparison import compare, score_all
 from langpose_dist.evaluation.contenders import Contender
 from langpose_dist.evaluation.measure import measure
 from langpose_dist.evaluation.protocols import PROTOCOLS, find_protocol
 from langpose_dist.evaluation.recordings import protocol_config, read_recordings
+from langpose_dist.geometry import observe
 from langpose_dist.synthesis.human36m import write_human36m
 from langpose_dist.synthesis.mpi_inf_3dhp import write_mpi_inf_3dhp
+from tests.corpus import build_corpus, tiny_config
 
 T = 27
 WRONG_BY = 0.012
@@ -237,3 +242,25 @@ def test_a_protocol_reads_data_its_own_way() -> None:
     config = protocol_config(base, PROTOCOLS["motionbert"], "test")
     assert (config.target.space, config.data.observation) == ("image_25d", "stored")
     assert config.camera == base.camera
+
+
+def test_the_virtual_camera_shows_what_training_evaluates_as_noisy(tmp_path: Path) -> None:
+    build_corpus(tmp_path)
+    protocol = PROTOCOLS["virtual_camera"]
+    config = protocol_config(tiny_config(tmp_path), protocol, "validation")
+    corpus = Corpus.open(config, has_labels=False)
+    seen = list(read_recordings(corpus, protocol, "validation"))
+    windows = corpus.windows("validation", stride=config.window.num_frames)
+    dataset = corpus.dataset(windows, Augmentation.evaluation("noisy"))
+    assert len(seen) == len(windows) > corpus.manifest.splits["validation"].num_samples
+    assert len({recording.name for recording in seen}) == len(seen)
+    for number, recording in enumerate(seen):
+        batch = dataset[[(EVALUATION_EPOCH, number)]]
+        assert isinstance(batch, WindowBatch)
+        expected = observe(batch, config.camera, config.noise)
+        length = int(batch.frame_mask.sum())
+        assert recording.keypoints_2d.equal(expected.keypoints_2d[0, :length])
+        assert recording.poses_3d.equal(expected.poses_3d[0, :length])
+    contenders = [contender("camera", num_frames) for num_frames in (9, 27)]
+    with pytest.raises(UserError, match="windows of 9 and 27 frames"):
+        score_all(contenders, protocol, config)
