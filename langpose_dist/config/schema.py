@@ -203,7 +203,7 @@ class MaskingConfig(Section):
 
 
 class TargetConfig(Section):
-    """What the model predicts."""
+    """Target of the model."""
 
     space: Annotated[Space, MODEL] = "camera"
     """camera: metres in camera axes. image_25d: x and y as in the 2D input, in half image widths, and z in

@@ -59,7 +59,7 @@ class Frames:
     rotation: Float32[np.ndarray, "3 3"] | None = None
     """From world axes to those of the camera that recorded them."""
     lens: Float32[np.ndarray, "6"] | None = None
-    """Of that camera; see ``WindowBatch``."""
+    """Lens of that camera; see ``WindowBatch``."""
 
 
 class WindowDataset(Dataset["WindowBatch | UserError"]):

@@ -13,7 +13,7 @@ CONFIDENCE = 0.95
 
 
 def draw_recordings(num_recordings: int) -> Int[np.ndarray, "R N"]:
-    """How often each draw holds each recording; the same for every model.
+    """Number of times that each draw holds each recording; the same for every model.
 
     Source:
         Efron and Tibshirani, 1993.

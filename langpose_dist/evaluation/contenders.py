@@ -25,7 +25,7 @@ class Contender:
     fps: float | None
     """Rate that it was trained at; ``None`` where its file does not say."""
     config: RunConfig | None
-    """Of its training; ``None`` for another project's."""
+    """Configuration of its training; ``None`` for another project's."""
     facts: Mapping[str, Any]
     """Origin of the weights, for the report."""
 

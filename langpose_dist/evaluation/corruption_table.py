@@ -12,7 +12,7 @@ from typing import Literal
 from langpose_dist.config import UserError, suggest
 
 VERSION = 1
-"""Of levels, definitions and draws together: numbers of different versions do not compare."""
+"""Version of levels, definitions and draws together: numbers of different versions do not compare."""
 
 Level = int | float | str
 Unit = Literal["px", "share of joints", "share of frames", "frames", "every n-th frame", "limb"]

@@ -39,7 +39,7 @@ class Protocol:
     excluded: tuple[str, ...] = ()
     """Remarks, such as ``drifting``, whose recordings are left out and counted."""
     group: Literal["action", "sequence"] = "action"
-    """What the second mean is taken over: each value's frames first, then the values."""
+    """Groups of the second mean: over the frames of each group first, then over the groups."""
     sets: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     """Named sets of groups that get a mean over their frames."""
     has_held_out_camera: bool = False

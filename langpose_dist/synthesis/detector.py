@@ -22,7 +22,7 @@ _KNOT_FRAMES = 12
 
 @dataclass(frozen=True)
 class Detector:
-    """How far a detector is off, in pixels."""
+    """Errors of a detector, in pixels."""
 
     wander: float
     """Standard deviation of the slow error."""

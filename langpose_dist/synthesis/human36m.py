@@ -125,7 +125,7 @@ class Plan:
     num_extra_frames: int = 0
     """Frames that the videos have more than the 3D."""
     notes: tuple[str, ...] = ()
-    """What is awkward about it."""
+    """Awkward properties of the recording, for a person."""
 
     @property
     def is_test(self) -> bool:
