@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from langpose_dist.config import Space
 from langpose_dist.skeleton import H36M17
 
 _UPPER, _LOWER = (list(ends) for ends in zip(*H36M17.bones, strict=True))
@@ -78,8 +77,3 @@ def scale_to_person(poses: Float[Tensor, "B T J 3"], limb_total: float) -> Float
     """
     total = limb_lengths(poses).sum(dim=-1).mean(dim=-1)
     return poses * (limb_total / total.clamp(min=1e-9))[:, None, None, None]
-
-
-def unit_of(space: Space) -> str:
-    """Unit of a space's poses."""
-    return "metres" if space == "camera" else "half image widths"

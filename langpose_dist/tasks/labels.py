@@ -86,7 +86,7 @@ def _cached_features(
             with FileLock(folder / "lock"):  # the first rank computes, the others read
                 if not _is_whole(folder):
                     _write_features(encoder, tokens, folder)
-    except (OSError, NotImplementedError) as error:
+    except (OSError, NotImplementedError) as error:  # no room, no right, or a file system without locks
         say(f"text features are not kept in {cache}: {error}")
         return None
     names = ("tokens.npy", "sentences.npy")
