@@ -72,6 +72,8 @@ class TwoNodes:
 def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[TwoNodes]:
     for name in [name for name in os.environ if name.startswith("RAY_")]:
         monkeypatch.delenv(name)
+    # Both nodes are this machine, whose name may stand for its loopback; raylets hand this on to the ranks.
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
     nodes = TwoNodes()
     try:
         yield nodes
