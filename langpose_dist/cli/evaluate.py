@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from langpose_dist.config import RunConfig, UserError, build_config, with_overrides
+from langpose_dist.config import RunConfig, UserError, with_overrides
 from langpose_dist.evaluation.corruption_table import (
     NUM_LIFTS,
     VERSION,
@@ -164,18 +164,20 @@ def _evaluate_by_protocol(
 
     from langpose_dist.evaluation.comparison import compare, score_all
     from langpose_dist.evaluation.contenders import open_contender
-    from langpose_dist.evaluation.recordings import protocol_config
+    from langpose_dist.evaluation.recordings import check_overrides, protocol_config
     from langpose_dist.evaluation.robustness import add_robustness
     from langpose_dist.evaluation.tables import ENDINGS, FORMATS
     from langpose_dist.evaluation.visibility import add_visibility, check_confidences
     from langpose_dist.host.environment import describe_environment
+    from langpose_dist.tasks.exported import override_config
     from langpose_dist.tracking.registry.weights import find_weights
 
     uri = _tracking_uri(overrides)
     contenders = [open_contender(find_weights(name, uri), name) for name in names]
     base = next((one.config for one in contenders if one.config is not None), RunConfig())
-    config = build_config(with_overrides(base.to_dict(), overrides))
-    config = protocol_config(config, protocol, arguments.split or protocol.split)
+    given = override_config(base, overrides)
+    config = protocol_config(given, protocol, arguments.split or protocol.split)
+    check_overrides(given, config, [word.partition("=")[0] for word in overrides], protocol)
     if arguments.visibility:
         check_confidences(protocol, config)  # first, as the evaluation may take hours
     scored, corpus = score_all(contenders, protocol, config)

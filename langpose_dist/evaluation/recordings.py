@@ -1,6 +1,6 @@
 """Recordings of a split as models see them: 2D input, target in a protocol's space, frames that count."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,27 @@ def protocol_config(base: RunConfig, protocol: Protocol, split: str) -> RunConfi
         "train.best_metric": None,
     }
     return build_config(with_values(base.to_dict(), values))
+
+
+def check_overrides(given: RunConfig, config: RunConfig, keys: Iterable[str], protocol: Protocol) -> None:
+    """Check that no override contradicts a protocol.
+
+    Args:
+        given: With the overrides.
+        config: From ``protocol_config``.
+        keys: Of the overrides.
+        protocol: The protocol.
+
+    Raises:
+        UserError: If a key has another value there.
+    """
+    before, after = given.to_flat(), config.to_flat()
+    for key in keys:
+        if before.get(key) != after.get(key):
+            raise UserError(
+                f"{key}={before[key]} contradicts --protocol {protocol.name}, which sets {after[key]}; leave "
+                "it out"
+            )
 
 
 def count_readings(corpus: Corpus, protocol: Protocol, split: str) -> int:
@@ -161,7 +182,14 @@ def count_recordings(corpus: Corpus, protocol: Protocol, split: str) -> dict[str
             for remark in protocol.excluded
         },
         "source_2d": source_2d(corpus, protocol, split),
+        "camera": _camera_of(corpus.config) if protocol.observation == "camera" else None,
     }
+
+
+def _camera_of(config: RunConfig) -> dict[str, Any]:
+    """Ranges of the virtual camera and errors of its detector, on which a model's numbers depend."""
+    values = config.to_flat()
+    return {key: value for key, value in values.items() if key.partition(".")[0] in ("camera", "noise")}
 
 
 def source_2d(corpus: Corpus, protocol: Protocol, split: str) -> str:

@@ -75,6 +75,7 @@ def describe_protocol(report: Report) -> str:
         f"{'on' if protocol['flip_averaging'] else 'off'}; recordings left out: {left_out}",
         f"{data['num_recordings']} recordings, {data['num_frames']} frames of {data['dataset']}, split "
         f"{data['split']}, {data['fps']:g} Hz ({data['fingerprint'][:16]}); 2D: {data['source_2d']}",
+        *_describe_camera(data.get("camera")),
         f"commit {report['commit'][:12]}{' with uncommitted changes' if report['commit_dirty'] else ''}",
     ]
     for model in report["models"]:
@@ -83,6 +84,15 @@ def describe_protocol(report: Report) -> str:
             f"{model['model']['checkpoint_chosen_on']}"
         )
     return "\n".join(lines)
+
+
+def _describe_camera(camera: Mapping[str, Any] | None) -> list[str]:
+    if camera is None:
+        return []
+    ranges = [
+        f"{name} {tuple(camera[f'camera.{name}'])}" for name in ("elevation", "distance", "focal_length")
+    ]
+    return [f"virtual camera: {', '.join(ranges)}; noise {camera['noise.gaussian_std']} m"]
 
 
 def as_csv(report: Report) -> str:

@@ -1,7 +1,7 @@
 """Exported models of every task: rebuilt from the file alone."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 import langpose_dist
-from langpose_dist.config import RunConfig, UserError, build_config
+from langpose_dist.config import RunConfig, UserError, build_config, with_overrides
+from langpose_dist.config.affects import MODEL, keys_that_affect
 from langpose_dist.models.weights import read_header, without_wrappers
 from langpose_dist.tasks.task import Task, load_task
 
@@ -53,3 +54,17 @@ def load_exported(path: Path | str) -> Exported:
             f"(written by {header.get('langpose_dist', 'an unknown version')}): {reason}"
         ) from None
     return Exported(task, model.eval(), config, header)
+
+
+def override_config(stored: RunConfig, overrides: Iterable[str]) -> RunConfig:
+    """The configuration of a file with ``key.sub=value`` overrides for an evaluation.
+
+    Raises:
+        UserError: If an override is a mistake, or would describe another model.
+    """
+    config = build_config(with_overrides(stored.to_dict(), overrides))
+    fixed, before = keys_that_affect(type(stored), MODEL), stored.to_flat()
+    for key, value in config.to_flat().items():
+        if key in fixed and before[key] != value:
+            raise UserError(f"{key} belongs to the weights and cannot be overridden in an evaluation")
+    return config

@@ -88,7 +88,9 @@ def connect(uri: str, *, create: bool) -> MlflowClient:
     """
     path = database_path(uri)
     if path is not None and not create and not path.is_file():
-        raise UserError(f"there is no tracking database {path}; name the right one with --tracking-uri")
+        raise UserError(
+            f"there is no tracking database {path}; name the right one (--tracking-uri, tracking.uri=)"
+        )
     if "MLFLOW_LOGGING_LEVEL" not in os.environ:  # or it reports how it builds its tables
         logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # or it reports every retry

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from langpose_dist.config import RunConfig, UserError, build_config, with_overrides
-from langpose_dist.config.affects import MODEL, keys_that_affect
+from langpose_dist.config import RunConfig, UserError
 from langpose_dist.host.environment import describe_environment
-from langpose_dist.tasks.exported import load_exported
+from langpose_dist.tasks.exported import load_exported, override_config
 from langpose_dist.tasks.task import rate_problems
 from langpose_dist.train.distributed.processes import join_processes, leave_processes
 from langpose_dist.train.engine import resolve_autocast
@@ -37,7 +36,7 @@ def evaluate_weights(weights: Path, overrides: Iterable[str] = ()) -> WeightsEva
     """
     exported = load_exported(weights)
     header = exported.header
-    config = _override(exported.config, overrides)
+    config = override_config(exported.config, overrides)
     processes = join_processes(config.train)
     try:
         corpus = exported.task.open(config)
@@ -63,13 +62,3 @@ def evaluate_weights(weights: Path, overrides: Iterable[str] = ()) -> WeightsEva
         trained_at_commit=header.get("commit", "unknown"),
     )
     return WeightsEvaluation(config, evaluation, report, int(header.get("step", 0)))
-
-
-def _override(stored: RunConfig, overrides: Iterable[str]) -> RunConfig:
-    config = build_config(with_overrides(stored.to_dict(), overrides))
-    # Another value would describe another model.
-    fixed, before = keys_that_affect(type(stored), MODEL), stored.to_flat()
-    for key, value in config.to_flat().items():
-        if key in fixed and before[key] != value:
-            raise UserError(f"{key} belongs to the weights and cannot be overridden in an evaluation")
-    return config

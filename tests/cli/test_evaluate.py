@@ -71,6 +71,8 @@ def test_overrides_choose_data_and_conditions(run_dir: Path, capsys: pytest.Capt
         (["{run}", "--protocol", "virtual"], "did you mean 'virtual_camera'?"),
         (["{run}", "--protocol", "motionbert"], "is defined on human36m"),
         (["{run}", "--protocol", "virtual_camera"], "split 'test'"),
+        (["{run}", "--protocol", "virtual_camera", "target.space=image_25d"], "belongs to the weights"),
+        (["{run}", "--protocol", "virtual_camera", "data.observation=stored"], "contradicts --protocol"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(
