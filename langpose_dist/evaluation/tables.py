@@ -76,7 +76,7 @@ def describe_protocol(report: Report) -> str:
         f"{data['num_recordings']} recordings, {data['num_frames']} frames of {data['dataset']}, split "
         f"{data['split']}, {data['fps']:g} Hz ({data['fingerprint'][:16]}); 2D: {data['source_2d']}",
         *_describe_camera(data.get("camera")),
-        f"commit {report['commit'][:12]}{' with uncommitted changes' if report['commit_dirty'] else ''}",
+        f"commit {report['commit'][:12]}{' with uncommitted changes' if report['commit_dirty'] == 'true' else ''}",
     ]
     for model in report["models"]:
         lines.append(

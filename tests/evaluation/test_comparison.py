@@ -90,7 +90,7 @@ def report() -> dict[str, object]:
         "protocol": PROTOCOL.describe(),
         "data": data,
         "commit": "c" * 40,
-        "commit_dirty": False,
+        "commit_dirty": "false",
         "models": [summarise(one, PROTOCOL) for one in models],
         "improvements": [improvement(models[0], models[1], PROTOCOL, "mpjpe_mm")],
     }
@@ -112,6 +112,11 @@ def test_text_names_protocol_space_data_and_what_was_left_out() -> None:
         "c" * 12,
     ):
         assert part in text, part
+
+
+def test_text_names_uncommitted_changes_only_where_there_are_some() -> None:
+    assert "uncommitted" not in as_text(report())
+    assert "with uncommitted changes" in as_text({**report(), "commit_dirty": "true"})
 
 
 def test_csv_repeats_what_identifies_each_number() -> None:

@@ -30,7 +30,7 @@ from tests.corpus import build_corpus, tiny_config
 T = 27
 WRONG_BY = 0.012
 """Error of the made-up model along z, in its space's unit, in every joint but the pelvis."""
-ORIGIN = {"commit": "0" * 40, "commit_dirty": False}
+ORIGIN = {"commit": "0" * 40, "commit_dirty": "false"}
 
 
 class Oracle(nn.Module):

@@ -58,7 +58,7 @@ def open_scored(
 ) -> tuple[list[Scored], Corpus, dict[str, Any]]:
     config = protocol_config(tiny_config(root), protocol, "validation")
     scored, corpus = score_all(contenders, protocol, config)
-    return scored, corpus, compare(scored, protocol, corpus, {"commit": "0" * 40, "commit_dirty": False})
+    return scored, corpus, compare(scored, protocol, corpus, {"commit": "0" * 40, "commit_dirty": "false"})
 
 
 @pytest.fixture(scope="module")
