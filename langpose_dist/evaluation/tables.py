@@ -66,6 +66,7 @@ def describe_improvement(found: Mapping[str, Any]) -> str:
 def describe_protocol(report: Report) -> str:
     """Lines that say what the numbers are."""
     protocol, data = report["protocol"], report["data"]
+    is_dirty = report["commit_dirty"] == "true"
     excluded = {name: len(keys) for name, keys in data["excluded"].items()}
     left_out = ", ".join(f"{count} {name}" for name, count in excluded.items()) or "none"
     lines = [
@@ -76,7 +77,7 @@ def describe_protocol(report: Report) -> str:
         f"{data['num_recordings']} recordings, {data['num_frames']} frames of {data['dataset']}, split "
         f"{data['split']}, {data['fps']:g} Hz ({data['fingerprint'][:16]}); 2D: {data['source_2d']}",
         *_describe_camera(data.get("camera")),
-        f"commit {report['commit'][:12]}{' with uncommitted changes' if report['commit_dirty'] == 'true' else ''}",
+        f"commit {report['commit'][:12]}{' with uncommitted changes' if is_dirty else ''}",
     ]
     for model in report["models"]:
         lines.append(
