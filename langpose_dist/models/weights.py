@@ -113,6 +113,11 @@ def is_export(path: Path | str) -> bool:
         return False
 
 
+def initial_header(path: Path | str | None) -> dict[str, str]:
+    """The header of the weights that a training starts from; empty without any, or with another project's."""
+    return read_header(path) if path is not None and is_export(path) else {}
+
+
 def _sort_header(path: Path) -> None:
     """Put the header's entries in order: safetensors writes them in another one each time, and equal models
     are to be equal files."""

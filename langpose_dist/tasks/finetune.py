@@ -22,10 +22,10 @@ from langpose_dist.losses.pose import (
 )
 from langpose_dist.models.lifter import Lifter, depth_of
 from langpose_dist.models.lifting import lift_windows
+from langpose_dist.models.weights import initial_header
 from langpose_dist.tasks.poses import (
     PROTOCOL,
     PoseTask,
-    initial_header,
     measure_person,
     pose_columns,
     read_person,
@@ -87,7 +87,7 @@ class FinetuneTask(PoseTask):
     @classmethod
     def notes(cls, config: RunConfig, corpus: Corpus) -> Iterator[str]:
         """Initial weights of another rate or space."""
-        header = initial_header(config)
+        header = initial_header(config.model.initial_weights)
         fps = corpus.manifest.fps
         if float(header.get("fps", fps)) != fps:
             yield (

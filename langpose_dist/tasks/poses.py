@@ -15,7 +15,6 @@ from langpose_dist.data.dataset import Augmentation
 from langpose_dist.geometry import observe
 from langpose_dist.metrics.pose import mpjpe, mpjve, n_mpjpe, p_mpjpe
 from langpose_dist.models.lifting import lift
-from langpose_dist.models.weights import is_export, read_header
 from langpose_dist.skeleton import H36M17
 from langpose_dist.spaces import limb_lengths, scale_to_person
 from langpose_dist.tasks.task import Column, Columns, Interface, Picture, Task
@@ -163,9 +162,3 @@ def measure_person(config: RunConfig, corpus: Corpus) -> float | None:
 def read_person(header: Mapping[str, str]) -> float | None:
     """``limb_total`` of an exported model; ``None`` where its space tells the size of a person."""
     return float(header[_LIMB_TOTAL]) if _LIMB_TOTAL in header else None
-
-
-def initial_header(config: RunConfig) -> Mapping[str, str]:
-    """Header of the initial weights; empty where there are none, or another project's."""
-    initial = config.model.initial_weights
-    return read_header(initial) if initial is not None and is_export(initial) else {}

@@ -23,11 +23,11 @@ from langpose_dist.models.langpose import LangPose, LangPoseOutput
 from langpose_dist.models.lifting import lift_windows
 from langpose_dist.models.text import TextBackbone, TextEncoder, load_text_encoder
 from langpose_dist.models.tokens import load_tokenizer
+from langpose_dist.models.weights import initial_header
 from langpose_dist.tasks.labels import LabelTable, describe_labels, examples
 from langpose_dist.tasks.poses import (
     PROTOCOL,
     PoseTask,
-    initial_header,
     measure_person,
     pose_columns,
     read_person,
@@ -111,9 +111,8 @@ class PretrainTask(PoseTask):
     @classmethod
     def problems(cls, config: RunConfig, corpus: Corpus) -> Iterator[str]:
         """Initial weights of another frame rate, and too few labels for the contrastive term."""
-        yield from rate_problems(
-            initial_header(config), corpus, source=f"model.initial_weights={config.model.initial_weights}"
-        )
+        initial = config.model.initial_weights
+        yield from rate_problems(initial_header(initial), corpus, source=f"model.initial_weights={initial}")
         if not config.loss.is_contrastive:
             return
         split = config.data.train_split

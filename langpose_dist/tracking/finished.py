@@ -11,7 +11,7 @@ from mlflow.utils.credentials import read_mlflow_creds
 from langpose_dist.config import UserError, load_config
 from langpose_dist.host.atomic import hash_file
 from langpose_dist.host.redaction import redact
-from langpose_dist.models.weights import read_header
+from langpose_dist.models.weights import initial_header, read_header
 from langpose_dist.runs.folder import RunFolder
 from langpose_dist.tracking.client import database_path, explained
 from langpose_dist.tracking.record import now_ms, read_state
@@ -50,6 +50,7 @@ def register_run_folder(
         raise UserError(f"{run_dir} holds no finished run: {weights} does not exist")
     config = load_config(folder.config)
     header = read_header(weights)
+    parent = initial_header(config.model.initial_weights)
     evaluation = folder.read_evaluation()
     record = folder.read_record()
     environment = record.get("environment", {})
@@ -83,7 +84,7 @@ def register_run_folder(
             evaluation=evaluation,
             tags=tags,
             licence=licence or config.data.licence,
-            parents=_parents(config.model.initial_weights),
+            parents=[parent["run_uid"]] if "run_uid" in parent else [],
         )
 
 
@@ -138,13 +139,3 @@ def _find_run_id(client: MlflowClient, record: Mapping[str, Any], digest: str) -
     wanted = f"tags.`{_RUN_WEIGHTS}` = '{digest}'"
     runs = client.search_runs(all_experiment_ids(client), wanted, max_results=1)
     return runs[0].info.run_id if runs else None
-
-
-def _parents(initial_weights: str | None) -> list[str]:
-    """The run that the weights started from, where its file is still there to say so."""
-    if initial_weights is None:
-        return []
-    try:
-        return [read_header(initial_weights)["run_uid"]]
-    except (UserError, KeyError):
-        return []

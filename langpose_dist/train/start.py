@@ -12,7 +12,7 @@ from filelock import Timeout
 from langpose_dist.config import RunConfig, UserError, load_config
 from langpose_dist.config.affects import EVALUATION, LENGTH, RUNTIME, keys_that_affect
 from langpose_dist.host.atomic import write_text
-from langpose_dist.models.weights import read_header
+from langpose_dist.models.weights import initial_header
 from langpose_dist.runs.folder import RunFolder
 from langpose_dist.runs.tracker import Tracker
 from langpose_dist.tasks.task import Task
@@ -182,11 +182,6 @@ def open_record(
 
 
 def origin_of(initial_weights: str | None) -> dict[str, str]:
-    """Header entries of the initial weights about their run; empty for another project's."""
-    if initial_weights is None or not initial_weights.endswith(".safetensors"):
-        return {}
-    try:
-        header = read_header(initial_weights)
-    except UserError:  # building the model says it
-        return {}
+    """Header entries of the initial weights about their run."""
+    header = initial_header(initial_weights)
     return {name: header[name] for name in ("run_uid", *IN_HEADER) if name in header}
