@@ -8,16 +8,23 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn, TypeAlias
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # under PYTHONSAFEPATH it is not there
 
 from checks import StartError, refuse_secrets
-from launchers import start_each, start_hostfile, start_node, start_one
+from launchers import Start, start_each, start_hostfile, start_node, start_one
+from pod import run_pod, start_pod
 
-_MODES = {"one": start_one, "node": start_node, "hostfile": start_hostfile, "each": start_each}
+_MODES: dict[str, Callable[[argparse.Namespace, Sequence[str], Mapping[str, str]], Start]] = {
+    "one": start_one,
+    "node": start_node,
+    "hostfile": start_hostfile,
+    "each": start_each,
+    "pod": start_pod,
+}
 _FORWARDED = (
     "What follows -- goes to launch/train.py unchanged:\n"
     "--config FILE, --resume, --resume-if-started, key=value."
@@ -44,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         refuse_secrets(forwarded)
         start = _MODES[arguments.mode](arguments, forwarded, os.environ)
+        if arguments.mode == "pod" and not arguments.dry_run:
+            return run_pod(start, status_file(forwarded), os.environ, arguments.wait)
     except StartError as error:
         fail(str(error))
     for note in start.notes:
@@ -56,6 +65,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         flush_streams()
         fail(f"the command cannot be printed: {error.strerror}")
     return 0
+
+
+def status_file(words: Sequence[str]) -> Path:
+    """Where the training that these words describe will say how it ended.
+
+    Raises:
+        StartError: If they describe none.
+    """
+    from langpose_dist.cli.main import build_parser as langpose_parser
+    from langpose_dist.config import UserError, load_config
+    from langpose_dist.runs.folder import RunFolder
+
+    try:
+        arguments = langpose_parser().parse_args(["train", *words])
+        return RunFolder(load_config(arguments.config, arguments.overrides).output).status
+    except UserError as error:
+        raise StartError(str(error)) from None
 
 
 def fail(message: str) -> NoReturn:
@@ -90,7 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
         description=f"Start a training.\n\n{_FORWARDED}\n--dry-run prints the command instead.",
         epilog="docs/launching.md has examples, and tells how to stop and resume a run, and about Slurm.",
     )
-    modes = parser.add_subparsers(dest="mode", required=True, metavar="one|node|hostfile|each")
+    modes = parser.add_subparsers(dest="mode", required=True, metavar="one|node|hostfile|each|pod")
 
     one = add_mode(modes, "one", "one process on one device, without a launcher")
     one.add_argument("--devices", metavar="I", help="the GPU, by index or UUID (default: the first)")
@@ -107,6 +133,15 @@ def build_parser() -> argparse.ArgumentParser:
     add_devices(each, "--ranks-per-node", required=True)
     each.add_argument("--launcher", choices=("torchrun", "deepspeed"), default="torchrun")
     add_network(each)
+
+    pod = add_mode(modes, "pod", "one pod of a Kubeflow TrainJob, whose place PET_* variables give")
+    pod.add_argument(
+        "--wait",
+        type=whole_number,
+        default=300,
+        metavar="SECONDS",
+        help="longest wait for the first pod's name (default: %(default)s)",
+    )
 
     hostfile = add_mode(modes, "hostfile", "all nodes of a hostfile, started from this one over pdsh and ssh")
     hostfile.add_argument(

@@ -54,6 +54,11 @@ def held(output: Path) -> Iterator[None]:
         raise UserError(f"{output}: another sweep is running there; stop it first") from None
 
 
+def holds_sweep(output: Path) -> bool:
+    """True if a sweep has begun there."""
+    return (output / RECORD_FILE).exists()
+
+
 def check_folder(plan: Plan, *, resume: bool) -> None:
     """Check that the folder is new, or holds the sweep that is to be resumed.
 
@@ -62,10 +67,10 @@ def check_folder(plan: Plan, *, resume: bool) -> None:
     """
     output = plan.output
     if not resume:
-        if (output / RECORD_FILE).exists():
+        if holds_sweep(output):
             raise UserError(f"{output} already holds a sweep; resume with --resume or choose another output=")
         return
-    if not (output / RECORD_FILE).exists():
+    if not holds_sweep(output):
         raise UserError(f"{output} holds no sweep to resume; leave out --resume")
     before, now = (_flat(sweep) for sweep in (load_sweep([output / SWEEP_FILE]), plan.sweep))
     data, origin = plan.corpus.manifest.fingerprint, read_record(output).get("origin", {})

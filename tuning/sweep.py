@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with starting(is_process=argv is None):
         from langpose_dist.cli.arguments import parse_words, say_errors
 
-        parser = _build_parser()
+        parser = build_parser()
 
     def run() -> int:
         arguments = parse_words(parser, argv)
@@ -51,8 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return say_errors("sweep", run, is_process=argv is None)
 
 
-def _build_parser() -> argparse.ArgumentParser:
-    from langpose_dist.cli.arguments import Parser, add_config_arguments
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of the command."""
+    from langpose_dist.cli.arguments import Parser, add_config_arguments, add_resume_options
     from tuning.settings import describe_sweep_keys
 
     parser = Parser(
@@ -63,10 +64,9 @@ def _build_parser() -> argparse.ArgumentParser:
         + "\n".join(f"  {key}={default}\n      {text}" for key, default, text in describe_sweep_keys()),
     )
     add_config_arguments(parser)
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="resume the sweep in the output folder; without --config it is as the folder has it",
+    add_resume_options(
+        parser,
+        help_text="resume the sweep in the output folder; without --config it is as the folder has it",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="say which trials would be started, with what, and start none"
@@ -86,7 +86,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from tuning.settings import SWEEP_FILE, load_sweep
 
     files = arguments.config or ()
-    if arguments.resume and not files:
+    if arguments.resume == "yes" and not files:
         output = read_content((), arguments.overrides).get("output", "runs/pretrain")
         files = [Path(expand_home(str(output))) / SWEEP_FILE]
         if not files[0].is_file():
@@ -94,14 +94,15 @@ def _run(arguments: argparse.Namespace) -> int:
     sweep = load_sweep(files, arguments.overrides)
 
     # Ray takes seconds to import.
-    from tuning.folder import check_folder
+    from tuning.folder import check_folder, holds_sweep
     from tuning.plan import describe_plan, prepare
     from tuning.run import SweepFailed, run_sweep
     from tuning.stopping import SweepInterrupted
 
     plan = prepare(sweep)
+    is_resumed = arguments.resume == "yes" or (arguments.resume == "if started" and holds_sweep(plan.output))
     if arguments.dry_run:
-        if arguments.resume:
+        if is_resumed:
             check_folder(plan, resume=True)
         print("\n".join(describe_plan(plan, arguments.ray_address)))
         return 0
@@ -110,7 +111,7 @@ def _run(arguments: argparse.Namespace) -> int:
         print("\n".join(map(printable, text.split("\n"))), flush=True)
 
     try:
-        run_sweep(plan, resume=arguments.resume, address=arguments.ray_address, tell=tell)
+        run_sweep(plan, resume=is_resumed, address=arguments.ray_address, tell=tell)
     except SweepInterrupted as stop:
         print(f"sweep: interrupted by {stop}; resume with --resume", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -48,23 +48,27 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_resume_options(parser: argparse.ArgumentParser) -> None:
-    """``--resume`` and ``--resume-if-started``, as ``resume``: no, yes or if started."""
-    resume = parser.add_mutually_exclusive_group()
-    resume.add_argument(
+def add_resume_options(
+    parser: argparse.ArgumentParser,
+    *,
+    help_text: str = "resume from the newest whole checkpoint in the run's folder, on any number of ranks",
+) -> None:
+    """``--resume``, with its help, and ``--resume-if-started``, as ``resume``: no, yes or if started."""
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument(
         "--resume",
         dest="resume",
         action="store_const",
         const="yes",
         default="no",
-        help="resume from the newest whole checkpoint in the run's folder, on any number of ranks",
+        help=help_text,
     )
-    resume.add_argument(
+    either.add_argument(
         "--resume-if-started",
         dest="resume",
         action="store_const",
         const="if started",
-        help="resume if the folder holds a run, else start one; for jobs that are restarted automatically",
+        help="resume what the output folder holds, else start; for jobs that are restarted automatically",
     )
 
 

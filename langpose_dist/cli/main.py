@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with starting(is_process=argv is None):
         from langpose_dist.cli.arguments import parse_words, say_errors
 
-        parser = _build_parser()
+        parser = build_parser()
 
     def run() -> int:
         arguments = parse_words(parser, argv)
@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return say_errors("langpose", run, is_process=argv is None)
 
 
-def _build_parser() -> "Parser":
+def build_parser() -> "Parser":
+    """Build the parser of all commands."""
     from langpose_dist.cli import data, doctor, evaluate, model, preflight, registry, report, train
     from langpose_dist.cli.arguments import Parser
 

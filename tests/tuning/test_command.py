@@ -110,6 +110,17 @@ def test_a_resumed_sweep_stays_what_it_is(config: Path, capsys: pytest.CaptureFi
     assert "leave it as it was" in line
 
 
+def test_a_restarted_job_starts_a_sweep_once(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--config", str(config), "--resume-if-started")
+    assert main([*words, "--dry-run"]) == 0
+    assert "trials of" in capsys.readouterr().out
+    output = config.parent / "sweep"
+    output.mkdir()
+    (output / "sweep.json").write_text("{}", encoding="utf-8")
+    (output / "sweep.yaml").write_bytes(config.read_bytes())
+    assert "sweep.num_trials was 3 and is now 9" in refusal(capsys, *words, "sweep.num_trials=9")
+
+
 def test_a_sweep_resumes_with_its_own_data_and_folder_alone(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
