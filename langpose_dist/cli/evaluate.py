@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langpose_dist.config import RunConfig, UserError, with_overrides
 from langpose_dist.evaluation.corruption_table import (
@@ -14,9 +14,13 @@ from langpose_dist.evaluation.corruption_table import (
     find_corruptions,
     list_corruptions,
 )
-from langpose_dist.evaluation.protocols import PROTOCOLS, find_protocol
+from langpose_dist.evaluation.protocols import PROTOCOLS, Protocol, find_protocol
 from langpose_dist.host.arguments import local_path
 from langpose_dist.metrics.table import METRICS
+
+if TYPE_CHECKING:
+    from langpose_dist.data.corpus import Corpus
+    from langpose_dist.evaluation.comparison import Scored
 
 _EXAMPLES = """examples:
   langpose evaluate runs/small
@@ -156,34 +160,77 @@ def _evaluate_one(
     return report, describe(report)
 
 
-def _evaluate_by_protocol(
-    arguments: argparse.Namespace, names: Sequence[str], overrides: Sequence[str]
-) -> tuple[Mapping[str, Any], str]:
-    protocol = find_protocol(arguments.protocol)
-    corruptions = () if arguments.robustness is None else find_corruptions(arguments.robustness)
+class Comparison(NamedTuple):
+    """Models that were evaluated by a protocol."""
+
+    report: dict[str, Any]
+    scored: "Sequence[Scored]"
+    protocol: Protocol
+    corpus: "Corpus"
+
+
+def compare_models(
+    names: Sequence[str],
+    overrides: Sequence[str],
+    protocol_name: str,
+    split: str | None = None,
+    *,
+    tracking_uri: str | None = None,
+    with_confidences: bool = False,
+) -> Comparison:
+    """Evaluate models by a protocol.
+
+    Args:
+        names: As the command takes them; the first is the baseline of the others.
+        overrides: ``key=value`` words.
+        protocol_name: A key of ``PROTOCOLS``.
+        split: Default: the protocol's.
+        tracking_uri: Of the registry; default: MLflow's.
+        with_confidences: Refuse detections without confidences before anything is evaluated.
+
+    Raises:
+        UserError: If a model or the data cannot serve the protocol.
+    """
+    protocol = find_protocol(protocol_name)
 
     from langpose_dist.evaluation.comparison import compare, score_all
     from langpose_dist.evaluation.contenders import open_contender
     from langpose_dist.evaluation.recordings import check_overrides, protocol_config
-    from langpose_dist.evaluation.robustness import add_robustness
-    from langpose_dist.evaluation.tables import ENDINGS, FORMATS
-    from langpose_dist.evaluation.visibility import add_visibility, check_confidences
+    from langpose_dist.evaluation.visibility import check_confidences
     from langpose_dist.host.environment import describe_environment
     from langpose_dist.tasks.exported import override_config
     from langpose_dist.tracking.registry.weights import find_weights
 
-    uri = _tracking_uri(overrides)
-    contenders = [open_contender(find_weights(name, uri), name) for name in names]
+    contenders = [open_contender(find_weights(name, tracking_uri), name) for name in names]
     base = next((one.config for one in contenders if one.config is not None), RunConfig())
     given = override_config(base, overrides)
-    config = protocol_config(given, protocol, arguments.split or protocol.split)
+    config = protocol_config(given, protocol, split or protocol.split)
     check_overrides(given, config, [word.partition("=")[0] for word in overrides], protocol)
-    if arguments.visibility:
+    if with_confidences:
         check_confidences(protocol, config)  # first, as the evaluation may take hours
     scored, corpus = score_all(contenders, protocol, config)
     environment = describe_environment()
     origin = {"commit": environment["git_commit"], "commit_dirty": environment["git_dirty"]}
-    report = compare(scored, protocol, corpus, origin)
+    return Comparison(compare(scored, protocol, corpus, origin), scored, protocol, corpus)
+
+
+def _evaluate_by_protocol(
+    arguments: argparse.Namespace, names: Sequence[str], overrides: Sequence[str]
+) -> tuple[Mapping[str, Any], str]:
+    corruptions = () if arguments.robustness is None else find_corruptions(arguments.robustness)
+
+    from langpose_dist.evaluation.robustness import add_robustness
+    from langpose_dist.evaluation.tables import ENDINGS, FORMATS
+    from langpose_dist.evaluation.visibility import add_visibility
+
+    report, scored, protocol, corpus = compare_models(
+        names,
+        overrides,
+        arguments.protocol,
+        arguments.split,
+        tracking_uri=_tracking_uri(overrides),
+        with_confidences=arguments.visibility,
+    )
     if arguments.visibility:
         add_visibility(report, scored, protocol, corpus)
     if corruptions:
@@ -194,7 +241,7 @@ def _evaluate_by_protocol(
         from langpose_dist.tracking.tables import record_table
 
         files = {f"table.{ENDINGS[name]}": render(report) for name, render in FORMATS.items()}
-        text = f"{text.rstrip()}\nMLflow run: {record_table(report, files, config.tracking)}\n"
+        text = f"{text.rstrip()}\nMLflow run: {record_table(report, files, corpus.config.tracking)}\n"
     return report, text
 
 

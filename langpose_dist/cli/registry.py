@@ -3,9 +3,12 @@
 import argparse
 import dataclasses
 import json
+import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langpose_dist.cli import registry_replay
+from langpose_dist.cli.evaluate import compare_models
 from langpose_dist.cli.registry_tables import (
     describe_promotion,
     describe_version,
@@ -13,10 +16,13 @@ from langpose_dist.cli.registry_tables import (
 )
 from langpose_dist.config import TrackingConfig, UserError, load_config
 from langpose_dist.host.arguments import local_path, place
-from langpose_dist.host.redaction import printable
+from langpose_dist.host.redaction import presentable, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from langpose_dist.tracking.registry.promotion import Promotion
+    from langpose_dist.tracking.registry.versions import RegisteredVersion
 
 _EXAMPLES = """examples:
   langpose registry list
@@ -75,12 +81,20 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "promote",
         help="give a version an alias, if it is no worse than the one that has it",
         description="Compares the metrics of registry.metrics; refuses a model that is worse by more than "
-        "registry.tolerance, or whose numbers measure something else.",
+        "registry.tolerance, or whose numbers measure something else. With --protocol both are evaluated "
+        "first, and their mean MPJPE decides.",
+        epilog="Exit status: 0 it has the alias; 1 the gate refuses it, with every reason; 2 a mistake.",
     )
     promote.add_argument("model", metavar="MODEL", help=_REFERENCE)
     promote.add_argument(
         "overrides", nargs="*", metavar="key=value", help="override, such as registry.tolerance=0.01"
     )
+    promote.add_argument(
+        "--protocol",
+        metavar="NAME",
+        help="evaluate both by it first, on data.path=...; see langpose evaluate",
+    )
+    promote.add_argument("--split", metavar="NAME", help="with --protocol: split to evaluate; default: test")
     promote.add_argument("--alias", default="champion", help="alias to give; default: champion")
     promote.add_argument(
         "--config", metavar="FILE", type=local_path, help="configuration with a section registry"
@@ -165,24 +179,62 @@ def _register(arguments: argparse.Namespace) -> int:
 
 
 def _promote(arguments: argparse.Namespace) -> int:
-    from langpose_dist.tracking.registry.promotion import promote
+    from langpose_dist.tracking.registry.promotion import PromotionRefused, promote
 
     if arguments.force != (arguments.reason is not None):
         raise UserError("--force and --reason TEXT go together: a forced promotion records why")
+    if arguments.split and not arguments.protocol:
+        raise UserError("--split needs --protocol NAME")
     gate = load_config(arguments.config, arguments.overrides).registry
-    promotion = promote(
-        _connect(arguments),
-        arguments.model,
-        arguments.alias,
-        metrics=gate.metrics,
-        tolerance=gate.tolerance,
-        force_reason=arguments.reason,
-    )
+    by_protocol = arguments.protocol is not None
+    try:
+        promotion = promote(
+            _connect(arguments),
+            arguments.model,
+            arguments.alias,
+            metrics=[f"{arguments.protocol}/mpjpe_mm"] if by_protocol else gate.metrics,
+            tolerance=gate.tolerance,
+            force_reason=arguments.reason,
+            measure=partial(_measure, arguments) if by_protocol else None,
+        )
+    except PromotionRefused as refusal:
+        print(f"langpose: {presentable(str(refusal))}", file=sys.stderr)
+        return 1
     if arguments.json:
         print(json.dumps(dataclasses.asdict(promotion), indent=2))
     else:
         print(_say_promotion(promotion))
     return 0
+
+
+def _measure(
+    arguments: argparse.Namespace, versions: "Sequence[RegisteredVersion]"
+) -> "list[RegisteredVersion]":
+    """The versions with the numbers of an evaluation by the protocol."""
+    names = [f"models:/{version.name}/{version.version}" for version in versions]
+    report = compare_models(
+        names, arguments.overrides, arguments.protocol, arguments.split, tracking_uri=arguments.tracking_uri
+    ).report
+    protocol, data = report["protocol"], report["data"]
+    origin = {
+        "protocol": protocol,
+        "space": protocol["space"],
+        "split": data["split"],
+        "source_2d": data["source_2d"],
+        "data_fingerprint": data["fingerprint"],
+    }
+    return [
+        dataclasses.replace(
+            version,
+            evaluation=origin
+            | {
+                "num_windows": found["num_recordings"],
+                "conditions": {arguments.protocol: found[f"{protocol['group']}_mean"]},
+            },
+            settings={"protocol": arguments.protocol},
+        )
+        for version, found in zip(versions, report["models"], strict=True)
+    ]
 
 
 def _say_promotion(promotion: "Promotion") -> str:

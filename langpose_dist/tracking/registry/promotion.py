@@ -6,7 +6,7 @@ history of an alias. The record is written before the alias moves, as *pending*,
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -29,9 +29,15 @@ from langpose_dist.tracking.registry.versions import (
     find_versions,
 )
 
+Measure = Callable[[Sequence[RegisteredVersion]], Sequence[RegisteredVersion]]
+"""Evaluates versions anew, all on the same data; returns them with those numbers in ``evaluation``."""
 MAX_REASON_LENGTH = 500
 _MAX_OBJECTIONS, _MAX_OBJECTION_LENGTH = 8, 160
 """Limits of the record: a registered model's tag holds 5,000 characters in PostgreSQL."""
+
+
+class PromotionRefused(UserError):
+    """The gate objects to a version."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ def promote(
     metrics: Sequence[str],
     tolerance: float,
     force_reason: str | None = None,
+    measure: Measure | None = None,
 ) -> Promotion:
     """Give a version an alias if it is no worse than the version that has it.
 
@@ -77,9 +84,11 @@ def promote(
         metrics: Names of those to compare, such as ``masked/mpjpe_mm``.
         tolerance: Share of the present value by which the new one may be worse.
         force_reason: Why to do it even if the gate objects; recorded.
+        measure: Evaluates both now; default: the numbers that were recorded with them.
 
     Raises:
-        UserError: If the gate objects, with every reason, or the reason is empty. Nothing is written then.
+        PromotionRefused: If the gate objects, with every reason. Nothing is written then.
+        UserError: If the reason is empty, or the registry does not answer.
     """
     check_alias(alias)
     if force_reason is not None and not 0 < len(force_reason.strip()) <= MAX_REASON_LENGTH:
@@ -88,10 +97,13 @@ def promote(
     holder = _find_holder(client, version.name, alias)
     if holder is not None and holder.version == version.version:
         return _describe(version, None, alias, metrics, tolerance, (), None, is_new=False)
+    if measure is not None:
+        version, *others = measure([version, holder] if holder else [version])
+        holder = others[0] if others else None
     objections = tuple(find_objections(version, holder, metrics, tolerance))
     if objections and force_reason is None:
         place = f"{version.name}@{alias}" + (f" ({holder.label})" if holder else "")
-        raise UserError(
+        raise PromotionRefused(
             f"{version.label} is not promoted to {place}: {'; '.join(objections)}; "
             "--force --reason TEXT overrides this"
         )
