@@ -73,12 +73,13 @@ def status_file(words: Sequence[str]) -> Path:
     Raises:
         StartError: If they describe none.
     """
+    from langpose_dist.cli.arguments import parse_words
     from langpose_dist.cli.main import build_parser as langpose_parser
     from langpose_dist.config import UserError, load_config
     from langpose_dist.runs.folder import RunFolder
 
     try:
-        arguments = langpose_parser().parse_args(["train", *words])
+        arguments = parse_words(langpose_parser(), ["train", *words])
         return RunFolder(load_config(arguments.config, arguments.overrides).output).status
     except UserError as error:
         raise StartError(str(error)) from None
