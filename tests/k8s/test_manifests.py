@@ -73,7 +73,7 @@ BROKEN: list[tuple[int, str, str, Any]] = [
     (2, "Deployment/mlflow", f"{POD}.restartPolicy", "Never"),
     (2, "Deployment/mlflow", "spec.strategy.rollingUpdate", {"maxSurge": 1}),
     (3, "Deployment/mlflow", f"{POD}.containers.0.resources.requests.memory", "4Gi"),
-    (3, "TrainJob/pretrain", "spec.trainer.resourcesPerNode.requests", {"cpu": "64"}),
+    (3, "TrainJob/pretrain", "spec.trainer.resourcesPerNode.requests", {"cpu": "8"}),
     (3, "TrainingRuntime/langpose", f"{NODE}.containers.0.resources.limits.ephemeral-storage", REMOVED),
     (4, "Deployment/mlflow", f"{POD}.containers.0.volumeMounts.0.name", "sate"),
     (4, "Job/data", f"{POD}.volumes.2", REMOVED),
