@@ -100,7 +100,10 @@ class Settler:
                     "%s: its training is still running, so no end is recorded", ending.folder.path
                 )
                 self._unsent.pop(ending.folder.path, None)
-            elif not ending.try_record():
+            elif ending.try_record():
+                # Until now the store had all there was, so it may have been taken for sent.
+                self._unsent[ending.folder.path] = ending
+            else:
                 self._unsent.pop(ending.folder.path, None)
             self._send_all(patience_s=0.0)
         self._send_all(patience_s=_ENDING_TIMEOUT_S)

@@ -476,3 +476,24 @@ def test_a_registration_that_was_refused_is_asked_for_again(
     (run_dir / "evaluation.json").write_text(json.dumps(evaluation()))
     assert register_trial(run_dir, name="again", alias="candidate", uri=uri) == "again/1"
     parent.finish("FINISHED")
+
+
+def test_an_end_is_sent_although_the_trial_ended_otherwise_while_another_was_settled(
+    uri: str, client: MlflowClient, tmp_path: Path
+) -> None:
+    parent = start_sweep(uri, tmp_path)
+    first, second = (tmp_path / "trials" / name for name in ("0", "1"))
+    for run_dir in (first, second):
+        record_trial(uri, run_dir, parent)
+        wait_until(lambda run_dir=run_dir: run_of(client, run_dir).info.status == "FINISHED", 30)
+    settler = Settler(uri)
+    end = end_as("KILLED", "the sweep was interrupted")
+    with RunFolder(second).lock(0.0):
+        with RunFolder(first).lock(0.0):
+            settler.submit(first, **end)
+            settler.submit(second, **end)
+        wait_until(lambda: run_of(client, first).info.status == "KILLED", 30)
+        time.sleep(1.0)  # and all others are looked at
+    assert settler.close(60.0) == []
+    assert run_of(client, second).info.status == "KILLED"
+    parent.finish("FINISHED")
