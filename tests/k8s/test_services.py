@@ -222,17 +222,19 @@ def test_a_sweep_is_submitted_with_a_token_killed_and_submitted_again(tmp_path: 
             )
             assert worker.returncode == 0, worker.stdout + worker.stderr
             to = ("job", "submit", f"--address=http://127.0.0.1:{dashboard}")
+            deadline = time.monotonic() + 300
+            while ray(*to, "--", "true").returncode != 0:  # the head is not ready yet
+                assert time.monotonic() < deadline
             refused = ray(*to, "--", "true", RAY_AUTH_TOKEN=secrets.token_hex(32))
             assert refused.returncode != 0
 
-            submitted = subprocess.Popen(
-                [BIN / "ray", *to, "--", *entrypoint],
-                env=variables,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
+            log = tmp_path / "submitted.log"
+            with log.open("wb") as output:
+                submitted = subprocess.Popen(
+                    [BIN / "ray", *to, "--", *entrypoint], env=variables, stdout=output, stderr=output
+                )
             record = tmp_path / "sweep" / "sweep.json"
-            _wait_for(lambda: list((tmp_path / "sweep").glob("trials/*/metrics.jsonl")), submitted)
+            _wait_for(lambda: list((tmp_path / "sweep").glob("trials/*/metrics.jsonl")), submitted, log)
             for process in _drivers(tmp_path):
                 process.kill()
             assert submitted.wait(120) != 0
@@ -260,6 +262,7 @@ def sweep_words(job: Manifest, folder: Path) -> list[str]:
         "sweep.seeds": "[]",
         "sweep.scheduler.name": "none",
         "train.max_steps": 60,
+        "optimizer.warmup_steps": 1,
         "train.global_batch_size": 4,
         "train.device": "cpu",
         "model.dim": 16,
@@ -291,9 +294,9 @@ def _drivers(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def _wait_for(is_there: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
+def _wait_for(is_there: Callable[[], object], process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + 240
     while not is_there():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
+        assert process.poll() is None, log.read_text(errors="replace")
+        assert time.monotonic() < deadline, log.read_text(errors="replace")
         time.sleep(0.1)
