@@ -138,9 +138,8 @@ def nothing_is_negative(manifests: Sequence[Manifest]) -> Iterator[str]:
     """No count, no time and no quantity."""
     for manifest in manifests:
         for place, value in _leaves(manifest.get("spec", {})):
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
             is_quantity = isinstance(value, str) and re.fullmatch(r"-\d[\w.]*", value)
-            if (is_number and value < 0) or (is_quantity and "resources" in place):
+            if (isinstance(value, int | float) and value < 0) or (is_quantity and "resources" in place):
                 yield f"{name_of(manifest)}: {'.'.join(place)} is {value}"
 
 

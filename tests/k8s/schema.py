@@ -7,7 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import celpy
+from celpy import Environment
+from celpy.adapter import json_to_cel
 from jsonschema import Draft202012Validator
 
 from tests.k8s.manifests import Manifest, kind_of, name_of, templates
@@ -93,7 +94,7 @@ def broken_rules(value: Any, schema: Mapping[str, Any], place: str) -> Iterator[
     """CEL rules that do not hold; those about a change of an object are left out."""
     for rule in schema.get("x-kubernetes-validations", ()):
         if "oldSelf" not in rule["rule"]:
-            held = _program(rule["rule"]).evaluate({"self": celpy.json_to_cel(value)})
+            held = _program(rule["rule"]).evaluate({"self": json_to_cel(value)})
             if not held:
                 yield f"{place}: {rule.get('message', rule['rule'])}"
     if isinstance(value, dict):
@@ -107,7 +108,7 @@ def broken_rules(value: Any, schema: Mapping[str, Any], place: str) -> Iterator[
 
 @cache
 def _program(rule: str) -> Any:
-    environment = celpy.Environment()
+    environment = Environment()
     return environment.program(environment.compile(rule))
 
 

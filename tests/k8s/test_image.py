@@ -164,10 +164,8 @@ class Image:
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
     """The image, built from nothing."""
-    if os.geteuid() != 0 or (missing := [tool for tool in TOOLS if shutil.which(tool) is None]):
-        pytest.skip(
-            f"building needs root and {', '.join(TOOLS)}; missing: {missing if os.geteuid() == 0 else 'root'}"
-        )
+    if os.geteuid() != 0 or not all(map(shutil.which, TOOLS)):
+        pytest.skip(f"building an image needs root, {', '.join(TOOLS)}")
     image = Image(tmp_path_factory.mktemp("image"))
     image.build()
     yield image

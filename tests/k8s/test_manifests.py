@@ -192,7 +192,7 @@ def change(manifests: list[Manifest], name: str, place: str, value: Any) -> None
     *way, last = re.split(r"\.(?![\w.-]*/)", place)
     for step in way:
         target = target[int(step)] if isinstance(target, list) else target[step]
-    key = int(last) if isinstance(target, list) else last
+    key: Any = int(last) if isinstance(target, list) else last
     if value is REMOVED:
         del target[key]
     else:

@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import psutil
 import pytest
 import requests
 from mlflow import MlflowClient
+from mlflow.artifacts import load_text
 
 from tests.corpus import build_corpus
 from tests.k8s.manifests import Manifest, name_of, render
@@ -172,7 +172,7 @@ def test_mlflow_keeps_runs_in_postgres_and_files_in_seaweedfs(
             artifact = f"{client.get_run(run).info.artifact_uri}/large.txt"
             assert artifact.startswith("mlflow-artifacts:")
             monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-            assert mlflow.artifacts.load_text(artifact) == content
+            assert load_text(artifact) == content
         upgrade = container("jobs/migrate", "Job/migrate")
         subprocess.run([BIN / "mlflow", *upgrade["command"][1:], uri], check=True, timeout=120)
         with running(command, tmp_path / "again.log", variables, is_up):
