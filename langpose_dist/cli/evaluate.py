@@ -233,19 +233,21 @@ def _evaluate_by_protocol(
     )
     if arguments.visibility:
         add_visibility(report, scored, protocol, corpus)
+    picture: Path | None = None
     if corruptions:
         add_robustness(report, scored, protocol, corpus, corruptions)
-        _plot(arguments, report)
+        picture = _plot(arguments, report)
     text = FORMATS[arguments.format or "text"](report)
     if arguments.track:
         from langpose_dist.tracking.tables import record_table
 
         files = {f"table.{ENDINGS[name]}": render(report) for name, render in FORMATS.items()}
-        text = f"{text.rstrip()}\nMLflow run: {record_table(report, files, corpus.config.tracking)}\n"
+        run_id = record_table(report, files, corpus.config.tracking, [picture] if picture else [])
+        text = f"{text.rstrip()}\nMLflow run: {run_id}\n"
     return report, text
 
 
-def _plot(arguments: argparse.Namespace, report: Mapping[str, Any]) -> None:
+def _plot(arguments: argparse.Namespace, report: Mapping[str, Any]) -> Path | None:
     """Draw the curves, if there is a place for the picture."""
     beside = arguments.out and arguments.out.with_name(f"{arguments.out.stem}-robustness.png")
     if path := arguments.plot or beside:
@@ -253,6 +255,8 @@ def _plot(arguments: argparse.Namespace, report: Mapping[str, Any]) -> None:
 
         draw_robustness(path, report["robustness"])
         print(f"curves drawn into {path}", file=sys.stderr)
+        return path
+    return None
 
 
 def _tracking_uri(overrides: Sequence[str]) -> str | None:

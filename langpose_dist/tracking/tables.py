@@ -1,20 +1,27 @@
 """Tables of an evaluation by a protocol as a run of their own in MLflow."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from langpose_dist.config import TrackingConfig
 from langpose_dist.tracking.client import connect, explained, resolve_uri
 
 
-def record_table(report: Mapping[str, Any], files: Mapping[str, str], tracking: TrackingConfig) -> str:
+def record_table(
+    report: Mapping[str, Any],
+    files: Mapping[str, str],
+    tracking: TrackingConfig,
+    pictures: Sequence[Path] = (),
+) -> str:
     """Record a report's means as metrics, its protocol as parameters and tags, its tables as files.
 
     Args:
         report: Of an evaluation by a protocol.
         files: Name -> content.
         tracking: Address and experiment.
+        pictures: Further files.
 
     Returns:
         The run's id.
@@ -47,5 +54,7 @@ def record_table(report: Mapping[str, Any], files: Mapping[str, str], tracking: 
                     client.log_metric(run_id, f"{protocol['name']}/{number}/{metric}", value)
         for name, content in files.items():
             client.log_text(run_id, content, name)
+        for picture in pictures:
+            client.log_artifact(run_id, str(picture))
         client.set_terminated(run_id)
     return run_id

@@ -113,7 +113,8 @@ def test_models_stand_in_one_table_of_a_protocol(
     save_weights(other, model, config, {})
     words = ["evaluate", str(run_dir), str(other), "--protocol", "virtual_camera", "--split", "validation"]
     uri = f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}"
-    assert main([*words, uri, "--track", "--out", str(tmp_path / "table.json")]) == 0
+    options = ["--track", "--out", str(tmp_path / "table.json"), "--robustness", "drop_joints/zero"]
+    assert main([*words, uri, *options]) == 0
     text = capsys.readouterr().out
     report = json.loads((tmp_path / "table.json").read_text(encoding="utf-8"))
     assert [one["name"] for one in report["models"]] == [str(run_dir), str(other)]
@@ -126,7 +127,10 @@ def test_models_stand_in_one_table_of_a_protocol(
     assert "mean over actions" in text
     assert "space camera" in text
     run_id = text.splitlines()[-1].removeprefix("MLflow run: ")
-    run = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}").get_run(run_id)
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    run = client.get_run(run_id)
+    stored = {file.path for file in client.list_artifacts(run_id)}
+    assert stored == {"table.txt", "table.json", "table.csv", "table.tex", "table-robustness.png"}
     assert run.data.metrics["virtual_camera/0/mpjpe_mm"] == pytest.approx(means[0])
     assert run.data.tags["langpose.protocol"] == "virtual_camera"
     for kind, sign in (("csv", "model,metric,unit"), ("latex", r"\toprule"), ("json", '"protocol"')):
