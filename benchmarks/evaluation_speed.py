@@ -66,13 +66,13 @@ def measure(config_file: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         metres=torch.ones(num_frames),
         counted=torch.ones(num_frames, dtype=torch.bool),
     )
-    seconds = []
+    seconds, frames = [], 0
     for _ in range(1 + arguments.repeats):
         begin = time.perf_counter()
         score = score_recording(contender, recording, PROTOCOLS["motionbert"])
         seconds.append(time.perf_counter() - begin)
-    assert score is not None
-    frames = score.num_frames
+        assert score is not None
+        frames = score.num_frames
     return {
         "window_frames": config.window.num_frames,
         "frames": frames,

@@ -15,10 +15,11 @@ from launchers import Node, Start, torchrun_command
 
 _VARIABLES = ("PET_NNODES", "PET_NPROC_PER_NODE", "PET_NODE_RANK", "PET_MASTER_ADDR", "PET_MASTER_PORT")
 """Set by Kubeflow Trainer where a TrainJob has spec.trainer."""
+EXIT_INTERRUPTED = 75
 _POLL_S = 0.2
 _SAY_EVERY_S = 30.0
 _STATUS_WAIT_S = 30.0
-"""Longest wait for the first pod's last words: shared storage shows them late."""
+"""Longest wait for the status of the run's end: shared storage shows it late."""
 
 
 def read_node(environ: Mapping[str, str]) -> tuple[Node, int]:
@@ -54,52 +55,72 @@ def start_pod(_: argparse.Namespace, words: Sequence[str], environ: Mapping[str,
     return Start(torchrun_command(node, chosen.names, words), chosen.variables)
 
 
-def run_pod(start: Start, status_file: Path, environ: Mapping[str, str], wait_s: float) -> int:
+class Eviction:
+    """Listens for SIGTERM, by which Kubernetes asks a pod to end."""
+
+    def __init__(self) -> None:
+        self.is_asked = False
+        signal.signal(signal.SIGTERM, self._ask)
+
+    def _ask(self, number: int, frame: object) -> None:
+        self.is_asked = True
+
+
+def run_pod(
+    start: Start, status_file: Path, environ: Mapping[str, str], eviction: Eviction, wait_s: float
+) -> int:
     """Run torchrun until it ends; SIGTERM is passed on once.
 
     Args:
         start: From ``start_pod``.
         status_file: ``status.json`` of the run, where all pods see it.
         environ: Of this process.
+        eviction: Listens since this process began.
         wait_s: Longest wait for the first pod's name.
 
     Returns:
-        75 if the run was interrupted and can be resumed, which torchrun does not tell from a failure; else
-        torchrun's own exit status.
+        75 if the run was interrupted, or this pod was evicted before the run could say how it ended; torchrun
+        does not tell these from a failure. Else torchrun's own exit status.
 
     Raises:
         StartError: If the first pod's name does not resolve in time.
     """
-    is_asked = False
-
-    def ask(number: int, frame: object) -> None:
-        nonlocal is_asked
-        is_asked = True
-
-    signal.signal(signal.SIGTERM, ask)
-    begin = time.monotonic()
-    address = environ["PET_MASTER_ADDR"]
-    while not resolves(address):
-        waited = time.monotonic() - begin
-        if is_asked:
-            return 75
-        if waited > wait_s:
-            raise StartError(f"pod: {address} does not resolve after {waited:.0f} s; is the first pod there?")
-        if waited % _SAY_EVERY_S < _POLL_S:
-            print(f"start: waiting for the name {address}", file=sys.stderr, flush=True)
-        time.sleep(_POLL_S)
-
+    if not wait_for_name(environ["PET_MASTER_ADDR"], eviction, wait_s):
+        return EXIT_INTERRUPTED
     before = stamp(status_file)
     process = subprocess.Popen(start.command, env=start.environment(environ))
     is_told = False
     while (code := process.poll()) is None:
-        if is_asked and not is_told:
+        if eviction.is_asked and not is_told:
             process.terminate()
             is_told = True
         time.sleep(_POLL_S)
-    if is_interrupted(status_file, before, 0.0 if code == 0 else _STATUS_WAIT_S):
-        return 75
-    return code if code >= 0 else 128 - code
+    if code == 0:
+        return 0
+    status = read_status(status_file, before, _STATUS_WAIT_S)
+    if status == "interrupted" or (is_told and status != "failed"):
+        return EXIT_INTERRUPTED
+    return code if code > 0 else 128 - code
+
+
+def wait_for_name(address: str, eviction: Eviction, wait_s: float) -> bool:
+    """Wait until a name has an address; false if the pod is evicted before.
+
+    Raises:
+        StartError: If it has none in time.
+    """
+    begin = said = time.monotonic()
+    while not eviction.is_asked:
+        if resolves(address):
+            return True
+        now = time.monotonic()
+        if now - begin > wait_s:
+            raise StartError(f"pod: {address} does not resolve after {wait_s} s; is the first pod there?")
+        if now >= said:
+            print(f"start: waiting for the name {address}", file=sys.stderr, flush=True)
+            said = now + _SAY_EVERY_S
+        time.sleep(_POLL_S)
+    return False
 
 
 def resolves(address: str) -> bool:
@@ -111,15 +132,15 @@ def resolves(address: str) -> bool:
     return True
 
 
-def is_interrupted(status_file: Path, before: object, wait_s: float) -> bool:
-    """True if this attempt wrote that it was interrupted; waits while it still says that it runs."""
+def read_status(status_file: Path, before: object, wait_s: float) -> str | None:
+    """Status of this attempt, waited for while it is ``running``; ``None`` if the attempt wrote none."""
     from langpose_dist.runs.folder import RunFolder
 
     end = time.monotonic() + wait_s
     while True:
         status = RunFolder(status_file.parent).read_status()
         if status != "running" or time.monotonic() > end:
-            return status == "interrupted" and stamp(status_file) != before
+            return status if stamp(status_file) != before else None
         time.sleep(_POLL_S)
 
 

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # under PYTHONSAFEPATH
 
 from checks import StartError, refuse_secrets
 from launchers import Start, start_each, start_hostfile, start_node, start_one
-from pod import run_pod, start_pod
+from pod import Eviction, run_pod, start_pod
 
 _MODES: dict[str, Callable[[argparse.Namespace, Sequence[str], Mapping[str, str]], Start]] = {
     "one": start_one,
@@ -34,6 +34,7 @@ _FORWARDED = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the command, or become it."""
     words = list(sys.argv[1:] if argv is None else argv)
+    eviction = Eviction() if words[:1] == ["pod"] else None  # which may come at any moment from now on
     if importlib.util.find_spec("langpose_dist") is None:
         print(
             f"start: error: {sys.executable} does not have langpose_dist; "
@@ -51,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         refuse_secrets(forwarded)
         start = _MODES[arguments.mode](arguments, forwarded, os.environ)
-        if arguments.mode == "pod" and not arguments.dry_run:
-            return run_pod(start, status_file(forwarded), os.environ, arguments.wait)
+        if eviction is not None and not arguments.dry_run:
+            return run_pod(start, status_file(forwarded), os.environ, eviction, arguments.wait)
     except StartError as error:
         fail(str(error))
     for note in start.notes:

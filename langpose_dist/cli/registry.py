@@ -34,6 +34,9 @@ _EXAMPLES = """examples:
 
 A model is named by NAME@ALIAS, NAME/VERSION, models:/ before either, or the run that made it.
 """
+EXIT_REFUSED = 3
+"""Exit status of a promotion that the gate refuses; an error of the program has 1."""
+_METRICS = "registry.metrics="
 _REFERENCE = "NAME@ALIAS, NAME/VERSION, models:/..., or a run's id"
 
 
@@ -83,7 +86,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description="Compares the metrics of registry.metrics; refuses a model that is worse by more than "
         "registry.tolerance, or whose numbers measure something else. With --protocol both are evaluated "
         "first, and their mean MPJPE decides.",
-        epilog="Exit status: 0 it has the alias; 1 the gate refuses it, with every reason; 2 a mistake.",
+        epilog="Exit status: 0 it has the alias; 3 the gate refuses it, with every reason; 2 a mistake.",
     )
     promote.add_argument("model", metavar="MODEL", help=_REFERENCE)
     promote.add_argument(
@@ -185,6 +188,11 @@ def _promote(arguments: argparse.Namespace) -> int:
         raise UserError("--force and --reason TEXT go together: a forced promotion records why")
     if arguments.split and not arguments.protocol:
         raise UserError("--split needs --protocol NAME")
+    if arguments.protocol and (arguments.config or any(_METRICS in word for word in arguments.overrides)):
+        raise UserError(
+            "with --protocol the mean MPJPE decides: leave out --config and registry.metrics; "
+            "registry.tolerance=... stands after the model"
+        )
     gate = load_config(arguments.config, arguments.overrides).registry
     by_protocol = arguments.protocol is not None
     try:
@@ -199,7 +207,7 @@ def _promote(arguments: argparse.Namespace) -> int:
         )
     except PromotionRefused as refusal:
         print(f"langpose: {presentable(str(refusal))}", file=sys.stderr)
-        return 1
+        return EXIT_REFUSED
     if arguments.json:
         print(json.dumps(dataclasses.asdict(promotion), indent=2))
     else:

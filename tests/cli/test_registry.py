@@ -195,7 +195,7 @@ def test_promote_and_show_its_history(
         "gate/2 is gate@champion now, which was version 1",
         "gate/2 is gate@champion already",
     ]
-    assert run("promote", "gate@candidate", *at) == 1
+    assert run("promote", "gate@candidate", *at) == 3
     refusal = (
         "gate/3 is not promoted to gate@champion (gate/2): worse masked/mpjpe_mm: 85 against 79; --force"
     )
@@ -239,7 +239,9 @@ def test_promote_by_a_protocol_evaluates_both_now(
     # The better one holds the alias, whatever was recorded with them: told it again, that is no refusal.
     champion = int(store.client.get_registered_model("measured").aliases["champion"])
     assert statuses[champion] == 0
-    assert statuses == ({2: 0, 1: 1} if champion == 2 else {2: 1, 1: 0})
+    assert statuses == ({2: 0, 1: 3} if champion == 2 else {2: 3, 1: 0})
+    with pytest.raises(UserError, match="mean MPJPE decides"):
+        run("promote", "measured/2", "registry.metrics=[clean/r_at_1]", *at)
     with pytest.raises(UserError, match="data/shards"):
         run(
             "promote", f"measured/{3 - champion}", "--protocol", "virtual_camera", "--tracking-uri", store.uri

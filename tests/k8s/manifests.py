@@ -18,8 +18,8 @@ Manifest = dict[str, Any]
 
 
 @cache
-def render(folder: str) -> tuple[Manifest, ...]:
-    """Manifests of a folder of ``k8s/``, such as ``overlays/dev``."""
+def render(folder: str | Path) -> tuple[Manifest, ...]:
+    """Manifests of a folder of ``k8s/``, such as ``overlays/dev``, or of another one."""
     done = subprocess.run(
         [KUBECTL, "kustomize", K8S / folder], capture_output=True, text=True, timeout=60, check=False
     )

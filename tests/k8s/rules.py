@@ -1,4 +1,4 @@
-"""Rules that a real cluster enforces, or that fail in silence there, and that no schema knows.
+"""Rules that no schema knows: a real cluster enforces them, or fails in silence, or they are our own.
 
 Each takes all manifests that stand beside each other in a cluster, and yields the problems it finds.
 """
@@ -17,9 +17,14 @@ OUTSIDE_SECRETS = frozenset(
 )
 """Made by hand, as the README says."""
 EXTENDED = ("nvidia.com/gpu",)
+_QUEUE_LABELS = {
+    "kueue.x-k8s.io/queue-name": "LocalQueue",
+    "kueue.x-k8s.io/priority-class": "WorkloadPriorityClass",
+}
 _FIELD_PATHS = ("metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "status.podIP")
 _SAVE_S, _SHUTDOWN_S = 30, 60
-"""Longest save of a run that was asked to stop, and torchrun's own wait for its ranks."""
+"""Usual save of a run that was asked to stop, and torchrun's own wait for its ranks."""
+_LABEL = r"([A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?)?"
 
 
 def rule(number: int) -> Callable[[Rule], Rule]:
@@ -94,7 +99,7 @@ def names_are_allowed(manifests: Sequence[Manifest]) -> Iterator[str]:
             yield f"{kind}/{name}: not a name of at most {longest.get(kind, 63)} characters"
         metadata = [manifest["metadata"], *(found.get("metadata", {}) for _, found in templates(manifest))]
         for key, value in (item for one in metadata for item in one.get("labels", {}).items()):
-            if not isinstance(value, str) or not re.fullmatch(r"([\w]([\w.-]{0,61}\w)?)?", value):
+            if not isinstance(value, str) or not re.fullmatch(_LABEL, value):
                 yield f"{kind}/{name}: label {key}={value!r}"
 
 
@@ -208,7 +213,13 @@ def empty_folders_are_bounded(manifests: Sequence[Manifest]) -> Iterator[str]:
     """On disk or in memory, with a limit; memory counts in the pod's."""
     for manifest in manifests:
         for place, template in templates(manifest):
-            memory = sum(_limit(one, "memory") for one in template["spec"]["containers"])
+            limits = [sum(_limit(one, "memory") for one in template["spec"]["containers"])]
+            if manifest["kind"] == "TrainingRuntime":  # whose jobs have limits of their own
+                jobs = _of(manifests, "TrainJob")
+                limits += [
+                    quantity(job["spec"]["trainer"]["resourcesPerNode"]["limits"]["memory"]) for job in jobs
+                ]
+            memory = min(limits)
             for volume in template["spec"].get("volumes", ()):
                 if (folder := volume.get("emptyDir")) is None:
                     continue
@@ -231,10 +242,8 @@ def pods_are_restricted(manifests: Sequence[Manifest]) -> Iterator[str]:
                 yield f"{place}: gets a token of the cluster"
             if any(spec.get(name) for name in ("hostNetwork", "hostPID", "hostIPC")):
                 yield f"{place}: shares the node's namespaces"
-            if pod.get("runAsNonRoot") is not True or not pod.get("runAsUser"):
-                yield f"{place}: may run as root"
-            if pod.get("seccompProfile", {}).get("type") != "RuntimeDefault":
-                yield f"{place}: no seccomp profile"
+            if "sysctls" in pod:
+                yield f"{place}: sets the kernel's parameters"
             kinds = {key for volume in spec.get("volumes", ()) for key in volume if key != "name"}
             if kinds - {"configMap", "emptyDir", "persistentVolumeClaim", "projected", "secret"}:
                 yield f"{place}: volumes of kind {sorted(kinds)}"
@@ -242,6 +251,13 @@ def pods_are_restricted(manifests: Sequence[Manifest]) -> Iterator[str]:
                 yield f"{place}: the operator's own pod, which the namespace refuses"
             for container in containers(template):
                 security = container.get("securityContext", {})
+                both = {**pod, **security}
+                if not both.get("runAsUser") or both.get("runAsNonRoot") is not True:
+                    yield f"{place} {container['name']}: may run as root"
+                if both.get("seccompProfile", {}).get("type") not in ("RuntimeDefault", "Localhost"):
+                    yield f"{place} {container['name']}: no seccomp profile"
+                if security.get("procMount", "Default") != "Default" or "seLinuxOptions" in both:
+                    yield f"{place} {container['name']}: asks for more than restricted allows"
                 if security.get("allowPrivilegeEscalation") is not False or security.get("privileged"):
                     yield f"{place} {container['name']}: may gain privileges"
                 if security.get("capabilities") != {"drop": ["ALL"]}:
@@ -301,6 +317,23 @@ def kuberay_takes_the_job(manifests: Sequence[Manifest]) -> Iterator[str]:
             yield f"{name}: rayVersion must be given"
         if cluster.get("authOptions", {}).get("mode") != "token":
             yield f"{name}: Ray without a token runs what anyone sends"
+        if "enableK8sTokenAuth" in cluster.get("authOptions", {}):
+            yield f"{name}: the cluster's own tokens need an account, which no pod has"
+        for group in (head, *workers):
+            for container in group["template"]["spec"]["containers"]:
+                resources = container.get("resources", {})
+                if resources.get("requests") != resources.get("limits"):
+                    yield f"{name} {container['name']}: Ray counts limits, so requests must equal them"
+                if any("REDIS" in variable["name"] for variable in container.get("env", ())):
+                    yield f"{name} {container['name']}: no Redis is there"
+                store = quantity(group.get("rayStartParams", {}).get("object-store-memory", "1T"))
+                shm = [
+                    quantity(volume["emptyDir"]["sizeLimit"])
+                    for volume in group["template"]["spec"]["volumes"]
+                    if volume.get("emptyDir", {}).get("medium") == "Memory"
+                ]
+                if store > sum(shm):
+                    yield f"{name} {container['name']}: the object store is larger than /dev/shm"
         if head["rayStartParams"].get("num-cpus") != "0":
             yield f'{name}: trials on the head, num-cpus must be "0"'
         if any(_limit(one, gpu) for one in head["template"]["spec"]["containers"] for gpu in EXTENDED):
@@ -328,7 +361,7 @@ def kuberay_takes_the_job(manifests: Sequence[Manifest]) -> Iterator[str]:
 
 @rule(18)
 def what_is_named_exists(manifests: Sequence[Manifest]) -> Iterator[str]:
-    """ConfigMaps, claims, accounts and priority classes here; Secrets in the README's list."""
+    """ConfigMaps with their keys, claims, accounts, queues, priorities; Secrets in the README's list."""
     there = {(one["kind"], one["metadata"]["name"]) for one in manifests}
     there |= {("Secret", name) for name in OUTSIDE_SECRETS} | {("ServiceAccount", "default")}
     for manifest in manifests:
@@ -336,6 +369,14 @@ def what_is_named_exists(manifests: Sequence[Manifest]) -> Iterator[str]:
             for kind, name in _references(template["spec"]):
                 if (kind, name) not in there:
                     yield f"{place}: there is no {kind} {name}"
+            yield from _missing_keys(manifests, place, template)
+        labels = manifest["metadata"].get("labels", {})
+        for label, kind in _QUEUE_LABELS.items():
+            if label in labels and (kind, labels[label]) not in there:
+                yield f"{name_of(manifest)}: there is no {kind} {labels[label]}"
+    for queue in _of(manifests, "LocalQueue"):
+        if ("ClusterQueue", queue["spec"]["clusterQueue"]) not in there:
+            yield f"{name_of(queue)}: there is no ClusterQueue {queue['spec']['clusterQueue']}"
 
 
 @rule(19)
@@ -365,6 +406,16 @@ def pods_have_time_to_save(manifests: Sequence[Manifest]) -> Iterator[str]:
             needed = {"training": _SHUTDOWN_S + _SAVE_S, "sweep": _SHUTDOWN_S}.get(part, 0)
             if template["spec"].get("terminationGracePeriodSeconds", 30) <= needed:
                 yield f"{place}: its grace period must be longer than {needed} s"
+
+
+def _missing_keys(manifests: Sequence[Manifest], place: str, template: Manifest) -> Iterator[str]:
+    """Keys that a container asks for and its ConfigMap does not have."""
+    maps = {one["metadata"]["name"]: one.get("data", {}) for one in _of(manifests, "ConfigMap")}
+    for container in containers(template):
+        for variable in container.get("env", ()):
+            source = variable.get("valueFrom", {}).get("configMapKeyRef")
+            if source and source["key"] not in maps.get(source["name"], {}):
+                yield f"{place}: ConfigMap {source['name']} has no {source['key']}"
 
 
 def _restarts_of(runtime: Manifest) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import re
 import shlex
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -9,11 +10,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 
 from langpose_dist.cli.arguments import parse_words
 from langpose_dist.cli.main import build_parser as langpose_parser
 from langpose_dist.config import load_config
-from tests.k8s.manifests import JOBS, OVERLAYS, Manifest, all_containers, render, templates
+from langpose_dist.evaluation.protocols import find_protocol
+from tests.k8s.manifests import JOBS, K8S, OVERLAYS, Manifest, all_containers, render, templates
 from tuning.settings import load_sweep
 from tuning.sweep import build_parser as sweep_parser
 
@@ -29,8 +32,12 @@ def load_script(name: str) -> ModuleType:
 def commands() -> Iterator[tuple[str, tuple[str, ...]]]:
     """Place and words of every command of ours."""
     seen = set()
-    for folder in [*(f"overlays/{name}" for name in OVERLAYS), *(f"jobs/{name}" for name in JOBS)]:
-        for place, words in _commands_of(render(folder)):
+    folders = {name: render(name) for name in [*(f"overlays/{name}" for name in OVERLAYS)]}
+    folders |= {f"jobs/{name}": render(f"jobs/{name}") for name in JOBS}
+    hostfile = (K8S / "components/mpi-hostfile/runtime.yaml").read_text(encoding="utf-8")
+    folders["components/mpi-hostfile"] = tuple(yaml.safe_load_all(hostfile))
+    for folder, manifests in folders.items():
+        for place, words in _commands_of(manifests):
             if words not in seen:
                 seen.add(words)
                 yield f"{folder} {place}", words
@@ -73,7 +80,11 @@ def test_a_command_is_understood(place: str) -> None:
             sweep = load_sweep(arguments.config, arguments.overrides)
             assert sweep.config.text.encoder == "offline"
         case ["langpose", *rest]:
-            parse_words(langpose_parser(), rest)
+            arguments = parse_words(langpose_parser(), rest)
+            if rest[:2] == ["registry", "promote"]:
+                protocol = find_protocol(arguments.protocol)
+                assert protocol.observation == "camera"
+                assert load_config([], arguments.overrides).data.path == "/shards/synthetic"
         case ["python", "-c", program]:
             compile(program, place, "exec")
         case ["sh", "-c", program]:
@@ -83,7 +94,8 @@ def test_a_command_is_understood(place: str) -> None:
         case ["weed", "server", *options]:
             known = subprocess.run(["weed", "help", "server"], capture_output=True, text=True, check=False)
             for option in options:
-                assert f"{option.partition('=')[0]}" in f"{known.stdout}{known.stderr}", option
+                name = option.partition("=")[0]
+                assert re.search(rf"^ +{name}( |$)", f"{known.stdout}{known.stderr}", re.MULTILINE), option
         case _:
             pytest.fail(f"no parser for {words}")
 

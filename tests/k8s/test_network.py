@@ -103,6 +103,16 @@ def test_nothing_is_allowed_that_no_policy_names(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
+def test_kuberay_alone_comes_in_from_another_namespace(overlay: str) -> None:
+    found = {
+        (name, peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"], port)
+        for name, peer, port in allowed(together(overlay), "ingress")
+        if "namespaceSelector" in peer
+    }
+    assert found == {("sweep head", "kuberay-operator", 8265), ("sweep gpu", "kuberay-operator", 8265)}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
 def test_every_pod_may_ask_for_names_and_nothing_else_of_other_namespaces(overlay: str) -> None:
     other = {
         (peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], port)

@@ -85,6 +85,19 @@ def test_a_pod_that_is_evicted_while_it_waits_can_be_started_again() -> None:
 
 
 @pytest.mark.dist
+@pytest.mark.parametrize("seconds", [0.0, 1.0, 4.0])
+def test_a_pod_that_is_evicted_while_it_starts_can_be_started_again(
+    tmp_path: Path, shards: Path, seconds: float
+) -> None:
+    config = write_config(tmp_path, shards, max_steps=400)
+    process = start_pod("--", "--config", str(config), "--resume-if-started")
+    time.sleep(0.5 + seconds)  # after the interpreter's own start
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 75, output
+
+
+@pytest.mark.dist
 def test_an_evicted_pod_ends_with_75_and_resumes(tmp_path: Path, shards: Path) -> None:
     config = write_config(tmp_path, shards, max_steps=400)
     words = ("--", "--config", str(config), "--resume-if-started")
