@@ -43,12 +43,16 @@ def write_result(
         "name": name,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": describe_machine(),
-        "arguments": {
-            key: value.name if isinstance(value, Path) else value for key, value in vars(arguments).items()
-        },
+        "arguments": {key: _plain(value) for key, value in vars(arguments).items()},
         "results": results,
     }
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return path
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return value.name if isinstance(value, Path) else value
