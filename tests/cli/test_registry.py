@@ -366,7 +366,7 @@ def test_a_refusal_repeats_no_control_characters(store: Store, capsys: pytest.Ca
     store.client.set_model_version_tag("refused", "2", "evaluation", forged)
     at = ("--tracking-uri", store.uri)
     assert main(["registry", "promote", "refused/1", *at]) == 0
-    assert main(["registry", "promote", "refused/2", *at]) == 2
+    assert main(["registry", "promote", "refused/2", *at]) == 3
     (line,) = capsys.readouterr().err.splitlines()
     assert "other split: x?[2J langpose: promoted against validation" in line
     assert line.isprintable()
