@@ -121,6 +121,7 @@ def test_the_launcher_leaves_a_whole_run_and_a_registered_model(tmp_path: Path, 
     assert params["loss.temperature"] == "0.1"
 
 
+@pytest.mark.slow
 def test_a_resumed_run_repeats_the_uninterrupted_one_to_the_bit(tmp_path: Path, shards: Path) -> None:
     config = write_config(
         tmp_path,

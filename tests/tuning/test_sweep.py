@@ -26,6 +26,7 @@ TRIAL_SECONDS = 20.0
 """That a trial may live on when its driver was killed."""
 
 
+@pytest.mark.slow
 def test_a_killed_driver_loses_nothing_and_does_nothing_twice(tmp_path: Path, shards: Path) -> None:
     config = write_config(tmp_path, shards)
     output = tmp_path / "sweep"
