@@ -80,6 +80,7 @@ def running(
         _, alive = psutil.wait_procs(family, 20)
         for one in alive:
             one.kill()
+        process.wait(20)
 
 
 def answers(url: str, **headers: str) -> int:
