@@ -28,7 +28,7 @@ STARTS = ("scratch", "none", "infonce", "modified")
 """Form of the contrastive loss in pretraining; scratch: no pretraining at all."""
 METRICS = ("mpjpe_mm", "p_mpjpe_mm")
 CORRUPTIONS = ("noise_px/blind", "drop_joints/zero")
-"""Of which the table has the area: mean height of the curve of MPJPE."""
+"""Corruptions whose area is in the table: the mean height of the curve of MPJPE."""
 
 
 def main() -> None:

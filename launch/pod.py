@@ -15,7 +15,6 @@ from launchers import Node, Start, torchrun_command
 
 _VARIABLES = ("PET_NNODES", "PET_NPROC_PER_NODE", "PET_NODE_RANK", "PET_MASTER_ADDR", "PET_MASTER_PORT")
 """Set by Kubeflow Trainer where a TrainJob has spec.trainer."""
-EXIT_INTERRUPTED = 75
 _POLL_S = 0.2
 _SAY_EVERY_S = 30.0
 _STATUS_WAIT_S = 30.0
@@ -85,6 +84,8 @@ def run_pod(
     Raises:
         StartError: If the first pod's name does not resolve in time.
     """
+    from langpose_dist.host.console import EXIT_INTERRUPTED
+
     if not wait_for_name(environ["PET_MASTER_ADDR"], eviction, wait_s):
         return EXIT_INTERRUPTED
     before = stamp(status_file)

@@ -76,7 +76,7 @@ def requests_fit_limits(manifests: Sequence[Manifest]) -> Iterator[str]:
 
 @rule(4)
 def mounts_have_their_volumes(manifests: Sequence[Manifest]) -> Iterator[str]:
-    """And every volume is mounted."""
+    """Each mount has its volume, and each volume is mounted."""
     for manifest in manifests:
         claims = {
             claim["metadata"]["name"] for claim in manifest.get("spec", {}).get("volumeClaimTemplates", ())
@@ -159,7 +159,7 @@ def selectors_select_their_own_pods(manifests: Sequence[Manifest]) -> Iterator[s
 
 @rule(10)
 def address_ranges_are_real(manifests: Sequence[Manifest]) -> Iterator[str]:
-    """What is excepted lies within."""
+    """Networks that parse, with exceptions inside them."""
     for manifest in _of(manifests, "NetworkPolicy"):
         for peer in (peer for _, _, rows in _network_rules(manifest) for peer in rows):
             if (block := peer.get("ipBlock")) is None:
@@ -175,7 +175,7 @@ def address_ranges_are_real(manifests: Sequence[Manifest]) -> Iterator[str]:
 
 @rule(11)
 def disruption_budgets_say_one_thing(manifests: Sequence[Manifest]) -> Iterator[str]:
-    """How many must stay, or how many may go."""
+    """Exactly one of minAvailable and maxUnavailable."""
     for manifest in _of(manifests, "PodDisruptionBudget"):
         if ("minAvailable" in manifest["spec"]) == ("maxUnavailable" in manifest["spec"]):
             yield f"{name_of(manifest)}: give one of minAvailable and maxUnavailable"
@@ -270,7 +270,7 @@ def pods_are_restricted(manifests: Sequence[Manifest]) -> Iterator[str]:
 
 @rule(16)
 def trainer_takes_the_job(manifests: Sequence[Manifest]) -> Iterator[str]:
-    """What Trainer's webhook refuses, and what it takes and then fails with."""
+    """Rules of Trainer's webhook, and mistakes that it accepts but that fail later."""
     runtimes = {one["metadata"]["name"]: one for one in _of(manifests, "TrainingRuntime")}
     for job in _of(manifests, "TrainJob"):
         trainer, reference = job["spec"].get("trainer", {}), job["spec"]["runtimeRef"]
@@ -308,7 +308,7 @@ def trainer_takes_the_job(manifests: Sequence[Manifest]) -> Iterator[str]:
 
 @rule(17)
 def kuberay_takes_the_job(manifests: Sequence[Manifest]) -> Iterator[str]:
-    """What KubeRay refuses, and what a pod of ``restricted`` or a sweep does not survive."""
+    """Rules of KubeRay, of restricted pods and of a sweep that must resume."""
     for job in _of(manifests, "RayJob"):
         spec, name = job["spec"], name_of(job)
         cluster = spec["rayClusterSpec"]
