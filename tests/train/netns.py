@@ -11,6 +11,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from langpose_dist.runs.metrics import read_metrics
+
 ROOT = Path(__file__).parents[2]
 INTERFACE = "link0"
 """Of every node, towards the other."""
@@ -155,6 +157,16 @@ def join_two_nodes(folder: Path) -> Iterator[Pair]:
             _ip("-n", node.namespace, "link", "set", "lo", "up")
         pair.mend()
         yield pair
+
+
+def said(started: list[Started]) -> str:
+    """The end of what each node printed, for a test's failure."""
+    return "\n".join(f"== {each.log.stem}\n{each.output[-3000:]}" for each in started)
+
+
+def numbers(run: Path) -> list[dict[str, float | int]]:
+    """Every metric of every step but the speed."""
+    return [{**line, "train/clips_per_second": 0} for line in read_metrics(run / "metrics.jsonl")]
 
 
 def _on_node(namespace: str, name: str, hosts: Path) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 
 from langpose_dist.runs.metrics import read_metrics
 from tests.corpus import build_corpus, tiny_config
-from tests.train.netns import INTERFACE, ROOT, Pair, Started, join_two_nodes, why_not
+from tests.train.netns import INTERFACE, ROOT, Pair, Started, join_two_nodes, numbers, said, why_not
 
 pytestmark = pytest.mark.dist
 
@@ -165,16 +165,6 @@ def wait_for_both(pair: Pair, started: list[Started], seconds: float) -> list[in
         time.sleep(0.05)
     assert [node.pids() for node in pair.nodes] == [[], []]
     return [each.process.returncode for each in started]
-
-
-def said(started: list[Started]) -> str:
-    """The end of what each node printed, for a test's failure."""
-    return "\n".join(f"== {each.log.stem}\n{each.output[-3000:]}" for each in started)
-
-
-def numbers(run: Path) -> list[dict[str, float | int]]:
-    """Every metric of every step but the speed."""
-    return [{**line, "train/clips_per_second": 0} for line in read_metrics(run / "metrics.jsonl")]
 
 
 def status(run: Path) -> dict[str, Any]:
