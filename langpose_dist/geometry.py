@@ -1,7 +1,6 @@
 """Mirroring, the virtual camera, synthetic 2D detections and joint maps: pure functions."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -33,16 +32,16 @@ def flip_pose(poses: Float[Tensor, "*B T J C"], skeleton: Skeleton) -> Float[Ten
     """
     if poses.shape[-2] != skeleton.num_joints:
         raise ValueError(f"flip_pose: {poses.shape[-2]} joints, skeleton has {skeleton.num_joints}")
-    mirrored = poses.index_select(-2, _index(skeleton.mirror, poses.device))
+    mirrored = _rearrange(poses, skeleton.mirror)
     return torch.cat((-mirrored[..., :1], mirrored[..., 1:]), dim=-1)
 
 
-@lru_cache
-def _index(numbers: tuple[int, ...], device: torch.device) -> Tensor:
-    # Kept on the device: a list would be copied there, and waited for, at every call. Whoever asks first, it
-    # serves training too, which takes no tensor that was made in inference mode.
-    with torch.inference_mode(False):
-        return torch.tensor(numbers, device=device)
+def _rearrange(poses: Float[Tensor, "*B J C"], order: Sequence[int]) -> Float[Tensor, "*B J C"]:
+    """Joints in another order, joined from its runs: a table of indices would have to go to the device."""
+    starts = [place for place in range(len(order)) if place == 0 or order[place] != order[place - 1] + 1]
+    ends = [*starts[1:], len(order)]
+    runs = [poses[..., order[start] : order[end - 1] + 1, :] for start, end in zip(starts, ends, strict=True)]
+    return torch.cat(runs, dim=-2)
 
 
 def camera_rotation(yaw: Float[Tensor, "B"], elevation: Float[Tensor, "B"]) -> Float[Tensor, "B 3 3"]:

@@ -6,7 +6,6 @@ of MotionBERT's Human3.6M skeleton, so published weights apply unchanged.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 JointMap = Mapping[str, Mapping[str, float]]
 """Target joint -> {source joint: weight}; weights sum to 1, so the map commutes with translation."""
@@ -15,6 +14,8 @@ JointMap = Mapping[str, Mapping[str, float]]
 @dataclass(frozen=True)
 class Skeleton:
     """A tree of named joints.
+
+    Its properties are no cached ones, whose lock would break the graph of a compiled model.
 
     Args:
         name: Short name, written into manifests.
@@ -36,7 +37,7 @@ class Skeleton:
             if unknown := set(joints) - seen:
                 raise ValueError(f"{self.name}: body part {part!r} has unknown joints {sorted(unknown)}")
 
-    @cached_property
+    @property
     def joints(self) -> tuple[str, ...]:
         """Joint names in order."""
         return tuple(self.parents)
@@ -50,14 +51,14 @@ class Skeleton:
         """Position of a joint on axis J."""
         return self.joints.index(joint)
 
-    @cached_property
+    @property
     def bones(self) -> tuple[tuple[int, int], ...]:
         """(parent, child) index pairs."""
         return tuple(
             (self.index(parent), self.index(joint)) for joint, parent in self.parents.items() if parent
         )
 
-    @cached_property
+    @property
     def mirror(self) -> tuple[int, ...]:
         """Index of each joint's counterpart on the other side of the body."""
         return tuple(self.index(swap_sides(joint)) for joint in self.joints)
