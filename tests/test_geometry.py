@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 
-from langpose_dist import geometry
 from langpose_dist.batch import WindowBatch
 from langpose_dist.config import CameraConfig, NoiseConfig
 from langpose_dist.geometry import (

@@ -15,8 +15,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from langpose_dist.models.joint_attention import joint_attention
 
-def _to_matmul_dtype(x: Tensor) -> Tensor:
+
+def to_matmul_dtype(x: Tensor) -> Tensor:
     """``x`` in the type that autocast gives to matrix products; ``x`` itself without autocast.
 
     Autocast converts an activation anew for every product that reads it. Where several do, converting
@@ -49,6 +51,21 @@ def _attend(
     return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
 
 
+class Norm(nn.LayerNorm):
+    """Layer normalisation that answers in the type of its input, with sums in float32.
+
+    Autocast would widen a bfloat16 input and the answer.
+    """
+
+    def forward(self, input: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows D"]:
+        """Normalised vectors."""
+        if input.dtype == torch.float32:
+            return super().forward(input)
+        with without_autocast(input.device.type):
+            weight, bias = self.weight.to(input.dtype), self.bias.to(input.dtype)
+            return F.layer_norm(input, self.normalized_shape, weight, bias, self.eps)
+
+
 class SplitLinear(nn.Module):
     """A linear layer whose output comes in equal parts, each a contiguous tensor of its own.
 
@@ -65,7 +82,7 @@ class SplitLinear(nn.Module):
 
     def forward(self, x: Float[Tensor, "*rows I"]) -> Sequence[Float[Tensor, "*rows O"]]:
         """The parts in the order of the weight's rows."""
-        x = _to_matmul_dtype(x)
+        x = to_matmul_dtype(x)
         weights, biases = self.weight.chunk(self.num_parts), self.bias.chunk(self.num_parts)
         return [F.linear(x, weight, bias) for weight, bias in zip(weights, biases, strict=True)]
 
@@ -75,7 +92,12 @@ class SpatialAttention(nn.Module):
 
     One product gives q, k and v side by side. Frames are the batch: (B, T) merge freely, and the heads are
     a strided view, which attention kernels accept as long as the last axis is dense.
+
+    Attributes:
+        is_fused: Use the kernel of ``joint_attention`` instead of torch's, where there is no dropout.
     """
+
+    is_fused = False
 
     def __init__(self, dim: int, num_heads: int, dropout: float) -> None:
         super().__init__()
@@ -88,9 +110,12 @@ class SpatialAttention(nn.Module):
     def forward(self, x: Float[Tensor, "B T J D"]) -> Float[Tensor, "B T J D"]:
         """Mix the joints of each frame."""
         B, T, J, D = x.shape
-        qkv = self.qkv(x).view(B * T, J, 3, self.num_heads, D // self.num_heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each B*T H J d
+        qkv = self.qkv(x)
         dropout = self.attention_dropout if self.training else 0.0
+        if self.is_fused and not dropout:
+            return self.dropout(self.proj(joint_attention(qkv, self.num_heads)))
+        split = qkv.view(B * T, J, 3, self.num_heads, D // self.num_heads)
+        q, k, v = split.permute(2, 0, 3, 1, 4).unbind(0)  # each B*T H J d
         mixed = _attend(q, k, v, dropout)
         return self.dropout(self.proj(mixed.transpose(1, 2).reshape(B, T, J, D)))
 
