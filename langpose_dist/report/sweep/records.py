@@ -54,7 +54,7 @@ class TrialRecord(_File):
     stage: Literal["search", "confirm"]
     is_baseline: bool
     params: dict[str, JsonValue]
-    """Key of the configuration -> value, of the keys that are in use; empty for the baseline."""
+    """Key of the configuration -> value; empty for the baseline."""
     seed: int
     status: Literal["pending", "running", "finished", "stopped", "failed", "diverged", "interrupted"]
     reason: str = ""
@@ -101,19 +101,14 @@ class Dimension:
 
     key: str
     kind: str
-    """choice, grid, integer, log_uniform or uniform."""
+    """choice, integer, log_uniform or uniform."""
     values: tuple[Any, ...]
-    """The listed values of a choice or grid; both ends of a range."""
+    """The listed values of a choice; both ends of a range."""
 
     @property
     def is_range(self) -> bool:
         """True if values come from a range of numbers."""
-        return self.kind not in ("choice", "grid")
-
-    @property
-    def is_log(self) -> bool:
-        """True if values are drawn evenly on a logarithmic scale."""
-        return self.kind == "log_uniform"
+        return self.kind != "choice"
 
 
 class Scheduler(_Record):
@@ -184,7 +179,7 @@ class SweepRecord(_File):
     planned: _Count = 0
     """Trials of the search, with the baseline."""
     space: dict[str, dict[str, Any]] = {}
-    """Key -> kind -> its listed values, or both ends of a range; and ``when``, with what it is in use."""
+    """Key -> kind -> its listed values, or both ends of a range."""
     seeds: tuple[int, ...] = ()
     finalists: _Count = 0
     resources: Resources = Resources()
@@ -203,7 +198,6 @@ class SweepRecord(_File):
             Dimension(key, kind, tuple(values))
             for key, entry in self.space.items()
             for kind, values in entry.items()
-            if kind != "when"
         )
 
 
