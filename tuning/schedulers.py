@@ -11,12 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import (
-    AsyncHyperBandScheduler,
-    FIFOScheduler,
-    MedianStoppingRule,
-    TrialScheduler,
-)
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from langpose_dist.host.atomic import write_text
 from langpose_dist.metrics.table import higher_is_better
@@ -91,24 +86,19 @@ def read_decisions(path: Path) -> list[dict[str, Any]]:
 def build_scheduler(sweep: Sweep, path: Path) -> TrialScheduler:
     """Scheduler of a sweep's search, with its memory in a file; the sweep's ``train.max_steps`` is set."""
     settings, training = sweep.settings.scheduler, sweep.config.train
+    if settings.name == "none":
+        return FIFOScheduler()
     metric = settings.metric or sweep.settings.objective[0]
     assert training.max_steps is not None
     grace = settings.grace_evaluations * (training.evaluate_every or training.max_steps)
-    mode = "max" if higher_is_better(metric) else "min"
-    options: dict[str, Any] = {"time_attr": STEP, "metric": metric, "mode": mode}
-    match settings.name:
-        case "asha":
-            inner = AsyncHyperBandScheduler(
-                **options,
-                grace_period=grace,
-                max_t=training.max_steps,
-                reduction_factor=settings.reduction_factor,
-            )
-        case "median":
-            # Never paused: a restart costs a trial more than it would gain.
-            inner = MedianStoppingRule(**options, grace_period=grace, min_time_slice=math.inf)  # pyright: ignore[reportArgumentType]
-        case "none":
-            inner = FIFOScheduler()
+    inner = AsyncHyperBandScheduler(
+        time_attr=STEP,
+        metric=metric,
+        mode="max" if higher_is_better(metric) else "min",
+        grace_period=grace,
+        max_t=training.max_steps,
+        reduction_factor=settings.reduction_factor,
+    )
     return RememberingScheduler(inner, metric, path)
 
 
