@@ -3,7 +3,6 @@
 A resumed sweep gives Tune a fresh scheduler. It is shown all that the one before it saw, in order.
 """
 
-import contextlib
 import json
 import math
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 
 from langpose_dist.host.atomic import write_text
 from langpose_dist.metrics.table import higher_is_better
+from langpose_dist.runs.metrics import follow_metrics
 from tuning.settings import Sweep
 from tuning.trial import STEP, from_tune
 
@@ -76,11 +76,7 @@ class RememberingScheduler(FIFOScheduler):
 
 def read_decisions(path: Path) -> list[dict[str, Any]]:
     """Results and decisions of a scheduler, oldest first; a line cut off by a crash is left out."""
-    lines: list[dict[str, Any]] = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        with contextlib.suppress(ValueError):
-            lines.append(json.loads(line))
-    return lines
+    return [line for line, _ in follow_metrics(path, 0)]
 
 
 def build_scheduler(sweep: Sweep, path: Path) -> TrialScheduler:

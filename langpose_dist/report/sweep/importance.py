@@ -72,10 +72,6 @@ def comparable_points(trials: Sequence[TrialRecord], metric: str) -> Points:
     """Collect the search's configurations at the highest step that all of them reached.
 
     Trials that failed, that have not been evaluated yet, and the baseline are left out.
-
-    Args:
-        trials: Trials of all stages.
-        metric: Such as ``masked/mpjpe_mm``.
     """
     searched = (trial for trial in trials if trial.stage == "search" and not trial.is_baseline)
     found = [trial for trial in searched if not trial.is_lost and trial.steps_with([metric])]
@@ -91,13 +87,7 @@ def comparable_points(trials: Sequence[TrialRecord], metric: str) -> Points:
 
 
 def find_importance(sweep: SweepRecord, trials: Sequence[TrialRecord], metric: str) -> Importance:
-    """Work out the importance of each parameter, from ``comparable_points``.
-
-    Args:
-        sweep: Gives the space.
-        trials: Trials of all stages.
-        metric: An objective.
-    """
+    """Work out the importance of each parameter for an objective, from ``comparable_points``."""
     points = comparable_points(trials, metric)
     dimensions = [
         one for one in sweep.dimensions if len({repr(point[one.key]) for point in points.params}) > 1

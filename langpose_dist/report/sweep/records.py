@@ -1,6 +1,7 @@
 """The folder of a sweep, read and checked: plain JSON, without Ray and without running anything."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -283,14 +284,7 @@ def say_count(number: int, noun: str) -> str:
 
 
 def short_names(keys: Iterable[str]) -> dict[str, str]:
-    """Keys by their last words, as many as tell them apart."""
-    keys = list(keys)
-    found = {}
-    for key in keys:
-        words = key.split(".")
-        endings = [".".join(words[start:]) for start in reversed(range(len(words)))]
-        found[key] = next(
-            (ending for ending in endings if sum(f".{other}".endswith(f".{ending}") for other in keys) == 1),
-            key,
-        )
-    return found
+    """Keys by their last word where it tells them apart, else whole."""
+    last_words = {key: key.rpartition(".")[2] for key in keys}
+    counts = Counter(last_words.values())
+    return {key: word if counts[word] == 1 else key for key, word in last_words.items()}
