@@ -3,14 +3,13 @@
 import argparse
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from checks import StartError, choose_devices
+from checks import StartError, choose_devices, resolves
 from launchers import Node, Start, torchrun_command
 
 _VARIABLES = ("PET_NNODES", "PET_NPROC_PER_NODE", "PET_NODE_RANK", "PET_MASTER_ADDR", "PET_MASTER_PORT")
@@ -25,26 +24,24 @@ def read_node(environ: Mapping[str, str]) -> tuple[Node, int]:
     """This pod's place and number of ranks, as Trainer gives them.
 
     Raises:
-        StartError: If a variable is missing or not a number.
+        StartError: If a variable is missing, or the ranks are not a number.
     """
     if missing := [name for name in _VARIABLES if not environ.get(name)]:
         raise StartError(
             f"pod: {', '.join(missing)} not set; Kubeflow Trainer sets them if the TrainJob has spec.trainer"
         )
-    numbers = {}
-    for name in _VARIABLES:
-        if name != "PET_MASTER_ADDR":
-            if not environ[name].isdecimal():
-                remedy = "; set numProcPerNode in the TrainJob" if name == "PET_NPROC_PER_NODE" else ""
-                raise StartError(f"pod: {name}={environ[name]} is not a number{remedy}")
-            numbers[name] = int(environ[name])
+    num_ranks = environ["PET_NPROC_PER_NODE"]
+    if not num_ranks.isdecimal():
+        raise StartError(
+            f"pod: PET_NPROC_PER_NODE={num_ranks} is not a number; set numProcPerNode in the TrainJob"
+        )
     node = Node(
-        rank=numbers["PET_NODE_RANK"],
-        num_nodes=numbers["PET_NNODES"],
+        rank=int(environ["PET_NODE_RANK"]),
+        num_nodes=int(environ["PET_NNODES"]),
         address=environ["PET_MASTER_ADDR"],
-        port=numbers["PET_MASTER_PORT"],
+        port=int(environ["PET_MASTER_PORT"]),
     )
-    return node, numbers["PET_NPROC_PER_NODE"]
+    return node, int(num_ranks)
 
 
 def start_pod(_: argparse.Namespace, words: Sequence[str], environ: Mapping[str, str]) -> Start:
@@ -122,15 +119,6 @@ def wait_for_name(address: str, eviction: Eviction, wait_s: float) -> bool:
             said = now + _SAY_EVERY_S
         time.sleep(_POLL_S)
     return False
-
-
-def resolves(address: str) -> bool:
-    """True if the name has an address now."""
-    try:
-        socket.getaddrinfo(address, None)
-    except (OSError, UnicodeError):
-        return False
-    return True
 
 
 def read_status(status_file: Path, before: object, wait_s: float) -> str | None:
