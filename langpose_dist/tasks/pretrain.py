@@ -17,7 +17,7 @@ from langpose_dist.data.labels import Vocabulary
 from langpose_dist.data.windows import Window
 from langpose_dist.losses.contrastive import candidate_logits, info_nce, modified_info_nce
 from langpose_dist.losses.pose import position_loss, velocity_loss
-from langpose_dist.metrics.retrieval import chance_median_rank, chance_recall, label_ranks
+from langpose_dist.metrics.retrieval import chance_recall, label_ranks
 from langpose_dist.metrics.table import metric_of
 from langpose_dist.models.langpose import LangPose, LangPoseOutput
 from langpose_dist.models.lifting import lift_windows
@@ -289,7 +289,7 @@ class PretrainTask(PoseTask):
         own = windows.label_candidates[:, 0]
         one, all_true = torch.ones_like(own), _count_true(windows)
         guesses = {
-            "median_rank": torch.full(own.shape, chance_median_rank(num_labels), dtype=torch.float64),
+            "median_rank": torch.full(own.shape, (num_labels + 1) / 2, dtype=torch.float64),
             "most_frequent_r_at_1": (own == counts.index(max(counts))).double(),
         }
         for k in (1, 3):
