@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from langpose_dist.config import UserError, suggest
+from langpose_dist.config import UserError, suggest_or_list
 
 VERSION = 1
 """Version of levels, definitions and draws together: numbers of different versions do not compare."""
@@ -127,10 +127,9 @@ def find_corruptions(words: Sequence[str]) -> tuple[Corruption, ...]:
     Raises:
         UserError: If one is unknown, with the nearest or all names.
     """
-    known = [*NAMES, *CORRUPTIONS]
     for word in words:
-        if word not in known:
-            hint = suggest(word, known) or f"; known are {', '.join(NAMES)}"
+        if word not in {*NAMES, *CORRUPTIONS}:
+            hint = suggest_or_list(word, NAMES)
             raise UserError(f"--robustness {word} is unknown{hint}; models stand before --robustness")
     return tuple(row for row in _TABLE if not words or row.name in words or row.key in words)
 

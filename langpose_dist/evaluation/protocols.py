@@ -1,12 +1,11 @@
 """Protocols of the field by name: how a split's recordings become the numbers that a paper prints."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from langpose_dist.config import ClipRule, Space, UserError
+from langpose_dist.config import ClipRule, Space, UserError, suggest_or_list
 
 Merging = Literal["none", "centre", "blend"]
 
@@ -115,7 +114,5 @@ def find_protocol(name: str) -> Protocol:
         UserError: If there is none, with the nearest name or all of them.
     """
     if name not in PROTOCOLS:
-        near = difflib.get_close_matches(name, PROTOCOLS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(PROTOCOLS)}"
-        raise UserError(f"--protocol {name} is unknown; {hint}")
+        raise UserError(f"--protocol {name} is unknown{suggest_or_list(name, PROTOCOLS)}")
     return PROTOCOLS[name]
