@@ -88,13 +88,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="with --protocol: errors of joints that the detector saw, and of the others, too",
     )
     parser.add_argument(
-        "--plot",
-        metavar="FILE.png",
+        "--out",
+        metavar="FILE",
         type=local_path,
-        help="with --robustness: picture of the curves; default with --out: beside it, NAME-robustness.png",
-    )
-    parser.add_argument(
-        "--out", metavar="FILE", type=local_path, help="write the report as JSON to this file too"
+        help="write the report as JSON to this file too, and curves beside it, as FILE-robustness.png",
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument(
@@ -110,8 +107,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Evaluate and report."""
     arguments.robustness, misplaced = _corruption_words(arguments.robustness)
     names, overrides = _sort_words([*arguments.overrides, *misplaced])
-    if arguments.plot is not None and arguments.robustness is None:
-        raise UserError(f"--plot {arguments.plot} needs --robustness, whose curves it shows")
     if arguments.out is not None and (arguments.out.is_dir() or not arguments.out.parent.is_dir()):
         raise UserError(
             f"--out {arguments.out} must be a file in a folder that exists; this one does not exist"
@@ -233,30 +228,23 @@ def _evaluate_by_protocol(
     )
     if arguments.visibility:
         add_visibility(report, scored, protocol, corpus)
-    picture: Path | None = None
+    pictures: list[Path] = []
     if corruptions:
         add_robustness(report, scored, protocol, corpus, corruptions)
-        picture = _plot(arguments, report)
+    if corruptions and arguments.out is not None:
+        from langpose_dist.report.robustness import draw_robustness
+
+        pictures = [arguments.out.with_name(f"{arguments.out.stem}-robustness.png")]
+        draw_robustness(pictures[0], report["robustness"])
+        print(f"curves drawn into {pictures[0]}", file=sys.stderr)
     text = FORMATS[arguments.format or "text"](report)
     if arguments.track:
         from langpose_dist.tracking.tables import record_table
 
         files = {f"table.{ENDINGS[name]}": render(report) for name, render in FORMATS.items()}
-        run_id = record_table(report, files, corpus.config.tracking, [picture] if picture else [])
+        run_id = record_table(report, files, corpus.config.tracking, pictures)
         text = f"{text.rstrip()}\nMLflow run: {run_id}\n"
     return report, text
-
-
-def _plot(arguments: argparse.Namespace, report: Mapping[str, Any]) -> Path | None:
-    """Draw the curves, if there is a place for the picture."""
-    beside = arguments.out and arguments.out.with_name(f"{arguments.out.stem}-robustness.png")
-    if path := arguments.plot or beside:
-        from langpose_dist.report.robustness import draw_robustness
-
-        draw_robustness(path, report["robustness"])
-        print(f"curves drawn into {path}", file=sys.stderr)
-        return path
-    return None
 
 
 def _tracking_uri(overrides: Sequence[str]) -> str | None:

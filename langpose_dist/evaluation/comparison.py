@@ -16,17 +16,10 @@ from langpose_dist.evaluation.measure import (
     frame_mean,
     group_mean,
     group_means,
-    join_windows,
-    score_recording,
+    score_split,
 )
 from langpose_dist.evaluation.protocols import Protocol
-from langpose_dist.evaluation.recordings import (
-    check_data,
-    count_readings,
-    count_recordings,
-    read_recordings,
-)
-from langpose_dist.host.bars import Bar
+from langpose_dist.evaluation.recordings import check_data, count_recordings
 from langpose_dist.metrics.table import higher_is_better
 
 
@@ -64,19 +57,13 @@ def score_all(
     for contender in contenders:
         contender.model.to(device)
         camera = contender.held_out_camera if protocol.has_held_out_camera else None
-        scores = []
-        total = count_readings(corpus, protocol, split)
-        with Bar(total, contender.name, "recording", is_kept=False) as bar:
-            for recording in read_recordings(corpus, protocol, split, camera):
-                score = score_recording(contender, recording, protocol)
-                scores += [score] if score is not None else []
-                bar.update()
+        scores = score_split(contender, protocol, corpus, camera)
         if not scores:
             raise UserError(
                 f"--protocol {protocol.name} counts no frame of split {split!r}"
                 + (f" and camera {camera}" if camera else "")
             )
-        found.append(Scored(contender, join_windows(scores), camera))
+        found.append(Scored(contender, scores, camera))
     return found, corpus
 
 

@@ -38,11 +38,6 @@ class Corruption:
         """Name and variant, such as ``noise_px/told``."""
         return f"{self.name}/{self.variant}"
 
-    @property
-    def damaging_levels(self) -> tuple[Level, ...]:
-        """Levels that change the input."""
-        return tuple(level for level in self.levels if level != self.clean_level)
-
 
 def _rows(
     name: str, unit: Unit, levels: Sequence[Level], variants: dict[str, str], clean_level: int | None = 0
@@ -66,7 +61,7 @@ _SLOW = "only every n-th frame is seen"
 
 _TABLE = (
     *_rows(
-        *("noise_px", "px", (0, 2, 5, 10, 15, 20)),
+        *("noise_px", "px", (2, 5, 10, 15, 20)),
         {
             "blind": f"{_NOISE}; confidences stay",
             "told": f"{_NOISE}; a confidence falls with its joint's error, to half of it at 25 px",
@@ -113,7 +108,7 @@ _TABLE = (
 
 CORRUPTIONS = MappingProxyType({row.key: row for row in _TABLE})
 """Key -> row."""
-NUM_LIFTS = 1 + sum(len(row.damaging_levels) for row in _TABLE)
+NUM_LIFTS = 1 + sum(len(row.levels) for row in _TABLE)
 """Times that everything lifts a recording: clean, and at each level."""
 NAMES = tuple(dict.fromkeys(row.name for row in _TABLE))
 

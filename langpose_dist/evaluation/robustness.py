@@ -14,7 +14,7 @@ from langpose_dist.evaluation.bootstrap import draw_recordings, interval, resamp
 from langpose_dist.evaluation.comparison import Scored
 from langpose_dist.evaluation.corruption_table import VERSION, Corruption, Level
 from langpose_dist.evaluation.corruptions import corrupt
-from langpose_dist.evaluation.measure import RecordingScore, group_means, join_windows, score_joints
+from langpose_dist.evaluation.measure import RecordingScore, group_means, join_windows, score_recording
 from langpose_dist.evaluation.protocols import Protocol
 from langpose_dist.evaluation.recordings import Recording, count_readings, read_recordings
 from langpose_dist.host.bars import Bar
@@ -61,14 +61,14 @@ def measure_curves(
         corruptions: Rows of the table.
     """
     split, contender = corpus.config.data.validation_split, scored.contender
-    damages = [(row, level) for row in corruptions for level in row.damaging_levels]
+    damages = [(row, level) for row in corruptions for level in row.levels]
     clean: list[RecordingScore] = []
     scores: dict[tuple[str, Level], list[RecordingScore]] = {(row.key, level): [] for row, level in damages}
     num_lifts = (1 + len(damages)) * count_readings(corpus, protocol, split)
     with Bar(num_lifts, f"{contender.name}, corrupted", "lift", is_kept=False) as bar:
         for recording in read_recordings(corpus, protocol, split, scored.camera):
             nothing = torch.zeros(recording.keypoints_2d.shape[:2], dtype=torch.bool)
-            score = score_joints(contender, recording, protocol, _parts(nothing))
+            score = score_recording(contender, recording, protocol, _parts(nothing))
             bar.update()
             if score is None:
                 bar.update(len(damages))
@@ -76,7 +76,7 @@ def measure_curves(
             clean.append(score)
             for row, level in damages:
                 damaged, mask = damage(recording, row, level)
-                score = score_joints(contender, damaged, protocol, _parts(mask))
+                score = score_recording(contender, damaged, protocol, _parts(mask))
                 assert score is not None  # the same frames count
                 scores[row.key, level].append(score)
                 bar.update()
@@ -108,7 +108,7 @@ def area(corruption: Corruption, values: Float[np.ndarray, "*R L"]) -> Float[np.
 def curve_levels(corruption: Corruption) -> tuple[Level, ...]:
     """Levels from the clean one on; of categories, these."""
     clean = () if corruption.clean_level is None else (corruption.clean_level,)
-    return (*clean, *corruption.damaging_levels)
+    return (*clean, *corruption.levels)
 
 
 def summarise_curves(
