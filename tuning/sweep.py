@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from langpose_dist.host.console import EXIT_INTERRUPTED, best_effort_output, starting
+from langpose_dist.host.console import EXIT_INTERRUPTED, best_effort_output, open_missing_streams
 
 _EXAMPLES = """examples:
   python -m tuning.sweep --config configs/pretrain/small.yaml --config configs/sweep/loss_weights.yaml \\
@@ -38,17 +38,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: From argparse.
     """
-    with starting(is_process=argv is None):
-        from langpose_dist.cli.arguments import parse_words, say_errors
+    from langpose_dist.cli.arguments import parse_words, say_errors
 
-        parser = build_parser()
+    open_missing_streams()
+    parser = build_parser()
 
     def run() -> int:
         arguments = parse_words(parser, argv)
         with best_effort_output():
             return _run(arguments)
 
-    return say_errors("sweep", run, is_process=argv is None)
+    return say_errors("sweep", run)
 
 
 def build_parser() -> argparse.ArgumentParser:
