@@ -2,17 +2,11 @@
 
 import argparse
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from langpose_dist.cli import build, data_doctor, synthesize
 from langpose_dist.host.arguments import local_path, place
 from langpose_dist.host.bars import tracked
-
-_INSPECT = """\
-example:
-  langpose data inspect data/shards
-"""
 
 _VERIFY = """\
 example:
@@ -33,28 +27,21 @@ def add_parser(subparsers: Any) -> None:
     build.add_parser(commands)
     data_doctor.add_parser(commands)
 
-    inspect = _add(commands, "inspect", "what a data set holds", _INSPECT, _inspect)
+    inspect = commands.add_parser("inspect", help="what a data set holds")
+    inspect.set_defaults(handler=_inspect)
     inspect.add_argument("root", type=place, metavar="DIR", help="folder or URL with manifest.json")
     inspect.add_argument("--json", action="store_true", help="print JSON")
 
-    verify = _add(commands, "verify", "check every byte of a data set", _VERIFY, _verify)
+    verify = commands.add_parser(
+        "verify",
+        help="check every byte of a data set",
+        epilog=_VERIFY,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verify.set_defaults(handler=_verify)
     verify.add_argument("root", type=place, metavar="DIR", help="folder or URL with manifest.json")
     verify.add_argument("--cache-dir", type=local_path, metavar="DIR", help="where shards of a URL are kept")
     verify.add_argument("--json", action="store_true", help="print JSON")
-
-
-def _add(
-    subparsers: Any, name: str, text: str, epilog: str, handler: Callable[[argparse.Namespace], int]
-) -> argparse.ArgumentParser:
-    parser = subparsers.add_parser(
-        name,
-        help=text,
-        description=text[0].upper() + text[1:] + ".",
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(handler=handler)
-    return parser
 
 
 def _inspect(args: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from langpose_dist.config import RunConfig, UserError, with_overrides
 from langpose_dist.evaluation.corruption_table import (
     NUM_LIFTS,
     VERSION,
+    Corruption,
     find_corruptions,
     list_corruptions,
 )
@@ -105,7 +106,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate and report."""
-    arguments.robustness, misplaced = _corruption_words(arguments.robustness)
+    # Overrides may stand among the names of corruptions too.
+    misplaced = [word for word in arguments.robustness or () if "=" in word]
     names, overrides = _sort_words([*arguments.overrides, *misplaced])
     if arguments.out is not None and (arguments.out.is_dir() or not arguments.out.parent.is_dir()):
         raise UserError(
@@ -117,13 +119,6 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.out.write_text(json.dumps(report, indent=2), encoding="utf-8")
     print(json.dumps(report, indent=2) if arguments.json else text.rstrip("\n"))
     return 0
-
-
-def _corruption_words(words: Sequence[str] | None) -> tuple[list[str] | None, list[str]]:
-    """Names of corruptions, and overrides that stand among them."""
-    if words is None:
-        return None, []
-    return [word for word in words if "=" not in word], [word for word in words if "=" in word]
 
 
 def _sort_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -173,15 +168,9 @@ def compare_models(
     tracking_uri: str | None = None,
     with_confidences: bool = False,
 ) -> Comparison:
-    """Evaluate models by a protocol.
+    """Evaluate models by a protocol; the words are those of the command.
 
-    Args:
-        names: As the command takes them; the first is the baseline of the others.
-        overrides: ``key=value`` words.
-        protocol_name: A key of ``PROTOCOLS``.
-        split: Default: the protocol's.
-        tracking_uri: Of the registry; default: MLflow's.
-        with_confidences: Refuse detections without confidences before anything is evaluated.
+    ``with_confidences`` refuses detections without confidences, before anything is evaluated.
 
     Raises:
         UserError: If a model or the data cannot serve the protocol.
@@ -212,7 +201,9 @@ def compare_models(
 def _evaluate_by_protocol(
     arguments: argparse.Namespace, names: Sequence[str], overrides: Sequence[str]
 ) -> tuple[Mapping[str, Any], str]:
-    corruptions = () if arguments.robustness is None else find_corruptions(arguments.robustness)
+    corruptions: Sequence[Corruption] = ()
+    if arguments.robustness is not None:
+        corruptions = find_corruptions([word for word in arguments.robustness if "=" not in word])
 
     from langpose_dist.evaluation.robustness import add_robustness
     from langpose_dist.evaluation.tables import ENDINGS, FORMATS

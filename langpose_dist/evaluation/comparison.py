@@ -38,12 +38,7 @@ def score_all(
     protocol: Protocol,
     config: RunConfig,
 ) -> tuple[list[Scored], Corpus]:
-    """Errors of every model on every recording of the split.
-
-    Args:
-        contenders: The models.
-        protocol: The protocol.
-        config: From ``protocol_config``.
+    """Errors of every model on every recording of the split; ``config`` is from ``protocol_config``.
 
     Raises:
         UserError: If the data or a model do not fit the protocol.
@@ -156,14 +151,7 @@ def improvement(baseline: Scored, other: Scored, protocol: Protocol, metric: str
 def compare(
     scored: Sequence[Scored], protocol: Protocol, corpus: Corpus, origin: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The whole report, fit for JSON.
-
-    Args:
-        scored: From ``score_all``; the first is the baseline of the others.
-        protocol: The protocol.
-        corpus: The data.
-        origin: Commit and the like.
-    """
+    """The whole report, fit for JSON; the first model is the baseline of the others, the origin a commit."""
     manifest, split = corpus.manifest, corpus.config.data.validation_split
     report: dict[str, Any] = {
         "protocol": protocol.describe(),

@@ -63,14 +63,9 @@ def score_split(
     camera: str | None,
     split_joints: Callable[[Recording], Parts] | None = None,
 ) -> tuple[RecordingScore, ...]:
-    """Scores of all recordings of the evaluated split that have a frame that counts.
+    """Scores of all recordings of the evaluated split, or of one camera, that have a frame that counts.
 
-    Args:
-        contender: The model.
-        protocol: The protocol.
-        corpus: The data.
-        camera: Only recordings of this camera.
-        split_joints: Gives the ``parts`` of ``score_recording``.
+    ``split_joints`` gives the ``parts`` of ``score_recording``.
     """
     split = corpus.config.data.validation_split
     scores = []
@@ -88,11 +83,8 @@ def score_recording(
 ) -> RecordingScore | None:
     """Lift a recording and measure it; ``None`` if no frame of it counts.
 
-    Args:
-        contender: The model.
-        recording: The recording.
-        protocol: The protocol.
-        parts: Joints that get an MPJPE in millimetres, if they have one; default: the protocol's metrics.
+    ``parts`` get an MPJPE in millimetres each, if they have a joint that counts; without them the values are
+    the protocol's metrics.
 
     Raises:
         UserError: If the input breaks the contract of 2D joints.
@@ -173,6 +165,12 @@ def frame_mean(scores: Iterable[RecordingScore], metric: str) -> float:
     pairs = [score.values[metric] for score in scores if metric in score.values]
     total = sum(count for _, count in pairs)
     return sum(value * count for value, count in pairs) / total if total else float("nan")
+
+
+def known_mean(values: Iterable[float | None]) -> float | None:
+    """Mean of the values that there are; ``None`` without any."""
+    known = [value for value in values if value is not None and value == value]
+    return float(np.mean(known)) if known else None
 
 
 def group_means(scores: Sequence[RecordingScore], metric: str) -> dict[str, float]:

@@ -7,8 +7,6 @@ from typing import Any, Literal
 
 from langpose_dist.config import ClipRule, Space, UserError, suggest_or_list
 
-Merging = Literal["none", "centre", "blend"]
-
 POSE_METRICS = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm", "accel_mm")
 
 
@@ -31,9 +29,9 @@ class Protocol:
     split: str = "test"
     clip_rule: ClipRule = "every_frame"
     """As ``window.clip_rule``."""
-    merging: Merging = "none"
+    merging: Literal["none", "centre"] = "none"
     """Windows to recording. none: side by side, the last one ends with the clip. centre: a window around each
-    frame, padded with the clip's first and last frame. blend: overlapping by half, triangular weights."""
+    frame, padded with the clip's first and last frame."""
     flip_averaging: bool = True
     excluded: tuple[str, ...] = ()
     """Remarks, such as ``drifting``, whose recordings are left out and counted."""

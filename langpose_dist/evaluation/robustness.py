@@ -14,7 +14,13 @@ from langpose_dist.evaluation.bootstrap import draw_recordings, interval, resamp
 from langpose_dist.evaluation.comparison import Scored
 from langpose_dist.evaluation.corruption_table import VERSION, Corruption, Level
 from langpose_dist.evaluation.corruptions import corrupt
-from langpose_dist.evaluation.measure import RecordingScore, group_means, join_windows, score_recording
+from langpose_dist.evaluation.measure import (
+    RecordingScore,
+    group_means,
+    join_windows,
+    known_mean,
+    score_recording,
+)
 from langpose_dist.evaluation.protocols import Protocol
 from langpose_dist.evaluation.recordings import Recording, count_readings, read_recordings
 from langpose_dist.host.bars import Bar
@@ -52,14 +58,7 @@ def add_robustness(
 def measure_curves(
     scored: Scored, protocol: Protocol, corpus: Corpus, corruptions: Sequence[Corruption]
 ) -> Curves:
-    """Lift every recording once for each level, with draws that are the same for every model.
-
-    Args:
-        scored: The model, and the camera that it is tested on.
-        protocol: The protocol.
-        corpus: The data.
-        corruptions: Rows of the table.
-    """
+    """Lift every recording once for each level, with draws that are the same for every model."""
     split, contender = corpus.config.data.validation_split, scored.contender
     damages = [(row, level) for row in corruptions for level in row.levels]
     clean: list[RecordingScore] = []
@@ -95,9 +94,7 @@ def damage(
 def area(corruption: Corruption, values: Float[np.ndarray, "*R L"]) -> Float[np.ndarray, "*R"]:
     """Mean height of curves: the area below them by trapezoids, over the range of the levels.
 
-    Args:
-        corruption: Gives the levels.
-        values: At each of ``curve_levels``; of categories it is their mean.
+    The values are those at ``curve_levels``; of categories it is their mean.
     """
     if corruption.clean_level is None:
         return np.asarray(values.mean(axis=-1))
@@ -114,14 +111,7 @@ def curve_levels(corruption: Corruption) -> tuple[Level, ...]:
 def summarise_curves(
     curves: Sequence[Curves], protocol: Protocol, corruptions: Sequence[Corruption], fps: float
 ) -> dict[str, Any]:
-    """Section ``robustness`` of a report; plain containers.
-
-    Args:
-        curves: Of every model; the first is the baseline of the others.
-        protocol: The protocol.
-        corruptions: Rows that were measured.
-        fps: Rate of the data.
-    """
+    """Section ``robustness`` of a report; plain containers. The first model is the baseline of the others."""
     return {
         "version": VERSION,
         "metric": "mpjpe_mm",
@@ -187,9 +177,7 @@ def _with_interval(mean: Any, samples: Float[np.ndarray, "R"]) -> dict[str, floa
 
 
 def _mean(scores: Sequence[RecordingScore], part: str) -> float | None:
-    """Mean over the groups that have a value; ``None`` without any."""
-    values = [value for value in group_means(scores, part).values() if value == value]
-    return float(np.mean(values)) if values else None
+    return known_mean(group_means(scores, part).values())
 
 
 def _parts(corrupted: Bool[Tensor, "T J"]) -> dict[str, Bool[Tensor, "T J"]]:

@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from langpose_dist.config import RunConfig, UserError
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.evaluation.comparison import Scored
-from langpose_dist.evaluation.measure import Parts, RecordingScore, group_means, score_split
+from langpose_dist.evaluation.measure import Parts, RecordingScore, group_means, known_mean, score_split
 from langpose_dist.evaluation.protocols import Protocol
 from langpose_dist.evaluation.recordings import Recording, check_data, read_recordings, source_2d
 
@@ -17,11 +15,7 @@ VISIBLE_ABOVE = 0.6
 
 
 def check_confidences(protocol: Protocol, config: RunConfig) -> None:
-    """Check that the 2D joints come with a detector's confidences.
-
-    Args:
-        protocol: The protocol.
-        config: From ``protocol_config``.
+    """Check that the 2D joints of ``protocol_config`` come with a detector's confidences.
 
     Raises:
         UserError: If all are 1, with the source of the joints.
@@ -66,7 +60,9 @@ def _summarise(scores: Sequence[RecordingScore], protocol: Protocol) -> dict[str
         name: _describe([score for score in scores if score.group == name])
         for name in sorted({score.group for score in scores})
     }
-    means = {name: _mean([group[name] for group in groups.values()]) for name in next(iter(groups.values()))}
+    means = {
+        name: known_mean([group[name] for group in groups.values()]) for name in next(iter(groups.values()))
+    }
     return {f"{protocol.group}s": groups, f"{protocol.group}_mean": means}
 
 
@@ -76,10 +72,5 @@ def _describe(scores: Sequence[RecordingScore]) -> dict[str, float | None]:
         part: sum(score.values[part][1] for score in scores if part in score.values)
         for part in ("visible", "not_visible")
     }
-    errors = {f"{part}_mpjpe_mm": _mean([*group_means(scores, part).values()]) for part in counts}
+    errors = {f"{part}_mpjpe_mm": known_mean(group_means(scores, part).values()) for part in counts}
     return {"visible_share": counts["visible"] / sum(counts.values()), **errors}
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None and value == value]
-    return float(np.mean(known)) if known else None

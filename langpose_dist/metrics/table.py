@@ -123,10 +123,7 @@ def add_metrics(rows: Iterable[Metric]) -> None:
 
 
 def metric_of(name: str) -> Metric:
-    """Row of a metric.
-
-    Args:
-        name: Such as ``mpjpe_mm`` or ``validation/masked/mpjpe_mm``.
+    """Row of a metric such as ``mpjpe_mm`` or ``validation/masked/mpjpe_mm``.
 
     Raises:
         UserError: If the table has no such row.
