@@ -1,7 +1,6 @@
 """``langpose data build SOURCE``: the options that all sources share, the build and its summary."""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,6 @@ from langpose_dist.host.arguments import count, local_path
 from langpose_dist.host.bars import Bar
 
 if TYPE_CHECKING:
-    from langpose_dist.data.manifest import Manifest
     from langpose_dist.datasets.build import OnClips, Runner
 
 _COMMON = """\
@@ -30,13 +28,8 @@ The same command, given again, resumes a build that was interrupted.
 """
 
 
-def add_parser(commands: Any, report: Callable[[str, "Manifest", list[str], bool], None]) -> None:
-    """Add ``build`` with a sub-command per source.
-
-    Args:
-        commands: Sub-commands of ``langpose data``.
-        report: Prints a manifest's summary under a title, with notes about its labels, as JSON if asked to.
-    """
+def add_parser(commands: Any) -> None:
+    """Add ``build`` with a sub-command per source to the sub-commands of ``langpose data``."""
     build = commands.add_parser("build", help="write shards from motion capture")
     sources = build.add_subparsers(dest="source", metavar="SOURCE", required=True)
     for source in SOURCES:
@@ -51,7 +44,7 @@ def add_parser(commands: Any, report: Callable[[str, "Manifest", list[str], bool
         )
         source.add_arguments(parser)
         _add_common_options(parser)
-        parser.set_defaults(handler=lambda args, source=source: _build(args, source, report))
+        parser.set_defaults(handler=lambda args, source=source: _build(args, source))
 
 
 def _add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -76,10 +69,8 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
-def _build(
-    args: argparse.Namespace, source: Source, report: Callable[[str, "Manifest", list[str], bool], None]
-) -> int:
-    from langpose_dist.cli.label_notes import label_notes
+def _build(args: argparse.Namespace, source: Source) -> int:
+    from langpose_dist.cli.summary import print_json, print_summary, summarise
     from langpose_dist.datasets.build import build_shards, check_output
     from langpose_dist.datasets.splits import SplitRule, assign_splits
 
@@ -107,7 +98,10 @@ def _build(
             runner=_runner(args),
             on_clips=bar.update,
         )
-    report(str(out), manifest, label_notes(manifest), args.json)
+    if args.json:
+        print_json({"out": str(out), **summarise(manifest)})
+    else:
+        print_summary(str(out), manifest)
     return 0
 
 

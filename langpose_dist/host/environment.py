@@ -11,6 +11,7 @@ from pathlib import Path
 from langpose_dist import __version__
 
 _PACKAGES = ("torch", "deepspeed", "mlflow", "ray", "transformers", "webdataset", "numpy", "safetensors")
+NOT_INSTALLED = "not installed"
 
 
 def describe_environment(
@@ -32,7 +33,7 @@ def describe_environment(
     return {
         "langpose_dist": __version__,
         "python": platform.python_version(),
-        **{name: _version(name) for name in _PACKAGES},
+        **{name: version_of(name) for name in _PACKAGES},
         "platform": platform.platform(),
         "devices": ", ".join(devices) or _processor(),
         "nodes": ", ".join(nodes) or platform.node(),
@@ -60,11 +61,12 @@ def user_name() -> str:
         return "unknown"
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """Version of an installed package, or ``NOT_INSTALLED``."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return "not installed"
+        return NOT_INSTALLED
 
 
 def _processor() -> str:
