@@ -6,6 +6,7 @@ A default is written here and nowhere else; a YAML file holds only what differs 
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 import yaml
@@ -42,6 +43,12 @@ Condition = Literal["clean", "noisy", "masked"]
 ClipRule = Literal["every_frame", "whole_windows"]
 Space = Literal["camera", "image_25d"]
 
+_RUNTIME_KEYS_1 = re.compile(
+    r"output|(tracking|registry)\..*|data\.(path|cache_dir|num_workers|verify|licence)"
+    r"|train\.(device|num_threads|keep_checkpoints|best_metric|offload|hang_timeout|start_timeout|stop_grace|\w+_every)"
+)
+_NEW_KEYS_1 = frozenset({"task", "data.observation"})
+"""Keys that runs with a hash of the first kind did not have."""
 _LATER_KEYS = re.compile(
     r"target\..*|finetune\..*|window\.clip_rule|data\.(held_out_camera|train_share)|optimizer\.decay_all|model\.stream|evaluation\.flip_averaging"
 )
@@ -496,7 +503,12 @@ class RunConfig(Section):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers for YAML and JSON, fit to be written down: no URL keeps its credentials."""
-        return _public(self.model_dump(mode="json"))
+        return {
+            name: {key: _public(value) for key, value in section.items()}
+            if isinstance(section, dict)
+            else _public(section)
+            for name, section in self.model_dump(mode="json").items()
+        }
 
     def to_flat(self) -> dict[str, Any]:
         """Dotted key -> plain value."""
@@ -513,19 +525,34 @@ class RunConfig(Section):
     def hash(self) -> str:
         """First 16 hex digits of the SHA-256 of all keys that change a result."""
         left_out = keys_that_affect(type(self), RUNTIME)
+        return _digest({key: value for key, value in self._hashed().items() if key not in left_out})
+
+    def _hashed(self) -> dict[str, Any]:
         defaults = {key: field.default for key, field in fields_of(type(self))}
-        content = {
+        return {
             key: value
             for key, value in self.to_flat().items()
-            if key not in left_out
-            and not (_LATER_KEYS.fullmatch(key) and _plain(value) == _plain(defaults[key]))
+            if not (_LATER_KEYS.fullmatch(key) and _plain(value) == _plain(defaults[key]))
         }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    def has_hash(self, value: str) -> bool:
+        """Tell whether a recorded hash is this configuration's, of the present kind or of the first.
+
+        The first kind held some keys that change no result, such as ``train.zero_stage``.
+        """
+        first = {
+            key: item
+            for key, item in self._hashed().items()
+            if key not in _NEW_KEYS_1 and not _RUNTIME_KEYS_1.fullmatch(key)
+        }
+        return value in (self.hash(), _digest(first))
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _public(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _public(item) for name, item in value.items()}
     return redact(value) if isinstance(value, str) else value
 
 

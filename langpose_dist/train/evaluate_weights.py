@@ -56,7 +56,7 @@ def evaluate_weights(weights: Path, overrides: Iterable[str] = ()) -> WeightsEva
         fps=corpus.manifest.fps,
         data_fingerprint=corpus.manifest.fingerprint,
         trained_on_fingerprint=header.get("data_fingerprint", "unknown"),
-        config_hash=config.hash(),
+        config_hash=known if config.has_hash(known := header.get("config_hash", "")) else config.hash(),
         commit=environment["git_commit"],
         commit_dirty=environment["git_dirty"],
         trained_at_commit=header.get("commit", "unknown"),

@@ -6,8 +6,8 @@ from langpose_dist.config import ConfigError, Section, load_config
 from langpose_dist.config.affects import DATA, INPUT, RUNTIME, keys_that_affect, marks
 from langpose_dist.config.schema import RunConfig
 
-DEFAULTS_HASH = "72f76202bc1e07a4"
-"""Hash of the defaults, which recorded runs carry."""
+DEFAULTS_FIRST_HASH = "5c02ce12fd1d2049"
+"""Hash of the defaults as commit 53901be computed it."""
 
 
 def test_every_key_carries_one_mark() -> None:
@@ -46,8 +46,11 @@ def test_the_hash_follows_what_changes_a_result(override: str) -> None:
     assert load_config(None, [override]).hash() != RunConfig().hash()
 
 
-def test_the_hash_of_the_defaults_stays() -> None:
-    assert RunConfig().hash() == DEFAULTS_HASH
+def test_a_hash_of_the_first_kind_is_recognised() -> None:
+    assert RunConfig().has_hash(RunConfig().hash())
+    assert RunConfig().has_hash(DEFAULTS_FIRST_HASH)
+    assert load_config(None, ["tracking.enabled=false"]).has_hash(DEFAULTS_FIRST_HASH)
+    assert not load_config(None, ["seed=1"]).has_hash(DEFAULTS_FIRST_HASH)
 
 
 def test_keys_are_found_by_their_mark() -> None:
