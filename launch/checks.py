@@ -51,6 +51,26 @@ def exported_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(name for name in exported if is_secret(name, environ[name]))
 
 
+def check_environment_files(environ: Mapping[str, str]) -> None:
+    """Refuse secrets in the files whose lines DeepSpeed writes on pdsh's command line.
+
+    Raises:
+        StartError: If a line holds one.
+    """
+    from langpose_dist.host.redaction import holds_secret
+
+    file = environ.get("DS_ENV_FILE", ".deepspeed_env")
+    for path in (Path("~").expanduser() / file, Path(file)):
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+        for number, line in enumerate(lines, start=1):
+            if holds_secret(line):
+                name = line.partition("=")[0]
+                raise StartError(
+                    f"{path}:{number}: {name} looks like a secret, and DeepSpeed writes it on the nodes' "
+                    "command lines; remove the line, and use ~/.mlflow/credentials on the first node"
+                )
+
+
 # GPUs
 
 

@@ -44,10 +44,15 @@ find_python() {
 
 # Equal stamps mean the same project folder, environment folder, pins and extras: nothing to install.
 stamp_of() {
-  {
-    "$venv/bin/python" -VV && cd "$venv" && pwd -P && echo "$root" "$extras" &&
-      cat "$root/pyproject.toml" "$root/constraints.txt"
-  } | cksum
+  "$venv/bin/python" - "$root" "$venv" "$extras" <<'PYTHON'
+import hashlib, pathlib, sys
+
+root = pathlib.Path(sys.argv[1])
+digest = hashlib.sha256("\0".join((sys.version, str(root), str(pathlib.Path(sys.argv[2]).resolve()), sys.argv[3])).encode())
+for name in ("pyproject.toml", "constraints.txt"):
+    digest.update((root / name).read_bytes())
+print(digest.hexdigest())
+PYTHON
 }
 
 # PYTHON asks for another version than the environment has: start over.

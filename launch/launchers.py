@@ -16,6 +16,7 @@ from checks import (
     ON_CPU,
     StartError,
     check_address,
+    check_environment_files,
     choose_devices,
     exported_secrets,
     parse_devices,
@@ -124,6 +125,7 @@ def start_hostfile(arguments: argparse.Namespace, words: Sequence[str], environ:
     hosts = read_hosts(arguments.hostfile)
     address = arguments.master_addr or hosts[0]
     check_address(address)
+    check_environment_files(environ)
     devices = devices_of_every_node(arguments.devices, words, environ)
     on_cpu = ON_CPU if training_device(words) == "cpu" else {}
     options = [f"--hostfile={arguments.hostfile}", "--launcher=pdsh"]

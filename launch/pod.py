@@ -24,24 +24,26 @@ def read_node(environ: Mapping[str, str]) -> tuple[Node, int]:
     """This pod's place and number of ranks, as Trainer gives them.
 
     Raises:
-        StartError: If a variable is missing, or the ranks are not a number.
+        StartError: If a variable is missing or not a number.
     """
     if missing := [name for name in _VARIABLES if not environ.get(name)]:
         raise StartError(
             f"pod: {', '.join(missing)} not set; Kubeflow Trainer sets them if the TrainJob has spec.trainer"
         )
-    num_ranks = environ["PET_NPROC_PER_NODE"]
-    if not num_ranks.isdecimal():
-        raise StartError(
-            f"pod: PET_NPROC_PER_NODE={num_ranks} is not a number; set numProcPerNode in the TrainJob"
-        )
+    numbers = {}
+    for name in _VARIABLES:
+        if name != "PET_MASTER_ADDR":
+            if not environ[name].isdecimal():
+                remedy = "; set numProcPerNode in the TrainJob" if name == "PET_NPROC_PER_NODE" else ""
+                raise StartError(f"pod: {name}={environ[name]} is not a number{remedy}")
+            numbers[name] = int(environ[name])
     node = Node(
-        rank=int(environ["PET_NODE_RANK"]),
-        num_nodes=int(environ["PET_NNODES"]),
+        rank=numbers["PET_NODE_RANK"],
+        num_nodes=numbers["PET_NNODES"],
         address=environ["PET_MASTER_ADDR"],
-        port=int(environ["PET_MASTER_PORT"]),
+        port=numbers["PET_MASTER_PORT"],
     )
-    return node, int(num_ranks)
+    return node, numbers["PET_NPROC_PER_NODE"]
 
 
 def start_pod(_: argparse.Namespace, words: Sequence[str], environ: Mapping[str, str]) -> Start:

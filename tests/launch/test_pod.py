@@ -56,6 +56,7 @@ def read_status(folder: Path) -> dict[str, object]:
     [
         ({"PET_NNODES": "", "PET_MASTER_ADDR": ""}, "PET_NNODES, PET_MASTER_ADDR not set"),
         ({"PET_NPROC_PER_NODE": "auto"}, "PET_NPROC_PER_NODE=auto is not a number; set numProcPerNode"),
+        ({"PET_NODE_RANK": "-1"}, "PET_NODE_RANK=-1 is not a number"),
         ({"PET_MASTER_ADDR": "nobody.invalid"}, "nobody.invalid does not resolve after 1 s"),
     ],
 )

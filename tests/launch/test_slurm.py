@@ -70,9 +70,10 @@ PER_RANK = (
 )
 
 
-def test_a_dry_run_prints_the_srun_command() -> None:
+@pytest.mark.parametrize("how", ["--dry-run", "DRY_RUN"])
+def test_a_dry_run_prints_the_srun_command(how: str) -> None:
     arguments = ("--", "--config", "a.yaml", "data.path=/my shards", "output=runs/1")
-    done = dry_run("--dry-run", *arguments)
+    done = dry_run(how, *arguments) if how == "--dry-run" else dry_run(*arguments, DRY_RUN="1")
     assert done.returncode == 0, done.stderr
     python = str(Path(sys.prefix) / "bin/python")
     rank = ["bash", "-c", PER_RANK, "rank", python, "-u", str(ROOT / "launch/train.py")]

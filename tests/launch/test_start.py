@@ -347,6 +347,16 @@ def test_a_hostfile_start_holds_secrets_back_from_pdsh(start: Run, tmp_path: Pat
     assert "s3cret" not in dry.stdout + dry.stderr
 
 
+@pytest.mark.parametrize("name", [".deepspeed_env", "other"])
+def test_a_deepspeed_environment_file_with_a_secret_is_refused(start: Run, tmp_path: Path, name: str) -> None:
+    file = hostfile(tmp_path, "127.0.0.1 slots=1\n")
+    (tmp_path / name).write_text("NCCL_DEBUG=INFO\nMLFLOW_TRACKING_PASSWORD=s3cret\n", encoding="utf-8")
+    environ = {} if name == ".deepspeed_env" else {"DS_ENV_FILE": name}
+    line = refusal(start("hostfile", str(file), "--dry-run", **environ))
+    assert f"{name}:2: MLFLOW_TRACKING_PASSWORD looks like a secret" in line
+    assert "s3cret" not in line
+
+
 # Mistakes
 
 EACH = ["each", "--master-addr", "127.0.0.1", "--ranks-per-node", "1"]
