@@ -47,7 +47,7 @@ _RUNTIME_KEYS_1 = re.compile(
     r"output|(tracking|registry)\..*|data\.(path|cache_dir|num_workers|verify|licence)"
     r"|train\.(device|num_threads|keep_checkpoints|best_metric|offload|hang_timeout|start_timeout|stop_grace|\w+_every)"
 )
-_NEW_KEYS_1 = frozenset({"task", "data.observation"})
+_NEW_KEYS_1 = frozenset({"task", "data.observation", "model.recompute", "model.compile_mode"})
 """Keys that runs with a hash of the first kind did not have."""
 _LATER_KEYS = re.compile(
     r"target\..*|finetune\..*|window\.clip_rule|data\.(held_out_camera|train_share)|optimizer\.decay_all|model\.stream|evaluation\.flip_averaging"
