@@ -72,7 +72,7 @@ def settling(
         if left:
             say(
                 f"MLflow does not have all of {len(left)} trials yet; nothing is lost, send it with: "
-                f"langpose registry replay {output} --tracking-uri {config.tracking.uri}"
+                f"langpose registry replay {output}"
             )
 
 

@@ -4,9 +4,8 @@ import contextlib
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -15,7 +14,6 @@ import sqlalchemy.exc
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from mlflow.store.entities import PagedList
 
 from langpose_dist.config import TrackingConfig, UserError
 from langpose_dist.host.paths import expand_home
@@ -38,7 +36,6 @@ _UNUSABLE = re.compile(
 )
 """Messages of MLflow and the databases about errors that time does not fix."""
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-_Item = TypeVar("_Item")
 
 
 class StoreUnavailable(UserError):
@@ -103,17 +100,6 @@ def connect(uri: str, *, create: bool) -> MlflowClient:
         client = MlflowClient(uri, registry_uri=uri)
         client.search_experiments(max_results=1)
     return client
-
-
-def all_pages(search: Callable[..., PagedList[_Item]]) -> list[_Item]:
-    """All that a search of MLflow's client finds, however many pages the store makes of it."""
-    found: list[_Item] = []
-    token: str | None = None
-    while token is None or token:
-        page = search(page_token=token)
-        found += page
-        token = page.token or ""
-    return found
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
+from mlflow.utils.credentials import read_mlflow_creds
 
 from langpose_dist.config import UserError, load_config
 from langpose_dist.host.atomic import hash_file
@@ -20,6 +21,7 @@ from langpose_dist.tracking.runs import RUN_UID, all_experiment_ids, create_run,
 _FROM_FOLDER = "langpose.registered_from_folder"
 _RUN_WEIGHTS = "langpose.weights_sha256"
 _UNKNOWN = "unknown"
+_CREDENTIALS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_AUTH", "PGPASSWORD")
 
 
 def register_run_folder(
@@ -32,7 +34,7 @@ def register_run_folder(
     Args:
         client: From ``connect``.
         run_dir: The run's folder.
-        name: In the registry; created where it is new.
+        name: Name in the registry; created where it is new.
         alias: Moves to the version.
         licence: Of the training data; default: what the run's configuration says.
 
@@ -89,14 +91,18 @@ def register_run_folder(
 def choose_uri(run_dir: Path, given: str | None) -> str | None:
     """Choose the address of the store that a run's folder belongs to.
 
-    The first of: the address given, ``MLFLOW_TRACKING_URI``, the SQLite file that the folder names. A folder
-    may come from someone else, so nothing is sent to a server that it alone names.
+    The first of: the address given, ``MLFLOW_TRACKING_URI``, the one that the folder names. A folder may come
+    from someone else, so the user's credentials never go to an address that it alone names.
+
+    Args:
+        run_dir: The run's folder.
+        given: By ``--tracking-uri``.
 
     Returns:
         ``None`` if nothing names a store.
 
     Raises:
-        UserError: If the folder names a server, or a file that is not here.
+        UserError: If the folder names one that cannot or must not be used here.
     """
     if given is not None:
         return given
@@ -107,10 +113,22 @@ def choose_uri(run_dir: Path, given: str | None) -> str | None:
     if not isinstance(uri, str) or not uri:
         return None
     path = database_path(uri)
-    if path is not None and path.is_file():
+    if redact(uri) != uri or "REDACTED@" in uri:
+        problem = "an address that was kept without its credentials"
+    elif path is not None and not path.is_file():
+        problem = "a file that is not here"
+    elif path is None and _has_credentials():
+        problem = "and only its folder says so: a password or token that is set here is not sent there"
+    else:
         return uri
-    problem = "and only its folder says so" if path is None else "a file that is not here"
     raise UserError(f"{run_dir} was recorded at {redact(uri)}, {problem}; name the store with --tracking-uri")
+
+
+def _has_credentials() -> bool:
+    """True if MLflow or a database driver would send credentials to any address."""
+    with explained("~/.mlflow/credentials cannot be read"):
+        is_kept = bool(read_mlflow_creds().password)
+    return is_kept or any(os.environ.get(name) for name in _CREDENTIALS)
 
 
 def _find_run_id(client: MlflowClient, record: Mapping[str, Any], digest: str) -> str | None:

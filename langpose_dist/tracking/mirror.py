@@ -81,10 +81,12 @@ def mirror(
         How far the store has the run now.
 
     Raises:
+        UserError: If the folder holds no record of a run.
         Exception: Whatever MLflow raises where asking again may help; what was sent is remembered.
     """
     record = RunRecord.read(folder)
-    assert record is not None, f"{folder.path} holds no record of a run"
+    if record is None:
+        raise UserError(f"{folder.path} holds no record of a run; name the output= folder of a training")
     state = state_for(folder, redact(client.tracking_uri))
     is_lost = is_over and record.last.status is None
     is_closed = not is_lost or state.lost_attempt == len(record.attempts)
@@ -110,6 +112,10 @@ def note_problem(folder: RunFolder, state: MirrorState, error: Exception) -> Non
 
 def replay(client: MlflowClient, run_dir: Path) -> tuple[int, MirrorState]:
     """Send all that a finished or broken-off run left unsent, and close it.
+
+    Args:
+        client: From ``connect``.
+        run_dir: The run's folder.
 
     Returns:
         How many values and files were sent, and the state after that.
@@ -218,6 +224,10 @@ class _Mirror:
         log_tags(self.client, run, tags)
         if self.state.attempt < len(record.attempts):
             log_datasets(self.client, run.info.run_id, **record.dataset)
+        if record.abandoned and self.state.attempt == 0:
+            abandoned = find_run_by_uid(self.client, record.abandoned)
+            if abandoned is not None and abandoned.info.status == "RUNNING":
+                self.client.set_terminated(abandoned.info.run_id, "FAILED", record.attempts[0].started)
 
     def _end(self, number: int) -> dict[str, Any]:
         """End of an attempt, as the store is to show it; empty while it runs."""

@@ -68,6 +68,8 @@ class RunRecord:
     """Header of the weights that training started from."""
     run_id: str | None = None
     """Run to continue, where a checkpoint names one."""
+    abandoned: str | None = None
+    """The uid of an attempt that came to no step, was killed, and left its folder to this run."""
     attempts: list[Attempt] = field(default_factory=list)
     artifacts: list[tuple[str, str]] = field(default_factory=list)
     """Path in the run's folder, and folder among the artifacts; in the order in which they were logged."""

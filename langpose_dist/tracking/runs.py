@@ -16,7 +16,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from langpose_dist.config import UserError
 from langpose_dist.skeleton import H36M17
-from langpose_dist.tracking.client import all_pages, database_path, is_unavailable
+from langpose_dist.tracking.client import database_path, is_unavailable
 
 RUN_UID = "langpose.run_uid"
 """Tag: the name that a run gives itself before any store knows it."""
@@ -77,14 +77,27 @@ def find_named_run(client: MlflowClient, name: str) -> Run | None:
 
 
 def all_experiment_ids(client: MlflowClient) -> list[str]:
-    """Every active experiment."""
-    return [experiment.experiment_id for experiment in all_pages(client.search_experiments)]
+    """Every active experiment, however many pages the store makes of them."""
+    found: list[str] = []
+    token: str | None = None
+    while token is None or token:
+        page = client.search_experiments(page_token=token)
+        found += [experiment.experiment_id for experiment in page]
+        token = page.token or ""
+    return found
 
 
 def create_run(
     client: MlflowClient, *, experiment: str, name: str, tags: Mapping[str, str], time: int
 ) -> Run:
-    """A new run that started at ``time``, milliseconds since 1970; a new experiment is created.
+    """A new run.
+
+    Args:
+        client: From ``connect``.
+        experiment: Name; created where it is new.
+        name: Of the run.
+        tags: Its first ones.
+        time: When it started, milliseconds since 1970.
 
     Raises:
         UserError: If the experiment was deleted.
@@ -109,9 +122,13 @@ def check_experiment(client: MlflowClient, name: str) -> None:
 
 
 def log_params(client: MlflowClient, run: Run, params: Mapping[str, str], changed: Mapping[str, str]) -> None:
-    """Add the parameters of a run's first attempt.
+    """Add parameters. MLflow never changes one: what a resumed run does differently goes into a tag.
 
-    MLflow never changes one: ``changed``, what the last attempt does differently, goes into a tag.
+    Args:
+        client: From ``connect``.
+        run: As the store has it.
+        params: Time of the first attempt.
+        changed: Of the last attempt, where they differ.
     """
     known = run.data.params
     params = {key: value[:_MAX_PARAM_LENGTH] for key, value in params.items()}
@@ -153,7 +170,14 @@ def log_datasets(
 ) -> None:
     """Name the data of a run in the column that MLflow's pages have for it.
 
-    ``splits`` leads from a split to its context: ``training`` or ``validation``.
+    Args:
+        client: From ``connect``.
+        run_id: The run.
+        name: Of the data set.
+        fingerprint: Of its content.
+        source: Path or URL.
+        splits: Split -> context: ``training`` or ``validation``.
+        num_frames: Frames per window.
     """
     scheme = urlsplit(source).scheme
     window = (-1, num_frames, H36M17.num_joints, 3)

@@ -7,8 +7,6 @@ from typing import Any
 
 from langpose_dist.config import TrackingConfig
 from langpose_dist.tracking.client import connect, explained, resolve_uri
-from langpose_dist.tracking.record import now_ms
-from langpose_dist.tracking.runs import create_run
 
 
 def record_table(
@@ -19,6 +17,12 @@ def record_table(
 ) -> str:
     """Record a report's means as metrics, its protocol as parameters and tags, its tables as files.
 
+    Args:
+        report: Of an evaluation by a protocol.
+        files: Name -> content.
+        tracking: Address and experiment.
+        pictures: Further files.
+
     Returns:
         The run's id.
 
@@ -28,15 +32,18 @@ def record_table(
     client = connect(resolve_uri(tracking.uri), create=True)
     protocol, data = report["protocol"], report["data"]
     with explained("the table cannot be recorded"):
+        experiment = client.get_experiment_by_name(tracking.experiment)
+        experiment_id = (
+            experiment.experiment_id if experiment else client.create_experiment(tracking.experiment)
+        )
         tags = {
             "langpose.protocol": protocol["name"],
             "langpose.space": protocol["space"],
             "langpose.data_fingerprint": data["fingerprint"],
             "langpose.source_2d": data["source_2d"],
+            "mlflow.runName": f"evaluate-{protocol['name']}",
         }
-        name = f"evaluate-{protocol['name']}"
-        run = create_run(client, experiment=tracking.experiment, name=name, tags=tags, time=now_ms())
-        run_id = run.info.run_id
+        run_id = client.create_run(experiment_id, tags=tags).info.run_id
         client.log_param(run_id, "split", data["split"])
         for name in ("clip_rule", "merging", "flip_averaging", "scale_source"):
             client.log_param(run_id, name, protocol[name])

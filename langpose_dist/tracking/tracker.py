@@ -40,6 +40,7 @@ from langpose_dist.tracking.sender import Sender
 
 _logger = logging.getLogger(__name__)
 
+_CHECK_TIMEOUT_S = "10"
 _OPENING_TIMEOUT_S = 20.0
 """Longest wait of a start for the store."""
 _UNAVAILABLE_TIMEOUT_S = 10.0
@@ -95,7 +96,8 @@ class MLflowTracker:
         if self._config.register_as is not None:
             check_name(self._config.register_as, self._config.alias)
         try:
-            with settings(MLFLOW_HTTP_REQUEST_MAX_RETRIES="0"):  # the start waits for it
+            # Once, and not for long: the start waits for it.
+            with settings(MLFLOW_HTTP_REQUEST_TIMEOUT=_CHECK_TIMEOUT_S, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0"):
                 check_experiment(connect(resolve_uri(self._config.uri), create=True), self._config.experiment)
         except StoreUnavailable as error:
             if self._config.required:
@@ -109,11 +111,8 @@ class MLflowTracker:
 
         uri = resolve_uri(self._config.uri)
         folder = RunFolder(info.run_dir)
-        if not info.is_resumed and folder.tracking.exists():
-            # Left by an attempt that never came to a step, whose sender may still close its run.
-            with contextlib.suppress(Timeout), sender_lock(folder).acquire(timeout=ORPHAN_TIMEOUT_S + 2):
-                shutil.rmtree(folder.tracking, ignore_errors=True)
-        record = RunRecord.read(folder) or self._new_record(info)
+        abandoned = None if info.is_resumed else _forget(folder)
+        record = RunRecord.read(folder) or self._new_record(info, abandoned)
         write_state(folder, state_for(folder, redact(uri)), problem=None, is_refused=False)
         sender = Sender(info.run_dir, uri, len(record.attempts) + 1)
         run = ActiveRun(folder, info, record, redact(uri), sender)
@@ -172,7 +171,11 @@ class MLflowTracker:
         run.sender.wake()
 
     def register(self, weights: Path, evaluation: Mapping[str, Any]) -> str | None:
-        """Register exported weights of the run's folder under the configured name and alias.
+        """Register exported weights under the configured name and alias.
+
+        Args:
+            weights: A file of the run's folder.
+            evaluation: Its numbers with all that they need to be understood.
 
         Returns:
             ``"NAME/VERSION"``; ``None`` if no name is configured or it could not be done now, which is said.
@@ -200,7 +203,13 @@ class MLflowTracker:
         return None
 
     def finish(self, status: Status, reason: str = "", *, wait: bool = True) -> None:
-        """Close the run, if one was started; ``wait`` until the store has all of it or is unavailable."""
+        """Close the run, if one was started.
+
+        Args:
+            status: How it ended.
+            reason: For a person.
+            wait: Until the store has all of it, or has shown that it is unavailable.
+        """
         if self._run is None or self._run.is_closed:
             return
         run = self._run
@@ -218,7 +227,7 @@ class MLflowTracker:
         assert self._run is not None, "start() comes first"
         return self._run
 
-    def _new_record(self, info: RunInfo) -> RunRecord:
+    def _new_record(self, info: RunInfo, abandoned: str | None) -> RunRecord:
         return RunRecord(
             uid=uuid.uuid4().hex,
             user=user_name(),
@@ -227,6 +236,7 @@ class MLflowTracker:
             source=self._source,
             params={key: _text(value) for key, value in info.config.to_flat().items()},
             run_id=info.run_id,
+            abandoned=abandoned,
         )
 
     def _add_attempt(self, record: RunRecord, info: RunInfo) -> None:
@@ -318,7 +328,12 @@ class ActiveRun:
         return self.is_written() and state.is_current(self.folder, self.record)
 
     def wait(self, is_done: Callable[[MirrorState], bool], timeout_s: float) -> MirrorState:
-        """Wait until it is done, at most ``timeout_s``, and less for a store that is unavailable."""
+        """Wait until it is done, at most for a time, and less for a store that is unavailable.
+
+        Args:
+            is_done: Asked of how far the store has the run.
+            timeout_s: For a store that answers.
+        """
         self.sender.wake()
         begin = answered = time.monotonic()
         while True:
@@ -374,6 +389,21 @@ class ActiveRun:
             return error
         self._is_written = True
         return None
+
+
+def _forget(folder: RunFolder) -> str | None:
+    """Remove what an attempt left that never came to a step, once its sender has ended.
+
+    Returns:
+        The uid of its run, if nothing says that it ended.
+    """
+    if not folder.tracking.exists():
+        return None
+    with contextlib.suppress(Timeout), sender_lock(folder).acquire(timeout=ORPHAN_TIMEOUT_S + 2):
+        record = RunRecord.read(folder)
+        shutil.rmtree(folder.tracking, ignore_errors=True)
+        return record.uid if record is not None and record.last.status is None else None
+    return None
 
 
 def _version_tags(info: RunInfo) -> dict[str, str]:

@@ -74,7 +74,7 @@ class Settler:
         Args:
             run_dir: The trial's folder.
             status: How its run ended.
-            reason: Kept unless the trial has said itself that it ended so.
+            reason: For a person; a trial that has said itself that it ended so has said why.
             tags: Of the run, such as how the sweep saw it end.
             parent: The sweep's run: its id, or the uid that it gave itself.
         """
@@ -127,7 +127,7 @@ def register_trial(run_dir: Path, *, name: str, alias: str, uri: str | None) -> 
         run_dir: The trial's folder.
         name: Name in the registry; created where it is new.
         alias: Moves to the version.
-        uri: As configured.
+        uri: Tracking URI, as configured.
 
     Returns:
         ``"NAME/VERSION"``; ``None`` if it could not be done now, which is said.
@@ -155,12 +155,18 @@ def register_trial(run_dir: Path, *, name: str, alias: str, uri: str | None) -> 
         "licence": load_config(folder.config).data.licence,
         "parents": [uid] if uid else [],
     }
-    number = record.request_registration(**request)
-    record.version += 1
-    record.write(folder)
+    asked = record.registration
+    state = _state(folder, uri)
+    is_asked = asked is not None and request.items() <= asked.items()
+    was_refused = asked is not None and state.registration == asked["number"] and state.registered is None
+    if not is_asked or was_refused:
+        record.request_registration(**request)
+        record.version += 1
+        record.write(folder)
     _send(folder, uri, patience_s=_ENDING_TIMEOUT_S, has_large_files=True)
     state = read_state(folder)
-    if state.registration == number and state.registered is not None:
+    assert record.registration is not None
+    if state.registration == record.registration["number"] and state.registered is not None:
         return state.registered
     _logger.warning(
         "%s is not registered as %s yet (%s); langpose registry replay %s does it",

@@ -102,47 +102,86 @@ def test_a_folder_without_a_finished_run_is_one_line(store: Store, tmp_path: Pat
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run's folder, of a user without settings."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return tmp_path
+def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user without settings or credentials; their home."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    for name in (
+        "MLFLOW_TRACKING_URI",
+        "MLFLOW_TRACKING_PASSWORD",
+        "MLFLOW_TRACKING_TOKEN",
+        "MLFLOW_TRACKING_AUTH",
+        "PGPASSWORD",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    return home
 
 
-def recorded_at(folder: Path, uri: object) -> Path:
+RECORDED = "http://recorded:5000"
+
+
+def recorded_at(folder: Path, uri: object = RECORDED) -> Path:
     (folder / "run.json").write_text(json.dumps({"tracking_uri": uri}))
     return folder
 
 
-def test_the_user_s_word_goes_before_the_folder_s(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("recorded.db", "sent-there.db"):
-        (folder / name).touch()
-    recorded_at(folder, f"sqlite:///{folder}/recorded.db")
-    assert choose_uri(folder, None) == f"sqlite:///{folder}/recorded.db"
-    write_state(RunFolder(folder), MirrorState(tracking_uri=f"sqlite:///{folder}/sent-there.db"))
-    assert choose_uri(folder, None) == f"sqlite:///{folder}/sent-there.db"
+def test_the_user_s_word_goes_before_the_folder_s(
+    user: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = recorded_at(tmp_path)
+    assert choose_uri(run_dir, None) == RECORDED
+    write_state(RunFolder(run_dir), MirrorState(tracking_uri="http://sent-there:5000"))
+    assert choose_uri(run_dir, None) == "http://sent-there:5000"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mine:5000")
-    assert choose_uri(folder, None) == "http://mine:5000"
-    assert choose_uri(folder, "http://given:5000") == "http://given:5000"
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
+    assert choose_uri(run_dir, None) == "http://mine:5000"
+    assert choose_uri(run_dir, "http://given:5000") == "http://given:5000"
 
 
 @pytest.mark.parametrize("recorded", [None, "", 5])
-def test_a_folder_may_name_no_store(folder: Path, recorded: object) -> None:
-    assert choose_uri(recorded_at(folder, recorded), None) is None
-    assert choose_uri(folder / "missing", None) is None
+def test_a_folder_may_name_no_store(user: Path, tmp_path: Path, recorded: object) -> None:
+    assert choose_uri(recorded_at(tmp_path, recorded), None) is None
+    assert choose_uri(tmp_path / "missing", None) is None
+
+
+@pytest.mark.parametrize("recorded", [RECORDED, "postgresql://recorded/mlflow"])
+@pytest.mark.parametrize(
+    "credential",
+    [
+        "MLFLOW_TRACKING_PASSWORD",
+        "MLFLOW_TRACKING_TOKEN",
+        "MLFLOW_TRACKING_AUTH",
+        "PGPASSWORD",
+        ".mlflow/credentials",
+    ],
+)
+def test_credentials_do_not_go_where_the_folder_alone_points(
+    user: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: str, credential: str
+) -> None:
+    run_dir = recorded_at(tmp_path, recorded)
+    assert choose_uri(run_dir, None) == recorded
+    if credential == ".mlflow/credentials":
+        (user / ".mlflow").mkdir()
+        (user / credential).write_text(
+            "[mlflow]\nmlflow_tracking_username = me\nmlflow_tracking_password = x\n"
+        )
+    else:
+        monkeypatch.setenv(credential, "x")
+    with pytest.raises(UserError, match=f"recorded at {recorded}, .*; name the store with --tracking-uri$"):
+        choose_uri(run_dir, None)
+    # A file beside the run is nobody else's.
+    (tmp_path / "mlflow.db").touch()
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    assert choose_uri(recorded_at(tmp_path, uri), None) == uri
 
 
 @pytest.mark.parametrize(
-    "recorded",
-    [
-        *("http://recorded:5000", "postgresql://recorded/mlflow"),
-        *("http://REDACTED@tracking", "https://user:word@tracking", "sqlite:////nowhere/mlflow.db"),
-    ],
+    "recorded", ["http://REDACTED@tracking", "https://user:word@tracking", "sqlite:////nowhere/mlflow.db"]
 )
-def test_nothing_goes_where_the_folder_alone_points(folder: Path, recorded: str) -> None:
-    with pytest.raises(
-        UserError, match=r" was recorded at .*; name the store with --tracking-uri$"
-    ) as caught:
-        choose_uri(recorded_at(folder, recorded), None)
+def test_an_address_that_is_of_no_use_here_is_refused(user: Path, tmp_path: Path, recorded: str) -> None:
+    with pytest.raises(UserError, match=r"; name the store with --tracking-uri$") as caught:
+        choose_uri(recorded_at(tmp_path, recorded), None)
     assert "word" not in str(caught.value)
 
 

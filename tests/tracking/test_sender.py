@@ -207,3 +207,20 @@ def test_a_disk_that_is_full_to_the_end_is_said_and_registers_nothing(
     assert tracker.register(small_disk / "model.safetensors", evaluation()) is None
     tracker.finish("KILLED")
     assert "are lost when this process ends" in caplog.text
+
+
+def test_a_new_run_in_the_folder_of_a_killed_one_closes_that(
+    uri: str, client: MlflowClient, tmp_path: Path
+) -> None:
+    with recording_process(uri, tmp_path) as process:
+        (sender,) = psutil.Process(process.pid).children()
+        sender.kill()
+        process.kill()
+    first = read_state(RunFolder(tmp_path)).run_id
+    assert first is not None
+    assert client.get_run(first).info.status == "RUNNING"
+    tracker = start(make_config(uri), tmp_path)
+    tracker.finish("FINISHED")
+    assert tracker.record["run_id"] != first
+    assert client.get_run(first).info.status == "FAILED"
+    assert client.get_run(tracker.record["run_id"]).info.status == "FINISHED"

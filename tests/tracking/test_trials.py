@@ -372,7 +372,7 @@ def test_ends_of_an_outage_arrive_when_the_store_is_back(
         assert (run.info.status, run.data.tags["sweep.rung"]) == ("FINISHED", "250")
         assert history(client, run.info.run_id, "loss") == [(1, 1.0)]
     parent.finish("FINISHED")
-    assert main(["registry", "replay", str(tmp_path), "--tracking-uri", remote.uri]) == 0
+    assert main(["registry", "replay", str(tmp_path)]) == 0
     *others, last = [line.partition(" values")[0] for line in capsys.readouterr().out.splitlines()]
     assert others == [f"{tmp_path}: 0", f"{trials[0]}: 0", f"{trials[1]}: 0"]
     assert last.startswith(f"{trials[2]}: ")
@@ -425,6 +425,7 @@ def test_the_best_trial_s_model_leads_to_the_sweep(uri: str, client: MlflowClien
     settle(run_dir, **end_as("FINISHED"), uri=uri)
     for _ in range(2):
         assert register_trial(run_dir, name="swept", alias="candidate", uri=uri) == "swept/1"
+    assert (record_of(run_dir).registration or {})["number"] == 1
     version = resolve(client, "swept@candidate")
     assert version.run_id == run_of(client, run_dir).info.run_id
     assert run_of(client, run_dir).info.status == "FINISHED"
@@ -454,7 +455,7 @@ def test_a_model_is_registered_after_an_outage(
     assert f"langpose registry replay {run_dir} does it" in caplog.text
     remote.start()
     parent.finish("FINISHED")
-    assert main(["registry", "replay", str(tmp_path), "--tracking-uri", remote.uri]) == 0
+    assert main(["registry", "replay", str(tmp_path)]) == 0
     client = MlflowClient(remote.uri)
     assert resolve(client, "late@candidate").run_id == run_of(client, run_dir).info.run_id
     assert register_trial(run_dir, name="late", alias="candidate", uri=remote.uri) == "late/1"

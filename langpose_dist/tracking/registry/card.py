@@ -47,7 +47,15 @@ _SPACES = {
 def write_model_card(
     folder: Path, *, name: str, run_id: str, evaluation: Mapping[str, Any] | None, tags: Mapping[str, str]
 ) -> None:
-    """Write ``model_card.md``; ``evaluation`` is ``None`` if the model was never evaluated."""
+    """Write ``model_card.md``.
+
+    Args:
+        folder: Of the model.
+        name: In the registry.
+        run_id: Run that the weights come from.
+        evaluation: Content of ``evaluation.json``; ``None`` if the model was never evaluated.
+        tags: Of the version.
+    """
     origin = {
         "MLflow run": run_id,
         "training data, fingerprint": tags.get("data_fingerprint", "unknown"),

@@ -37,9 +37,13 @@ def why_incomparable(one: RegisteredVersion, other: RegisteredVersion) -> list[s
 
 
 def compare_metric(name: str, new: RegisteredVersion, old: RegisteredVersion, tolerance: float) -> str | None:
-    """Why a version is no replacement for an old one in one metric; ``None`` if it is.
+    """Why a version is no replacement for another in one metric; ``None`` if it is.
 
-    ``tolerance`` is the share of the old value by which the new one may be worse.
+    Args:
+        name: Such as ``masked/mpjpe_mm``.
+        new: Would replace ``old``.
+        old: Holds its place.
+        tolerance: Share of the old value by which the new one may be worse.
     """
     for version in (new, old):
         if problem := missing_metric(name, version):

@@ -36,7 +36,12 @@ class Pulled:
 
 
 def pull(client: MlflowClient, reference: str, folder: Path) -> Pulled:
-    """Fetch a version's files and publish them, all or none, in a folder that is new or holds exactly them.
+    """Fetch a version's files and publish them under a folder, all of them or none.
+
+    Args:
+        client: From ``connect``.
+        reference: Of the version.
+        folder: Must not exist, or hold exactly this version.
 
     Raises:
         UserError: If the version has no hashes, a file is missing, changed or too much, the folder holds

@@ -5,7 +5,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, TypeVar
 
 from mlflow import MlflowClient
@@ -14,7 +13,7 @@ from mlflow.exceptions import MlflowException
 
 from langpose_dist.config import UserError
 from langpose_dist.host.redaction import printable
-from langpose_dist.tracking.client import all_pages, explained
+from langpose_dist.tracking.client import explained
 
 CHAMPION = "champion"
 """The alias that only a promotion gives."""
@@ -138,14 +137,20 @@ def check_alias(alias: str) -> None:
 
 def list_models(client: MlflowClient) -> list[RegisteredName]:
     """Every registered model, by name."""
+    models: list[RegisteredModel] = []
+    token: str | None = None
     with explained("the registry cannot be read"):
+        while token is None or token:
+            page = client.search_registered_models(page_token=token)
+            models += page
+            token = page.token or ""
         return [
             RegisteredName(
                 model.name,
                 tuple(int(version.version) for version in _versions(client, model.name)),
                 {alias: int(version) for alias, version in sorted(model.aliases.items())},
             )
-            for model in sorted(all_pages(client.search_registered_models), key=lambda model: model.name)
+            for model in sorted(models, key=lambda model: model.name)
         ]
 
 
@@ -214,7 +219,12 @@ def find_promotions(model: RegisteredModel | ModelVersion) -> tuple[Mapping[str,
 
 def search_versions(client: MlflowClient, wanted: str) -> list[ModelVersion]:
     """Every version that an MLflow filter selects, newest first."""
-    versions = all_pages(partial(client.search_model_versions, wanted))
+    versions: list[ModelVersion] = []
+    token: str | None = None
+    while token is None or token:
+        page = client.search_model_versions(wanted, page_token=token)
+        versions += page
+        token = page.token or ""
     return sorted(versions, key=lambda version: -int(version.version))
 
 
