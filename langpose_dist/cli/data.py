@@ -27,9 +27,7 @@ def add_parser(subparsers: Any) -> None:
     build.add_parser(commands)
     data_doctor.add_parser(commands)
 
-    inspect = commands.add_parser(
-        "inspect", help="what a data set holds", epilog="example: langpose data inspect data/shards"
-    )
+    inspect = commands.add_parser("inspect", help="what a data set holds")
     inspect.set_defaults(handler=_inspect)
     inspect.add_argument("root", type=place, metavar="DIR", help="folder or URL with manifest.json")
     inspect.add_argument("--json", action="store_true", help="print JSON")
