@@ -42,10 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    from langpose_dist.host.console import flush_streams, open_missing_streams
+    from langpose_dist.host.console import flush_streams, starting
 
-    open_missing_streams()
-    parser = build_parser()
+    with starting(is_process=argv is None):
+        parser = build_parser()
     split = words.index("--") if "--" in words else len(words)
     arguments = parser.parse_args(words[:split])
     forwarded = words[split + 1 :]

@@ -3,13 +3,14 @@
 import argparse
 import contextlib
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from langpose_dist.config import TrackingConfig, UserError, suggest
-from langpose_dist.host.arguments import local_path, place
+from langpose_dist.config import UserError, suggest
+from langpose_dist.host.arguments import local_path
 from langpose_dist.host.console import BestEffortStream, flush_streams
 from langpose_dist.host.paths import name_obstacle
 from langpose_dist.host.redaction import holds_secret, presentable, redact
@@ -68,21 +69,17 @@ def add_resume_options(
     )
 
 
-def add_store_arguments(
-    parser: argparse.ArgumentParser, default: str = f"MLFLOW_TRACKING_URI, or {TrackingConfig().uri}"
-) -> None:
-    """``--tracking-uri`` and ``--json`` of commands that ask MLflow."""
-    parser.add_argument(
-        "--tracking-uri", type=place, metavar="URI", help=f"MLflow's address; default: {default}"
-    )
-    parser.add_argument("--json", action="store_true", help="report as JSON")
+def say_errors(name: str, action: Callable[[], int], *, is_process: bool) -> int:
+    """Do what a command does, and make one line of whatever is no mistake of the program.
 
-
-def say_errors(name: str, action: Callable[[], int]) -> int:
-    """Exit status of a command; whatever is no mistake of the program becomes one line after its name."""
+    Args:
+        name: Of the command, in front of the line.
+        action: Returns the exit status.
+        is_process: Whether this process ends with it.
+    """
     errors, sys.stderr = sys.stderr, BestEffortStream(sys.stderr)
     try:
-        status = _status_of(name, action)
+        status = _status_of(name, action, is_process=is_process)
     finally:
         sys.stderr = errors
         problem = flush_streams()
@@ -91,7 +88,7 @@ def say_errors(name: str, action: Callable[[], int]) -> int:
     return status
 
 
-def _status_of(name: str, action: Callable[[], int]) -> int:
+def _status_of(name: str, action: Callable[[], int], *, is_process: bool) -> int:
     try:
         return action()
     except UserError as error:
@@ -102,6 +99,9 @@ def _status_of(name: str, action: Callable[[], int]) -> int:
         # Of a full disk, a folder without access, a number that no machine can hold.
         return _reader_gone(error) or _say_system_error(name, error)
     except KeyboardInterrupt:
+        if is_process:
+            # The process is about to end: an impatient second Ctrl-C changes nothing but the exit status.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         print(f"{name}: interrupted", file=sys.stderr)
         return 130
 

@@ -1,6 +1,7 @@
 """``langpose data build SOURCE``: the options that all sources share, the build and its summary."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from langpose_dist.host.arguments import count, local_path
 from langpose_dist.host.bars import Bar
 
 if TYPE_CHECKING:
+    from langpose_dist.data.manifest import Manifest
     from langpose_dist.datasets.build import OnClips, Runner
 
 _COMMON = """\
@@ -28,8 +30,13 @@ The same command, given again, resumes a build that was interrupted.
 """
 
 
-def add_parser(commands: Any) -> None:
-    """Add ``build`` with a sub-command per source to the sub-commands of ``langpose data``."""
+def add_parser(commands: Any, report: Callable[[str, "Manifest", list[str], bool], None]) -> None:
+    """Add ``build`` with a sub-command per source.
+
+    Args:
+        commands: Sub-commands of ``langpose data``.
+        report: Prints a manifest's summary under a title, with notes about its labels, as JSON if asked to.
+    """
     build = commands.add_parser("build", help="write shards from motion capture")
     sources = build.add_subparsers(dest="source", metavar="SOURCE", required=True)
     for source in SOURCES:
@@ -44,7 +51,7 @@ def add_parser(commands: Any) -> None:
         )
         source.add_arguments(parser)
         _add_common_options(parser)
-        parser.set_defaults(handler=lambda args, source=source: _build(args, source))
+        parser.set_defaults(handler=lambda args, source=source: _build(args, source, report))
 
 
 def _add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -69,8 +76,10 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
-def _build(args: argparse.Namespace, source: Source) -> int:
-    from langpose_dist.cli.summary import print_json, print_summary, summarise
+def _build(
+    args: argparse.Namespace, source: Source, report: Callable[[str, "Manifest", list[str], bool], None]
+) -> int:
+    from langpose_dist.cli.label_notes import label_notes
     from langpose_dist.datasets.build import build_shards, check_output
     from langpose_dist.datasets.splits import SplitRule, assign_splits
 
@@ -98,10 +107,7 @@ def _build(args: argparse.Namespace, source: Source) -> int:
             runner=_runner(args),
             on_clips=bar.update,
         )
-    if args.json:
-        print_json({"out": str(out), **summarise(manifest)})
-    else:
-        print_summary(str(out), manifest)
+    report(str(out), manifest, label_notes(manifest), args.json)
     return 0
 
 

@@ -1,12 +1,22 @@
 """``langpose data``: build shards, look at them, verify them."""
 
 import argparse
+import json
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from langpose_dist.cli import build, data_doctor, synthesize
 from langpose_dist.host.arguments import local_path, place
 from langpose_dist.host.bars import tracked
+
+if TYPE_CHECKING:
+    from langpose_dist.data.manifest import Manifest
+
+_INSPECT = """\
+example:
+  langpose data inspect data/shards
+"""
 
 _VERIFY = """\
 example:
@@ -24,32 +34,40 @@ def add_parser(subparsers: Any) -> None:
     commands = data.add_subparsers(dest="data_command", metavar="COMMAND", required=True)
 
     synthesize.add_parser(commands)
-    build.add_parser(commands)
+    build.add_parser(commands, report=_report)
     data_doctor.add_parser(commands)
 
-    inspect = commands.add_parser("inspect", help="what a data set holds")
-    inspect.set_defaults(handler=_inspect)
+    inspect = _add(commands, "inspect", "what a data set holds", _INSPECT, _inspect)
     inspect.add_argument("root", type=place, metavar="DIR", help="folder or URL with manifest.json")
     inspect.add_argument("--json", action="store_true", help="print JSON")
 
-    verify = commands.add_parser(
-        "verify",
-        help="check every byte of a data set",
-        epilog=_VERIFY,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    verify.set_defaults(handler=_verify)
+    verify = _add(commands, "verify", "check every byte of a data set", _VERIFY, _verify)
     verify.add_argument("root", type=place, metavar="DIR", help="folder or URL with manifest.json")
     verify.add_argument("--cache-dir", type=local_path, metavar="DIR", help="where shards of a URL are kept")
     verify.add_argument("--json", action="store_true", help="print JSON")
 
 
+def _add(
+    subparsers: Any, name: str, text: str, epilog: str, handler: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    parser = subparsers.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(handler=handler)
+    return parser
+
+
 def _inspect(args: argparse.Namespace) -> int:
-    from langpose_dist.cli.summary import print_json, print_summary, summarise
+    from langpose_dist.cli.label_notes import label_notes
     from langpose_dist.data.manifest import Manifest
     from langpose_dist.skeleton import H36M17
 
     manifest = Manifest.load(args.root)
+    notes = label_notes(manifest)
     statistics = manifest.statistics
     groups = {
         field: counts
@@ -63,9 +81,9 @@ def _inspect(args: argparse.Namespace) -> int:
                 H36M17.joints, statistics.mean, statistics.std, statistics.min, statistics.max, strict=True
             )
         }
-        print_json({**summarise(manifest), "groups": groups, "ranges": ranges})
+        _print_json({**_summary(manifest, notes), "groups": groups, "ranges": ranges})
         return 0
-    print_summary(str(args.root), manifest)
+    _print_summary(str(args.root), manifest, notes)
     _print_counts("labels, spans", {split: manifest.label_counts(split) for split in manifest.splits})
     for field, counts in groups.items():
         _print_counts(f"{field}s, clips", counts)
@@ -93,7 +111,6 @@ def _print_counts(title: str, counts: dict[str, dict[str, int]]) -> None:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from langpose_dist.cli.summary import print_json
     from langpose_dist.datasets.splits import TRAIN
     from langpose_dist.datasets.verify import verify
 
@@ -104,10 +121,77 @@ def _verify(args: argparse.Namespace) -> int:
         progress=lambda shards: tracked(shards, "verifying", "shard"),
     )
     if args.json:
-        print_json({"root": str(args.root), "whole": not problems, "problems": problems})
+        _print_json({"root": str(args.root), "whole": not problems, "problems": problems})
     elif not problems:
         print(f"{args.root}: whole")
     else:
         for problem in problems:
             print(f"langpose: {problem}", file=sys.stderr)
     return 2 if problems else 0
+
+
+def _report(title: str, manifest: "Manifest", notes: list[str], as_json: bool) -> None:
+    if as_json:
+        _print_json({"out": title, **_summary(manifest, notes)})
+    else:
+        _print_summary(title, manifest, notes)
+
+
+def _summary(manifest: "Manifest", notes: list[str]) -> dict[str, Any]:
+    from langpose_dist.datasets.build import count_reasons
+
+    return {
+        "dataset": manifest.dataset,
+        "source": manifest.source,
+        "fps": manifest.fps,
+        "unit": manifest.unit,
+        "axes": manifest.axes,
+        "skeleton": manifest.skeleton,
+        "splits": {
+            name: {
+                "clips": split.num_samples,
+                "frames": split.num_frames,
+                "hours": split.num_frames / manifest.fps / 3600,
+                "shards": len(manifest.shards_of(name)),
+                "label_counts": manifest.label_counts(name),
+            }
+            for name, split in manifest.splits.items()
+        },
+        "num_bytes": sum(shard.num_bytes for shard in manifest.shards),
+        "skipped": {"total": len(manifest.skipped), "reasons": count_reasons(manifest.skipped)},
+        "ignored": manifest.num_ignored,
+        "label_notes": notes,
+        "fingerprint": manifest.fingerprint,
+        "tool_version": manifest.tool_version,
+        "build": manifest.build,
+    }
+
+
+def _print_json(content: dict[str, Any]) -> None:
+    print(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def _print_summary(title: str, manifest: "Manifest", notes: list[str]) -> None:
+    from langpose_dist.datasets.build import describe_skipped
+
+    num_bytes = sum(shard.num_bytes for shard in manifest.shards)
+    print(
+        f"{title}: {manifest.dataset} from {manifest.source}, {manifest.fps:g} frames per second, "
+        f"{manifest.unit}, {manifest.axes}, {manifest.skeleton}"
+    )
+    for name, split in manifest.splits.items():
+        hours = split.num_frames / manifest.fps / 3600
+        shards = len(manifest.shards_of(name))
+        print(
+            f"  {name:12} {split.num_samples:6} clips {split.num_frames:9} frames {hours:7.2f} h "
+            f"{len(manifest.label_counts(name)):5} labels {shards:4} shards"
+        )
+    print(f"  {num_bytes / 1e6:.1f} MB, fingerprint {manifest.fingerprint}")
+    if manifest.skipped:
+        print(
+            f"  skipped {len(manifest.skipped)}: {describe_skipped(manifest.skipped)} (each in manifest.json)"
+        )
+    if manifest.num_ignored:
+        print(f"  {manifest.num_ignored} files of other kinds were not looked at")
+    for note in notes:
+        print(f"  {note}")

@@ -10,9 +10,8 @@ import shutil
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from langpose_dist.cli.arguments import add_store_arguments
 from langpose_dist.config import TextConfig, UserError
-from langpose_dist.host.environment import NOT_INSTALLED, version_of
+from langpose_dist.host.arguments import place
 from langpose_dist.host.redaction import redact
 
 DISTRIBUTION = "langpose-dist"
@@ -36,7 +35,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser = subparsers.add_parser(
         "doctor", help="check this machine: versions, device, text encoder, tracking"
     )
-    add_store_arguments(parser)
+    parser.add_argument(
+        "--tracking-uri", type=place, metavar="URI", help="MLflow store to check; default: as in training"
+    )
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.set_defaults(handler=run)
 
 
@@ -83,8 +85,12 @@ def check_packages(distribution: str = DISTRIBUTION) -> Iterator[Check]:
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         wanted = f"supported: {requirement.specifier or 'any version'}"
-        version = version_of(requirement.name)
-        if version != NOT_INSTALLED and requirement.specifier.contains(version, prereleases=True):
+        try:
+            version = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            yield Check(requirement.name, "missing", True, f"not installed; {wanted}", _REINSTALL)
+            continue
+        if requirement.specifier.contains(version, prereleases=True):
             yield Check(requirement.name, "ok", True, f"{version} ({wanted})")
         else:
             yield Check(requirement.name, "missing", True, f"{version}; {wanted}", _REINSTALL)

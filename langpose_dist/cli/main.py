@@ -1,16 +1,18 @@
 """The ``langpose`` command: one parser, and one place where a user's mistake becomes one line.
 
 Each command's module adds its parser and names its handler; whatever is heavy it imports in the handler, so
-that help and configuration errors answer at once.
+that help and configuration errors answer at once. Here nothing is imported before a Ctrl-C is quiet.
 """
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from langpose_dist import __version__
-from langpose_dist.cli import data, doctor, evaluate, model, preflight, registry, report, train
-from langpose_dist.cli.arguments import Parser, parse_words, say_errors
-from langpose_dist.host.console import open_missing_streams
+from langpose_dist.host.console import starting
+
+if TYPE_CHECKING:
+    from langpose_dist.cli.arguments import Parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,18 +28,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: From argparse, with 2 for bad arguments and 0 after ``--help`` and ``--version``.
     """
-    open_missing_streams()
-    parser = build_parser()
+    with starting(is_process=argv is None):
+        from langpose_dist.cli.arguments import parse_words, say_errors
+
+        parser = build_parser()
 
     def run() -> int:
         arguments = parse_words(parser, argv)
         return arguments.handler(arguments)
 
-    return say_errors("langpose", run)
+    return say_errors("langpose", run, is_process=argv is None)
 
 
-def build_parser() -> Parser:
+def build_parser() -> "Parser":
     """Build the parser of all commands."""
+    from langpose_dist.cli import data, doctor, evaluate, model, preflight, registry, report, train
+    from langpose_dist.cli.arguments import Parser
+
     parser = Parser(prog="langpose", description="Train, evaluate and look up LangPose models.")
     parser.add_argument("--version", action="version", version=f"langpose {__version__}")
     subparsers = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)

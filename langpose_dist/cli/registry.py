@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langpose_dist.cli import registry_replay
-from langpose_dist.cli.arguments import add_config_arguments, add_store_arguments
 from langpose_dist.cli.evaluate import compare_models
 from langpose_dist.cli.registry_tables import (
     describe_promotion,
@@ -16,7 +15,7 @@ from langpose_dist.cli.registry_tables import (
     name_table,
 )
 from langpose_dist.config import TrackingConfig, UserError, load_config
-from langpose_dist.host.arguments import local_path
+from langpose_dist.host.arguments import local_path, place
 from langpose_dist.host.redaction import presentable, printable
 
 if TYPE_CHECKING:
@@ -55,13 +54,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     registry_replay.add_parser(commands)
 
     listing = commands.add_parser("list", help="every registered model with its versions and aliases")
-    add_store_arguments(listing)
+    _add_common_arguments(listing)
     listing.set_defaults(handler=_list)
 
     show = commands.add_parser("show", help="what versions were made from, their numbers and promotions")
     show.add_argument("model", metavar="MODEL", help=f"NAME for all its versions, {_REFERENCE}")
     show.add_argument("--hashes", action="store_true", help="also the SHA-256 of every file")
-    add_store_arguments(show)
+    _add_common_arguments(show)
     show.set_defaults(handler=_show)
 
     register = commands.add_parser(
@@ -76,7 +75,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     register.add_argument(
         "--licence", metavar="TEXT", help="licence of the training data; default: data.licence of the run"
     )
-    add_store_arguments(
+    _add_common_arguments(
         register, f"MLFLOW_TRACKING_URI, or where the run was recorded, or {TrackingConfig().uri}"
     )
     register.set_defaults(handler=_register)
@@ -90,7 +89,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         epilog="Exit status: 0 it has the alias; 3 the gate refuses it, with every reason; 2 a mistake.",
     )
     promote.add_argument("model", metavar="MODEL", help=_REFERENCE)
-    add_config_arguments(promote)
+    promote.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="override, such as registry.tolerance=0.01"
+    )
     promote.add_argument(
         "--protocol",
         metavar="NAME",
@@ -98,19 +99,32 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     promote.add_argument("--split", metavar="NAME", help="with --protocol: split to evaluate; default: test")
     promote.add_argument("--alias", default="champion", help="alias to give; default: champion")
+    promote.add_argument(
+        "--config", metavar="FILE", type=local_path, help="configuration with a section registry"
+    )
     promote.add_argument("--force", action="store_true", help="promote whatever the gate says")
     promote.add_argument("--reason", metavar="TEXT", help="why it is forced; recorded")
-    add_store_arguments(promote)
+    _add_common_arguments(promote)
     promote.set_defaults(handler=_promote)
 
     pull = commands.add_parser("pull", help="fetch a version into a folder and verify every hash")
     pull.add_argument("model", metavar="MODEL", help=_REFERENCE)
     pull.add_argument("folder", metavar="FOLDER", type=local_path, help="new folder for its files")
-    add_store_arguments(pull)
+    _add_common_arguments(pull)
     pull.set_defaults(handler=_pull)
 
 
+def _add_common_arguments(
+    parser: argparse.ArgumentParser, default: str = f"MLFLOW_TRACKING_URI, or {TrackingConfig().uri}"
+) -> None:
+    parser.add_argument(
+        "--tracking-uri", type=place, metavar="URI", help=f"MLflow's address; default: {default}"
+    )
+    parser.add_argument("--json", action="store_true", help="report as JSON")
+
+
 def _connect(arguments: argparse.Namespace, *, create: bool = False) -> Any:
+    """MLflow's client."""
     from langpose_dist.tracking.client import connect, resolve_uri
 
     return connect(resolve_uri(arguments.tracking_uri), create=create)

@@ -5,9 +5,8 @@ import json
 import sys
 from typing import Any
 
-from langpose_dist.cli.arguments import add_store_arguments
 from langpose_dist.config import UserError
-from langpose_dist.host.arguments import local_path
+from langpose_dist.host.arguments import local_path, place
 from langpose_dist.host.redaction import printable
 from langpose_dist.runs.folder import RunFolder
 
@@ -26,7 +25,13 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "run_dirs", metavar="RUN_DIR", type=local_path, nargs="+", help="folder of a run or a sweep"
     )
-    add_store_arguments(parser, "MLFLOW_TRACKING_URI, or where the run was to be recorded")
+    parser.add_argument(
+        "--tracking-uri",
+        type=place,
+        metavar="URI",
+        help="MLflow's address; default: MLFLOW_TRACKING_URI, or where the run was to be recorded",
+    )
+    parser.add_argument("--json", action="store_true", help="report as JSON")
     parser.set_defaults(handler=run)
 
 

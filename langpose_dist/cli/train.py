@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from pathlib import Path
 
 from langpose_dist.cli.arguments import add_config_arguments, add_resume_options
 from langpose_dist.config import RunConfig, describe_keys, load_config
@@ -57,9 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     request: StopRequest | None = None
     try:
         with best_effort_output():
-            # Rank 0 watches the run's folder for all.
-            stop_file = RunFolder(config.output).stop if _is_main() else None
-            request = StopRequest(stop_file, grace=config.train.stop_grace)
+            request = StopRequest(_stop_file(config), grace=config.train.stop_grace)
             return _run(arguments, config, request)
     except Interrupted as stop:
         if _is_main():
@@ -102,6 +101,11 @@ def _run(arguments: argparse.Namespace, config: RunConfig, request: StopRequest)
                 f"models:/{config.tracking.register_as}@{config.tracking.alias}"
             )
     return 0
+
+
+def _stop_file(config: RunConfig) -> Path | None:
+    """Rank 0 watches the run's folder for all."""
+    return RunFolder(config.output).stop if _is_main() else None
 
 
 def _is_main() -> bool:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,26 @@ EXIT_INTERRUPTED = 75
 """Exit status of a run that was asked to stop and can be resumed; EX_TEMPFAIL of sysexits.h."""
 
 
-def open_missing_streams() -> None:
+@contextmanager
+def starting(*, is_process: bool) -> Iterator[None]:
+    """Open the streams that are missing, and have a Ctrl-C end the process without a word meanwhile.
+
+    Args:
+        is_process: True if this process is there for the command alone.
+    """
+    _open_missing_streams()
+    # While modules are imported there is nothing to save, and a traceback of an import says nothing.
+    is_alone = is_process and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_alone:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        if is_alone:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _open_missing_streams() -> None:
     """Send what a closed stream is given to nowhere: else the next file that is opened gets it."""
     for number in range(3):
         try:

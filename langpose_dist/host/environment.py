@@ -11,7 +11,6 @@ from pathlib import Path
 from langpose_dist import __version__
 
 _PACKAGES = ("torch", "deepspeed", "mlflow", "ray", "transformers", "webdataset", "numpy", "safetensors")
-NOT_INSTALLED = "not installed"
 
 
 def describe_environment(
@@ -33,7 +32,7 @@ def describe_environment(
     return {
         "langpose_dist": __version__,
         "python": platform.python_version(),
-        **{name: version_of(name) for name in _PACKAGES},
+        **{name: _version(name) for name in _PACKAGES},
         "platform": platform.platform(),
         "devices": ", ".join(devices) or _processor(),
         "nodes": ", ".join(nodes) or platform.node(),
@@ -61,12 +60,11 @@ def user_name() -> str:
         return "unknown"
 
 
-def version_of(package: str) -> str:
-    """Version of an installed package, or ``NOT_INSTALLED``."""
+def _version(package: str) -> str:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return NOT_INSTALLED
+        return "not installed"
 
 
 def _processor() -> str:

@@ -94,7 +94,7 @@ def test_labels_that_the_text_encoder_does_not_know_are_noted(
     mocap: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = TextConfig(encoder=str(tiny_folder), max_tokens=4)
-    monkeypatch.setattr("langpose_dist.cli.summary.TextConfig", lambda: config)
+    monkeypatch.setattr("langpose_dist.cli.label_notes.TextConfig", lambda: config)
     cut, unknown = label_notes(capsys, *words(mocap))
     assert cut.startswith("1 of 2 labels are longer than text.max_tokens=4 and are cut: 'walk turn left'")
     assert unknown.startswith("1 of 2 labels hold no word that text.encoder=")
@@ -108,7 +108,7 @@ def test_a_text_encoder_that_is_not_there_is_no_reason_to_fail(
     mocap: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = TextConfig(encoder=str(mocap / "nothing"))
-    monkeypatch.setattr("langpose_dist.cli.summary.TextConfig", lambda: config)
+    monkeypatch.setattr("langpose_dist.cli.label_notes.TextConfig", lambda: config)
     [note] = label_notes(capsys, *words(mocap))
     assert note.startswith("the labels were not tried on a text encoder: ")
 

@@ -1,6 +1,7 @@
-"""Commands whose standard streams are missing, closed or full."""
+"""Commands whose standard streams are missing, closed or full, and a Ctrl-C before they have begun."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -49,8 +50,9 @@ def test_streams_that_cannot_be_used_change_no_status(command: str, status: int,
 def test_a_file_never_gets_what_a_closed_stream_is_given(tmp_path: Path) -> None:
     code = f"""
 import os, sys
-from langpose_dist.host.console import open_missing_streams, say
-open_missing_streams()
+from langpose_dist.host.console import say, starting
+with starting(is_process=True):
+    pass
 with open({str(tmp_path / "file")!r}, "w") as file:
     say("to nobody")
     print("to nobody", flush=True)
@@ -60,6 +62,22 @@ with open({str(tmp_path / "file")!r}, "w") as file:
     (tmp_path / "code.py").write_text(code)
     assert shell(f"{sys.executable} {tmp_path / 'code.py'} <&- >&- 2>&-").returncode == 0
     assert (tmp_path / "file").read_text() == ""
+
+
+def test_a_ctrl_c_among_the_imports_is_quiet() -> None:
+    # As soon as the command's own module runs; what the interpreter imports before it is not ours.
+    code = """
+import os, signal, sys
+class Press:
+    def find_spec(self, name, path=None, target=None):
+        if name == "pydantic":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Press())
+from langpose_dist.cli.main import main
+sys.exit(main())
+"""
+    done = subprocess.run([sys.executable, "-c", code, "doctor"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
 def test_an_output_that_is_a_lost_link_is_named_by_every_command(tmp_path: Path) -> None:
