@@ -1,7 +1,7 @@
 """Where the time of a training step goes: the bare step, the real loop around it, and each part of the loop.
 
-    python -m benchmarks.train_profile --data data/shards                                   # a small model on a CPU
-    python -m benchmarks.train_profile --data data/shards --config configs/pretrain/paper.yaml model.compile=true
+    python -m benchmarks.train_profile --data data/shards                # a small model on a CPU
+    python -m benchmarks.train_profile --data data/shards --config configs/pretrain/paper.yaml
 
 The bare step is forward, backward, clipping and AdamW on one batch that lies on the device. The loop is
 ``langpose train`` itself, in this process: first without a profiler, for its speed, then with one. On a GPU
@@ -24,7 +24,7 @@ from typing import Any
 from unittest import mock
 
 import torch
-from torch.autograd import DeviceType
+from torch._C._autograd import DeviceType
 from torch.profiler import profile, record_function
 
 from benchmarks.common import RESULTS, write_result
@@ -121,7 +121,7 @@ def measure_bare_step(config: RunConfig, device: torch.device, *, warm: int, rep
 
 
 def _chunks(step: Callable[[], None], device: torch.device, repeats: int) -> Iterator[float]:
-    """Milliseconds of a step in each of five runs of steps: nothing waits for the device between two of them."""
+    """Milliseconds of a step in each of five series, within which nothing waits for the device."""
     for _ in range(5):
         _wait(device)
         start = time.perf_counter()
@@ -227,7 +227,7 @@ def report(results: dict[str, Any]) -> None:
     """Print the numbers as a table."""
     print(
         f"bare step {results['bare_step_ms']:.2f} ms, loop {results['loop_step_ms']:.2f} ms "
-        f"({results['loop_clips_per_second']:.1f} clips/s): {results['loop_over_bare_step']:.3f} x the bare step"
+        f"({results['loop_clips_per_second']:.1f} clips/s) = {results['loop_over_bare_step']:.3f} bare steps"
     )
     print(f"{'part':<20}{'host ms':>10}{'GPU ms':>10}{'launches':>10}{'GPU idle ms':>13}")
     for name, row in results["parts_per_profiled_step"].items():

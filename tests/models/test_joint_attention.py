@@ -69,14 +69,14 @@ from pathlib import Path
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from langpose_dist.models import joint_attention
+from langpose_dist.models import joint_attention, joint_kernels
 
-kernel, architecture = getattr(joint_attention, sys.argv[1]), int(sys.argv[2])
-sizes = {"J": 17, "D": 512, "d": 64, "TILE": joint_attention._TILE}
+kernel, architecture = getattr(joint_kernels, sys.argv[1]), int(sys.argv[2])
+sizes = {"J": 17, "D": 512, "d": 64, "TILE": joint_attention.TILE}
 kinds = {"num_rows": "i32", "scale": "fp32", **dict.fromkeys(sizes, "constexpr")}
 signature = {name: kinds.get(name, "*bf16") for name in kernel.arg_names}
 aligned = {(n,): [["tt.divisibility", 16]] for n, kind in enumerate(signature.values()) if kind == "*bf16"}
-options = {"num_warps": joint_attention._NUM_WARPS}
+options = {"num_warps": joint_attention.NUM_WARPS}
 source = ASTSource(kernel, signature, sizes, aligned)
 compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
 with tempfile.NamedTemporaryFile("w", suffix=".ptx") as file:
@@ -91,7 +91,7 @@ print("shared memory", compiled.metadata.shared)
 
 
 @pytest.mark.parametrize("architecture", [80, 90])
-@pytest.mark.parametrize("kernel", ["_forward_kernel", "_backward_kernel"])
+@pytest.mark.parametrize("kernel", ["forward_kernel", "backward_kernel"])
 def test_kernel_compiles_for_a_gpu_without_spilling_registers(kernel: str, architecture: int) -> None:
     told = _run(_COMPILE, kernel, str(architecture))
     assert re.search(r"\b0 bytes spill stores", told), told
