@@ -87,6 +87,7 @@ class DSTformer(nn.Module):
     def __init__(self, config: ModelConfig, *, num_frames: int, num_joints: int = 17) -> None:
         super().__init__()
         self.config = config
+        self.recompute = config.recompute
         self.num_frames = num_frames
         self.num_joints = num_joints
         dim, depth = config.dim, config.depth
@@ -145,7 +146,7 @@ class DSTformer(nn.Module):
         x = self.dropout(self.joints_embed(keypoints_2d) + position)
         if self.config.stream == "bfloat16":
             x = to_matmul_dtype(x)
-        is_recomputed = self.config.recompute and torch.is_grad_enabled()
+        is_recomputed = self.recompute and torch.is_grad_enabled()
         for level in zip(self.blocks_st, self.blocks_ts, self.ts_attn, strict=True):
             x = checkpoint(_fuse, x, *level, use_reentrant=False) if is_recomputed else _fuse(x, *level)
         return self.pre_logits(self.norm(x))
