@@ -9,11 +9,11 @@ from jaxtyping import Bool, Float, Float32
 
 from langpose_dist.detections.recording import Detection
 
-MAX_STEP = 0.3
+MAX_STEP = 0.5
 """Largest mean distance of keypoints from one frame to the next, in extents of the figure."""
 STEP_GROWTH = 0.05
 """As much again for every frame that a person was away, ..."""
-MAX_DISTANCE = 0.8
+MAX_DISTANCE = 1.0
 """... up to this."""
 MAX_ABSENCE = 60
 """Frames after which a person who comes back is somebody else."""

@@ -3,8 +3,9 @@
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -69,16 +70,14 @@ def read_tracks(
     unit = _unit(recording, samples, size)
     threshold = recording.detector.threshold if threshold is None else threshold
 
+    sieve = Sieve(chosen, unit, threshold)
     tracker = PeopleTracker()
-    counts: Counter[str] = Counter()
     num_people: Counter[int] = Counter()
     last = -1
-    for frame in frames:
-        last = frame.number
-        people = [_used(found, chosen, unit, threshold, counts) for found in frame.people]
-        people = [found for found in people if (found.points[:, 2] > 0).any()]
+    for last, found in frames:
+        people = [person for person in map(sieve.used, found) if (person.points[:, 2] > 0).any()]
         num_people[len(people)] += 1
-        tracker.add(frame.number, people)
+        tracker.add(last, people)
     num_frames = max(recording.num_frames, last + 1)
     num_people[0] += num_frames - num_people.total()
 
@@ -86,33 +85,52 @@ def read_tracks(
     if not named:
         raise UserError(f"{path}: no keypoint has a confidence of {threshold:g} or more; lower --threshold")
     ids = _choose_people(named, person, num_frames)
-    tracks = {id_: tuple(_tracks_of(id_, named[id_], chosen, max_gap)) for id_ in ids}
-    lifted = tuple(itertools.chain.from_iterable(tracks.values()))
-    num_seen = sum(len(named[id_].frames) for id_ in ids)
+    tracks = tuple(track for id_ in ids for track in _tracks_of(id_, named[id_], chosen, max_gap))
+    if not tracks:
+        raise UserError(f"{path}: person {', '.join(ids)} has no joint that is seen; largest is the default")
     facts = {
         "frames": num_frames,
         "frames_by_number_of_people": {str(number): num_people[number] for number in sorted(num_people)},
-        "people": [
-            {
-                "person": id_,
-                "first_frame": one.frames[0],
-                "last_frame": one.frames[-1],
-                "seen": len(one.frames),
-            }
-            for id_, one in named.items()
-        ],
+        "people": [_describe(id_, one) for id_, one in named.items()],
         "person": person,
         "chosen": ids,
         "layout_by": chosen_by,
         "unit": "pixels" if unit is None else "parts of width and height",
         "threshold": threshold,
-        "share_dropped": counts["dropped"] / max(counts["detected"], 1),
+        "share_dropped": sieve.num_dropped / max(sieve.num_detected, 1),
         "max_gap": max_gap,
-        "filled_frames": sum(len(track.keypoints) for track in lifted) - num_seen,
-        "split_gaps": len(lifted) - len(ids),
+        "filled_frames": sum(int((~track.seen.any(axis=1)).sum()) for track in tracks),
+        "split_gaps": len(tracks) - len(ids),
         "merged_bodies": tracker.num_merged,
     }
-    return Tracks(lifted, num_frames, recording.fps, size, recording.detector.name, chosen.name, facts)
+    return Tracks(tracks, num_frames, recording.fps, size, recording.detector.name, chosen.name, facts)
+
+
+@dataclass
+class Sieve:
+    """What is left of a detection: the keypoints that joints are made of, above the threshold, in pixels."""
+
+    layout: Layout
+    unit: tuple[int, int] | None
+    threshold: float
+    num_detected: int = 0
+    num_dropped: int = 0
+
+    def used(self, found: Detection) -> Detection:
+        """Sieve one detection, and count.
+
+        Raises:
+            UserError: If it has another number of keypoints.
+        """
+        _check_number(found.points, len(self.layout.keypoints))
+        points = found.points[self.layout.columns]
+        is_low = (points[:, 2] > 0) & (points[:, 2] < self.threshold)
+        self.num_detected += int((points[:, 2] > 0).sum())
+        self.num_dropped += int(is_low.sum())
+        points[is_low] = 0
+        if self.unit is not None:
+            points[:, :2] *= self.unit
+        return replace(found, points=points)
 
 
 def _check_options(threshold: float | None, max_gap: int, size: tuple[int, int] | None) -> None:
@@ -186,21 +204,6 @@ def _unit(
     return size
 
 
-def _used(
-    found: Detection, layout: Layout, unit: tuple[int, int] | None, threshold: float, counts: Counter[str]
-) -> Detection:
-    """The keypoints that the joints need, in pixels, without those below the threshold."""
-    _check_number(found.points, len(layout.keypoints))
-    points = found.points[layout.columns]
-    is_low = (points[:, 2] > 0) & (points[:, 2] < threshold)
-    counts["detected"] += int((points[:, 2] > 0).sum())
-    counts["dropped"] += int(is_low.sum())
-    points[is_low] = 0
-    if unit is not None:
-        points[:, :2] *= unit
-    return replace(found, points=points)
-
-
 def _name_people(people: Sequence[Person]) -> dict[str, Person]:
     """Detectors' ids; others are numbered in the order of appearance."""
     has_ids = any(person.identity is not None for person in people)
@@ -220,6 +223,12 @@ def _choose_people(people: dict[str, Person], asked: str, num_frames: int) -> li
     return [asked]
 
 
+def _describe(id_: str, person: Person) -> dict[str, Any]:
+    first, last = person.frames[0], person.frames[-1]
+    return {"person": id_, "first_frame": first, "last_frame": last, "seen": len(person.frames)}
+
+
 def _tracks_of(id_: str, person: Person, layout: Layout, max_gap: int) -> Iterable[Track]:
     keypoints = map_keypoints(np.stack(person.points), layout.used, layout.joint_map)
-    return to_tracks(id_, np.array(person.frames), keypoints, max_gap)
+    has_joint = (keypoints[..., 2] > 0).any(axis=1)  # one eye makes none
+    return to_tracks(id_, np.array(person.frames)[has_joint], keypoints[has_joint], max_gap)

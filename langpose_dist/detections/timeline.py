@@ -13,7 +13,8 @@ def to_tracks(
 ) -> Iterator[Track]:
     """Tracks of one person, cut where it was away for more than ``max_gap`` frames."""
     cuts = np.flatnonzero(np.diff(frames) - 1 > max_gap) + 1
-    for numbers, part in zip(np.split(frames, cuts), np.split(keypoints, cuts), strict=True):
+    parts = zip(np.split(frames, cuts), np.split(keypoints, cuts), strict=True) if len(frames) else ()
+    for numbers, part in parts:
         whole = np.zeros((numbers[-1] - numbers[0] + 1, *part.shape[1:]), np.float32)
         whole[numbers - numbers[0]] = part
         seen = whole[..., 2] > 0

@@ -29,17 +29,19 @@ JUNK: tuple[Any, ...] = (
 
 
 def damage(content: Any, generator: np.random.Generator) -> Any:
-    """One to three changes anywhere: something else in the place, left out, twice, or one level deeper."""
+    """One or two changes anywhere: something else in the place, left out, twice, or one level deeper."""
     content = copy.deepcopy(content)
-    for _ in range(generator.integers(1, 4)):
+    for _ in range(generator.integers(1, 3)):
         places = [*walk([content])]
         parent, key = places[generator.integers(len(places))]
-        match generator.integers(5):
+        match generator.integers(8):
+            case 0 | 1 | 2 | 3 if isinstance(parent[key], float):
+                parent[key] = float(generator.choice([0.0, np.nan, -1.0, generator.normal(), 300.0]))
             case 0 | 1:
                 parent[key] = copy.deepcopy(JUNK[generator.integers(len(JUNK))])
-            case 2:
+            case 2 | 3 | 4:
                 del parent[key]
-            case 3:
+            case 5:
                 parent[key] = [parent[key]]
             case _ if isinstance(parent, list):
                 parent.insert(key, copy.deepcopy(parent[key]))
@@ -126,7 +128,7 @@ def test_damaged_json(kind: str, num_files: int, tmp_path: Path) -> None:
         else:
             path.write_text(json.dumps(damage(content, generator)))
         num_read += read_or_refuse(path)
-    assert 0.1 < num_read / num_files < 0.9
+    assert 0.08 < num_read / num_files < 0.9
 
 
 def test_damaged_folders(num_files: int, tmp_path: Path) -> None:

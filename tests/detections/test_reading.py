@@ -339,6 +339,16 @@ def test_half_a_body_is_marked_and_not_invented(tmp_path: Path) -> None:
     assert (track.keypoints[~track.seen] == 0).all()
 
 
+def test_frames_that_show_no_joint_are_no_part_of_a_track(tmp_path: Path) -> None:
+    points = made.figure("coco17", 10)
+    points[[0, 1, 9], :1] = points[[0, 1, 9], 2:] = 0  # one eye, of which no joint is made
+    tracks = read_tracks(made.write_json(tmp_path / "r.json", made.alphapose(points)))
+    assert [(track.first_frame, len(track.keypoints)) for track in tracks.people] == [(2, 7)]
+    path = made.write_json(tmp_path / "eye.json", made.alphapose(points[:2]))
+    with pytest.raises(UserError, match="person 1 has no joint that is seen"):
+        read_tracks(path)
+
+
 def test_ultralytics_parts_of_the_picture_need_its_size(tmp_path: Path) -> None:
     points = made.figure("coco17") / [640, 480, 1]
     path = ultralytics(points, tmp_path)
