@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from langpose_dist.config import UserError
 from langpose_dist.datasets.arrays import read_npy
 from langpose_dist.datasets.pickles import load_npz
+from langpose_dist.detections.kind import validate
 from langpose_dist.detections.recording import MAX_FRAMES, Detection, Detector, Frame, Recording, detection
 
 ARRAY = Detector("NumPy array", threshold=0.3)
 """As MMPose's: these are mostly its models, run by rtmlib."""
 MEDIAPIPE = Detector("MediaPipe array", threshold=0.5, is_relative=True)
-"""``visibility_threshold`` of its drawing is 0.5."""
+"""``_VISIBILITY_THRESHOLD`` of its drawing is 0.5."""
 DETECTRON2 = Detector("Detectron2 npz", threshold=0.05)
 """``_KEYPOINT_THRESHOLD`` of its drawing is 0.05."""
 VIDEOPOSE3D = Detector("VideoPose3D npz", threshold=0.05)
@@ -92,15 +94,13 @@ def _frames(keypoints: np.ndarray, scores: np.ndarray | None, where: str) -> Ite
             raise UserError(f"{here}: an array of {people.shape}; due are {_SHAPES}")
         if scores is not None and len(people):
             people = _with_scores(people, _numbers(scores[number], here), here)
-        yield Frame(
-            number, [detection(_columns(person, here), here) for person in people if _is_there(person)]
-        )
+        yield Frame(number, [detection(_columns(person, here), here) for person in people])
 
 
 def _numbers(values: Any, where: str) -> np.ndarray:
     try:
         return np.asarray(values, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UserError(f"{where}: not only numbers; due are {_SHAPES}") from None
 
 
@@ -126,19 +126,19 @@ def _columns(person: np.ndarray, where: str) -> np.ndarray:
     raise UserError(f"{where}: {num_keypoints} x {num_columns} numbers of a person; due are {_SHAPES}")
 
 
-def _is_there(person: np.ndarray) -> bool:
-    """Arrays are filled up with zeros, or with what is not a number, where a person is absent."""
-    return bool((np.isfinite(person[:, :2]) & (person[:, :2] != 0)).any())
+class _Videos(BaseModel):
+    videos: dict[str, dict[str, list[Any]]]
 
 
 def _videopose3d(arrays: Mapping[str, Any], where: str) -> Recording:
     """``data_2d_custom_NAME.npz``: video -> camera or action -> T x 17 x 2."""
-    videos = _unwrap(arrays["positions_2d"])
-    if not isinstance(videos, Mapping) or len(videos) != 1:
-        names = ", ".join(map(str, videos)) if isinstance(videos, Mapping) else "something else"
-        raise UserError(f"{where}: holds {names[:200] or 'no video'}; one video is lifted at a time")
+    videos = validate(_Videos, {"videos": _unwrap(arrays["positions_2d"])}, where).videos
+    if len(videos) != 1:
+        raise UserError(
+            f"{where}: holds {', '.join(videos)[:200] or 'no video'}; one video is lifted at a time"
+        )
     ((name, actions),) = videos.items()
-    views = [view for views in actions.values() for view in views] if isinstance(actions, Mapping) else []
+    views = [view for views in actions.values() for view in views]
     if len(views) != 1:
         raise UserError(f"{where}: {name} has {len(views)} views; one is lifted at a time")
     metadata = _unwrap(arrays.get("metadata"))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
+from scipy.optimize import linear_sum_assignment
 
 from langpose_dist.detections.recording import Detection
 
@@ -45,10 +46,7 @@ class Person:
             if is_common.any():
                 steps = points[is_common, :2] - self.points[-1][is_common, :2]
                 self.velocity = (steps.mean(axis=0) / (frame - self.frames[-1])).astype(np.float32)
-            points_before = self.latest
-        else:
-            points_before = points
-        self.latest = np.where(points[:, 2:] > 0, points, points_before)
+        self.latest = np.where(points[:, 2:] > 0, points, self.latest) if self.frames else points
         self.frames.append(frame)
         self.points.append(points)
 
@@ -148,8 +146,6 @@ def _distances(
 
 def _closest_pairs(distances: Float[np.ndarray, "N M"], reaches: Sequence[float]) -> list[tuple[int, int]]:
     """(person, detection) with the least sum of distances, each within the person's reach."""
-    from scipy.optimize import linear_sum_assignment
-
     costs = np.where(distances < np.array(reaches)[:, None], distances, 1e3)
     rows, columns = linear_sum_assignment(costs)
     return [

@@ -110,8 +110,10 @@ def number_names(names: Sequence[str]) -> list[int]:
     """
     parts = [re.split(r"(\d{1,15})", name, flags=re.ASCII) for name in names]
     if len({tuple(part[::2]) for part in parts}) > 1:
-        first, other = _two_that_differ(names, [tuple(part[::2]) for part in parts])
-        raise UserError(f"{first!r} and {other!r} differ in more than a number: several recordings; give one")
+        other = next(name for name, part in zip(names, parts, strict=True) if part[::2] != parts[0][::2])
+        raise UserError(
+            f"{names[0]!r} and {other!r} differ in more than a number: several recordings; give one"
+        )
     columns = list(zip(*(part[1::2] for part in parts), strict=True))
     changing = [column for column in columns if len(set(column)) > 1]
     if not changing and len(names) == 1:
@@ -122,10 +124,6 @@ def number_names(names: Sequence[str]) -> list[int]:
             "such as video_0001.json"
         )
     return [int(text) for text in changing[0]]
-
-
-def _two_that_differ(names: Sequence[str], keys: Sequence[Any]) -> tuple[str, str]:
-    return names[0], next(name for name, key in zip(names, keys, strict=True) if key != keys[0])
 
 
 def in_order(numbered: Iterable[tuple[int, Sequence[Detection]]]) -> list[Frame]:

@@ -125,6 +125,7 @@ def test_whole_recordings_are_not_frames_of_a_folder(tmp_path: Path) -> None:
         ("objects.npy", "objects.npy: not a whole npy file of numbers: .*objects"),
         ("videos.npz", "videos.npz: holds a.mp4, b.mp4; one video is lifted at a time"),
         ("views.npz", "views.npz: S1 has 2 views; one is lifted at a time"),
+        ("number.npz", "number.npz: videos.a.mp4.custom: Input should be a valid list"),
         ("mixed.json", "people with 17 and with 26 keypoints in one file"),
         ("far.json", r"far.json, frame 0: a coordinate of 1.15e\+06; more than 100000 are no pixels"),
     ],
@@ -147,6 +148,7 @@ def test_what_cannot_be_read_is_refused_with_a_remedy(name: str, message: str, t
     np.savez(tmp_path / "videos.npz", positions_2d=videos)  # pyright: ignore[reportArgumentType]
     views = {"S1": {"Walking": [points, points]}}
     np.savez(tmp_path / "views.npz", positions_2d=views)  # pyright: ignore[reportArgumentType]
+    np.savez(tmp_path / "number.npz", positions_2d={"a.mp4": {"custom": 1.0}})  # pyright: ignore[reportArgumentType]
     mixed = made.alphapose(points) + made.alphapose(halpe)
     made.write_json(tmp_path / "mixed.json", mixed)
     made.write_json(tmp_path / "far.json", made.openpose([points[0] * [1e4, 1, 1] / 2]))
