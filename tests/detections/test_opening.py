@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -177,3 +179,8 @@ def test_options_are_checked(options: dict, message: str, tmp_path: Path) -> Non
     path = made.write_json(tmp_path / "r.json", made.alphapose(made.figure("coco17")))
     with pytest.raises(UserError, match=message):
         read_tracks(path, **options)
+
+
+def test_reading_needs_no_torch() -> None:
+    code = "import sys, langpose_dist.detections; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
