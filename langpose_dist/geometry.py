@@ -1,8 +1,7 @@
-"""Mirroring, the virtual camera, synthetic 2D detections and joint maps: pure functions."""
+"""Mirroring, the virtual camera and synthetic 2D detections: pure functions."""
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from langpose_dist.batch import MotionBatch, WindowBatch
 from langpose_dist.config import CameraConfig, NoiseConfig, Space
-from langpose_dist.skeleton import H36M17, JointMap, Skeleton
+from langpose_dist.skeleton import H36M17, Skeleton
 from langpose_dist.spaces import to_image_25d
 
 
@@ -215,31 +214,3 @@ def _target_recorded(
 
 def _flip_where(flip: Bool[Tensor, "B"], poses: Float[Tensor, "B T J 3"]) -> Float[Tensor, "B T J 3"]:
     return torch.where(flip[:, None, None, None], flip_pose(poses, H36M17), poses)
-
-
-def map_keypoints(
-    keypoints: Float[np.ndarray, "*B K 3"], layout: Sequence[str], joint_map: JointMap
-) -> Float[np.ndarray, "*B J 3"]:
-    """Map 2D keypoints of another layout to the joints of a map.
-
-    Args:
-        keypoints: x and y in any unit, and confidence.
-        layout: Names of the K keypoints.
-        joint_map: Its target joints are the J joints.
-
-    Returns:
-        Weighted means of positions, each with the lowest confidence of the keypoints that it is made of.
-
-    Raises:
-        ValueError: If K is not the layout's, or the map needs a keypoint that the layout lacks.
-    """
-    if keypoints.shape[-2:] != (len(layout), 3):
-        raise ValueError(f"keypoints are {keypoints.shape}, the layout has {len(layout)} x 3")
-    joints = []
-    for joint, weights in joint_map.items():
-        if missing := [name for name in weights if name not in layout]:
-            raise ValueError(f"{joint} is made of {missing[0]}, which the layout lacks")
-        sources = keypoints[..., [layout.index(name) for name in weights], :]
-        position = np.einsum("...kc,k->...c", sources[..., :2], np.array(list(weights.values())))
-        joints.append(np.concatenate((position, sources[..., 2:].min(axis=-2)), axis=-1))
-    return np.stack(joints, axis=-2).astype(keypoints.dtype)

@@ -14,14 +14,14 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"__init__", "config", "host", "keypoints", "skeleton"}),
     frozenset({"batch", "geometry", "losses", "metrics", "spaces"}),
     frozenset({"data", "models", "runs"}),
-    frozenset({"datasets", "report", "synthesis", "tasks"}),
+    frozenset({"datasets", "detections", "report", "synthesis", "tasks"}),
     frozenset({"evaluation", "tracking", "train"}),
     frozenset({"benchmarks", "cli", "launch", "tuning"}),
 )
 LAYER_OF = {part: layer for layer, parts in enumerate(LAYERS) for part in parts}
 APART = (2, 3, 4)
 """Layers whose parts do not import each other."""
-TOGETHER = {("synthesis", "datasets")}
+TOGETHER = {("synthesis", "datasets"), ("detections", "datasets")}
 """Except that the first may import the second."""
 
 ALLOWED_PACKAGES = {
@@ -183,6 +183,7 @@ def test_an_offending_import_is_reported(path: str, source: str, reason: str) ->
         ("langpose_dist/datasets/parallel.py", "import ray\nfrom langpose_dist.data import shards"),
         ("langpose_dist/tasks/pretrain.py", "from langpose_dist.models import langpose\nimport scipy"),
         ("langpose_dist/train/engine.py", "import deepspeed\nfrom langpose_dist.data import loader"),
+        ("langpose_dist/detections/arrays.py", "from langpose_dist.datasets.pickles import load_npz"),
         ("launch/train.py", "from langpose_dist.cli.main import main"),
         ("tuning/sweep.py", "def f():\n    import ray\n    from langpose_dist.train import trainer"),
     ],
