@@ -77,7 +77,7 @@ def estimate_step_memory(
 
 def _bytes_kept(task: Task, windows: WindowBatch, config: RunConfig) -> float:
     """Bytes kept for the backward pass, with those of the one level that is computed again at a time."""
-    kept = _bytes_saved(task, windows)
+    kept = float(_bytes_saved(task, windows))
     if config.model.recompute:
         encoders = [module for module in task.modules() if isinstance(module, DSTformer)]
         for encoder in encoders:
