@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from langpose_dist.config import UserError
 from langpose_dist.export.facts import LICENCE, describe
-from langpose_dist.host.atomic import hash_file
+from langpose_dist.host.atomic import hash_file, write_text
 from langpose_dist.models.weights import write_weights
 from langpose_dist.report.card import describe_numbers
+from langpose_dist.runs.folder import RunFolder
 from langpose_dist.tasks.exported import Exported, load_exported
 
-_WEIGHTS, _CONFIG, _EVALUATION = "model.safetensors", "config.json", "evaluation.json"
+_WEIGHTS, _CONFIG = "model.safetensors", "config.json"
 _TAGS = ["3d-human-pose-estimation", "pose-lifting"]
 _CARD = """# LangPose
 
@@ -84,13 +85,16 @@ class LangPose(nn.Module, PyTorchModelHubMixin):
             licence: As above.
 
         Raises:
-            UserError: If the file holds no such model, or one that lifts no poses.
+            UserError: If the file holds no such model, one that lifts no poses, or damaged numbers beside it.
         """
         exported = load_exported(weights)
         if not hasattr(exported.model, "lift_windows"):
             raise UserError(f"{weights}: task={exported.config.task} lifts no poses")
-        licence = licence or (_read(weights.with_name(_CONFIG)) or {}).get(LICENCE)
-        return cls(exported, hash_file(weights), _read(weights.with_name(_EVALUATION)), licence).eval()
+        config = weights.with_name(_CONFIG)
+        if licence is None and config.is_file():
+            licence = json.loads(config.read_text(encoding="utf-8")).get(LICENCE)
+        evaluation = RunFolder(weights.parent).read_evaluation()
+        return cls(exported, hash_file(weights), evaluation, licence).eval()
 
     def lift(self, keypoints_2d: np.ndarray) -> np.ndarray:
         """Lift clips of any length.
@@ -133,8 +137,9 @@ class LangPose(nn.Module, PyTorchModelHubMixin):
         self.save(weights)
         self.facts["weights_sha256"] = hash_file(weights)
         content = {"model_type": "langpose", **self.facts}
-        for name, value in ((_CONFIG, content), (_EVALUATION, self.evaluation)):
-            (save_directory / name).write_text(json.dumps(value, indent=2), encoding="utf-8")
+        write_text(save_directory / _CONFIG, json.dumps(content, indent=2))
+        if self.evaluation is not None:
+            write_text(RunFolder(save_directory).evaluation, json.dumps(self.evaluation, indent=2))
 
     @classmethod
     def _from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -142,10 +147,6 @@ class LangPose(nn.Module, PyTorchModelHubMixin):
     ) -> Self:
         folder = Path(model_id)
         if not folder.is_dir():
-            names = [_WEIGHTS, _CONFIG, _EVALUATION]
+            names = [_WEIGHTS, _CONFIG, RunFolder(model_id).evaluation.name]
             folder = Path(snapshot_download(model_id, allow_patterns=names, **options))
         return cls.open(folder / _WEIGHTS).to(map_location)
-
-
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
