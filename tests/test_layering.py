@@ -11,12 +11,12 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("benchmarks", "langpose_dist", "launch", "tuning")
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"__init__", "config", "host", "keypoints", "skeleton"}),
+    frozenset({"config", "host", "keypoints", "skeleton"}),
     frozenset({"batch", "geometry", "losses", "metrics", "spaces"}),
     frozenset({"data", "models", "runs"}),
     frozenset({"datasets", "detections", "report", "synthesis", "tasks"}),
-    frozenset({"evaluation", "tracking", "train"}),
-    frozenset({"benchmarks", "cli", "launch", "tuning"}),
+    frozenset({"evaluation", "export", "tracking", "train"}),
+    frozenset({"__init__", "benchmarks", "cli", "launch", "library", "tuning"}),
 )
 LAYER_OF = {part: layer for layer, parts in enumerate(LAYERS) for part in parts}
 APART = (2, 3, 4)
@@ -30,6 +30,8 @@ ALLOWED_PACKAGES = {
 }
 """Third-party packages of the two lowest layers; the others may use any light one."""
 HOMES = {
+    "onnx": ("langpose_dist/export/",),
+    "onnxruntime": ("langpose_dist/export/",),
     "deepspeed": ("langpose_dist/train/",),
     "mlflow": ("langpose_dist/tracking/",),
     "optuna": ("tuning/", "langpose_dist/report/"),
