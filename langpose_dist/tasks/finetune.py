@@ -176,5 +176,5 @@ def key_of(name: str) -> str:
 
 
 def _weights(config: RunConfig) -> dict[str, float]:
-    values = config.to_flat()
-    return {name: values[key_of(name)] for name in _LOSSES}
+    places = {name: key_of(name).split(".") for name in _LOSSES}
+    return {name: getattr(getattr(config, section), key) for name, (section, key) in places.items()}

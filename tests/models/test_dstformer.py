@@ -238,3 +238,29 @@ def test_bfloat16_autocast_stays_near_float32() -> None:
     # bfloat16 keeps 8 bits: 0.4 % per rounding, here a handful of roundings deep.
     assert (rough.float() - exact).norm() < 0.02 * exact.norm()
     assert (poses - encoder.lift(exact)).norm() < 0.02 * encoder.lift(exact).norm()
+
+
+def test_a_bfloat16_stream_stays_near_float32() -> None:
+    keypoints = torch.rand(2, 7, 5, 3)
+    lifted, narrow = [], SMALL.model_copy(update={"stream": "bfloat16"})
+    for config, enabled in ((SMALL, False), (narrow, True), (narrow, False)):
+        encoder = random_encoder(config).float()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            representation = encoder(keypoints)
+        assert representation.dtype == (torch.bfloat16 if enabled else torch.float32)
+        lifted.append(representation.float())
+    assert (lifted[1] - lifted[0]).norm() < 0.05 * lifted[0].norm()
+    assert torch.equal(lifted[2], lifted[0])  # without autocast there is nothing to narrow
+
+
+def test_blocks_that_are_computed_again_give_the_same_gradient() -> None:
+    keypoints = torch.rand(2, 7, 5, 3, dtype=torch.float64)
+    dropped = SMALL.model_copy(update={"dropout": 0.2, "drop_path": 0.3})
+    grads = []
+    for recompute in (False, True):
+        encoder = random_encoder(dropped.model_copy(update={"recompute": recompute}))
+        torch.manual_seed(1)
+        encoder(keypoints).square().sum().backward()
+        grads.append([parameter.grad for parameter in encoder.parameters() if parameter.grad is not None])
+    for kept, computed_again in zip(*grads, strict=True):
+        assert torch.equal(kept, computed_again)
