@@ -41,6 +41,6 @@ part train_eager 60 "${loop[@]}" --name train_eager --steps 120
 part steps_float32 60 python -m benchmarks.step_time --device cuda --precision float32 --repeats 6 --output "$out/float32"
 part nccl 60 deepspeed --num_gpus 1 launch/train.py --config configs/pretrain/small.yaml output="$out/nccl" \
   data.path="$data" train.max_steps=20 train.zero_stage=2 tracking.enabled=false tracking.register_as=null
-part inference 60 python -m langpose_dist.cli.main model summary --batch-size 16 --measure --json
+part inference 60 python -m benchmarks.lifting_speed --compile --output "$out"
 part train_graphs 90 "${loop[@]}" --name train_graphs --steps 200 "${fast[@]}" model.compile_mode=reduce-overhead
 rm -rf "$out/nccl"
