@@ -2,8 +2,8 @@
 
     python -m benchmarks.lifting_speed [--compile] [--batch-sizes 1 16] [model.dim=64 ...]
 
-The encoder with its pose head and random weights, on the GPU if there is one; ONNX Runtime runs the same graph
-on the processor. All of them take turns in one run.
+The encoder with its pose head and random weights, on the GPU if there is one; ONNX Runtime runs the same
+graph on the processor.
 """
 
 import argparse
