@@ -14,14 +14,19 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"__init__", "config", "host", "keypoints", "skeleton"}),
     frozenset({"batch", "geometry", "losses", "metrics", "spaces"}),
     frozenset({"data", "models", "runs"}),
-    frozenset({"datasets", "report", "synthesis", "tasks"}),
+    frozenset({"datasets", "detections", "inference", "report", "synthesis", "tasks"}),
     frozenset({"evaluation", "tracking", "train"}),
     frozenset({"benchmarks", "cli", "launch", "tuning"}),
 )
 LAYER_OF = {part: layer for layer, parts in enumerate(LAYERS) for part in parts}
 APART = (2, 3, 4)
 """Layers whose parts do not import each other."""
-TOGETHER = {("synthesis", "datasets")}
+TOGETHER = {
+    ("synthesis", "datasets"),
+    ("detections", "datasets"),
+    ("inference", "detections"),
+    ("report", "inference"),
+}
 """Except that the first may import the second."""
 
 ALLOWED_PACKAGES = {
@@ -30,6 +35,7 @@ ALLOWED_PACKAGES = {
 }
 """Third-party packages of the two lowest layers; the others may use any light one."""
 HOMES = {
+    "av": ("langpose_dist/report/player/",),
     "deepspeed": ("langpose_dist/train/",),
     "mlflow": ("langpose_dist/tracking/",),
     "optuna": ("tuning/", "langpose_dist/report/"),
