@@ -134,8 +134,8 @@
     pen.globalAlpha = 1;
     pen.font = "12px system-ui, sans-serif";
     for (const [name, axis] of [["x", [1, 0, 0]], ["y", [0, 1, 0]], ["z", [0, 0, 1]]]) {
-      const [tipX, tipY] = project(axis.map((value) => (value * reach) / (6 * view.zoom)));
-      const from = [36, height - 36], to = [from[0] + tipX - width / 2, from[1] + tipY - height / 2];
+      const [tipX, tipY] = project(axis.map((value) => (value * reach) / (7 * view.zoom)));
+      const from = [40, height - 58], to = [from[0] + tipX - width / 2, from[1] + tipY - height / 2];
       pen.strokeStyle = pen.fillStyle = "#5b6470";
       pen.beginPath();
       pen.moveTo(...from);
