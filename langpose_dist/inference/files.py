@@ -1,6 +1,7 @@
 """Result files: npz and JSON with everything, TRC and CSV for other programs."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from langpose_dist.host.atomic import write_bytes
+from langpose_dist.host.atomic import PARTIAL, write_bytes
 from langpose_dist.inference.result import LiftedClip
 from langpose_dist.skeleton import H36M17
 
@@ -18,7 +19,8 @@ VERSION = 1
 
 def name_of(clip: LiftedClip) -> str:
     """Name of a clip's files, without an ending."""
-    return f"person-{clip.person}-frame-{clip.first_frame:06d}"
+    person = re.sub(r"[^\w.-]", "_", clip.person)
+    return f"person-{person}-frame-{clip.first_frame:06d}"
 
 
 def write_npz(path: Path, clip: LiftedClip) -> None:
@@ -161,7 +163,7 @@ def _frame(clip: LiftedClip, number: int) -> dict[str, Any]:
 
 def _write_text(path: Path, write: Callable[[IO[str]], None]) -> None:
     """Write a text file line by line; a reader finds the old content or the whole new one."""
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(path.name + PARTIAL)
     with partial.open("w", encoding="utf-8", newline="\n") as file:
         write(file)
     partial.replace(path)

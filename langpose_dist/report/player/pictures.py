@@ -30,9 +30,9 @@ _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 def write_gif(path: Path, clip: LiftedClip) -> None:
     """The first half minute of a clip: 2D input beside the 3D figure."""
-    count = min(len(clip.poses_3d) / clip.fps, MAX_GIF_S)
-    times = np.arange(0, count, _GIF_DELAY_CS / 100)
-    frames = _draw_clip(clip, np.minimum(times * clip.fps, len(clip.poses_3d) - 1).astype(int))
+    last = len(clip.poses_3d) - 1
+    times = np.arange(0, min(len(clip.poses_3d) / clip.fps, MAX_GIF_S), _GIF_DELAY_CS / 100)
+    frames = _draw_clip(clip, (times * clip.fps).astype(int).clip(0, last).tolist())
     first, *rest = (frame.quantize(64) for frame in frames)
     first.save(path, format="GIF", save_all=True, append_images=rest, duration=10 * _GIF_DELAY_CS, loop=0)
 
