@@ -47,7 +47,7 @@ def smooth(
         return Smoothed(poses, root, effect)
 
     def fit(values: np.ndarray) -> np.ndarray:
-        return savgol_filter(values, length, _ORDER, axis=0).astype(np.float32)
+        return np.asarray(savgol_filter(values, length, _ORDER, axis=0), np.float32)
 
     smoothed = fit(poses)
     moved = np.linalg.norm(smoothed - poses, axis=-1)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment
 
+import langpose_dist.report.player
 from langpose_dist.host.atomic import write_text
 from langpose_dist.inference.assumptions import sentences
 from langpose_dist.inference.result import LiftedClip
@@ -28,7 +29,7 @@ def write_player(path: Path, clips: Sequence[LiftedClip], title: str) -> None:
         clips: At least one; with several the page has a choice.
         title: Of the page.
     """
-    folder = files(__package__)
+    folder = files(langpose_dist.report.player)
     script = (folder / "player.js").read_text(encoding="utf-8")
     style = (folder / "player.css").read_text(encoding="utf-8")
     template = Environment(autoescape=True).from_string((folder / "player.html").read_text(encoding="utf-8"))
