@@ -122,7 +122,7 @@ def add_input_options(parser: argparse.ArgumentParser, *, model_help: str) -> No
     )
     parser.add_argument(
         "--threshold",
-        type=_confidence,
+        type=float,
         metavar="CONFIDENCE",
         help="below it a keypoint counts as missing; default: by the kind of detector",
     )
@@ -287,14 +287,4 @@ def _height(text: str) -> float:
     value = positive_number(text)
     if not 0.4 <= value <= 2.8:
         raise argparse.ArgumentTypeError(f"{text!r} must be a person's height in metres, 0.4 to 2.8")
-    return value
-
-
-def _confidence(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a confidence from 0 to 1")
     return value
