@@ -3,6 +3,7 @@
     langpose data build bvh --input BVH --out data/test30 --skeleton bandai-namco --fps 30 \\
         --split test:fraction=1.0
     python -m benchmarks.inference errors --data data/test30 --model runs/finetuned
+    python -m benchmarks.inference gaps --data data/test30 --model runs/finetuned
     python -m benchmarks.inference cuts --data data/test30 --model runs/finetuned
     python -m benchmarks.inference cost --model runs/finetuned
 
@@ -11,7 +12,8 @@ grow with the person in the picture; the truth is the motion in that camera's ax
 weights lift it by the picture's width (image), the person's size and place (box), the same with the camera's
 focal length (box, focal) or twice (box, flip), and as MotionBERT's demo does: the box of the whole video is
 -1..1, windows stand side by side, frames go in at the video's rate (motionbert), or at the model's
-(motionbert, resampled). ``cuts``: a clip that is cut anywhere, and what its middle then differs by. ``cost``:
+(motionbert, resampled). ``gaps``: joints that are missing for five frames, left out or filled in, with
+several confidences. ``cuts``: a clip that is cut anywhere, and what its middle then differs by. ``cost``:
 seconds and memory of some minutes and of an hour of one person, each in a process of its own.
 """
 
@@ -79,7 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("errors", "cuts", "cost"))
+    parser.add_argument("what", choices=("errors", "gaps", "cuts", "cost"))
     parser.add_argument("--model", required=True, help="as langpose infer takes it")
     parser.add_argument("--data", type=Path, help="shards at 30 frames per second")
     parser.add_argument("--every", type=int, default=3, help="one of so many clips")
@@ -88,8 +90,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the result")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    measure = {"errors": measure_errors, "cuts": measure_cuts, "cost": measure_cost}[arguments.what]
-    results = measure(arguments)
+    results = MEASURES[arguments.what](arguments)
     print(
         write_result(arguments.name or f"inference_{arguments.what}", results, arguments, arguments.results)
     )
@@ -208,6 +209,40 @@ def errors_of(poses: np.ndarray, truth: np.ndarray, seen: np.ndarray) -> dict[st
     }
 
 
+def measure_gaps(arguments: argparse.Namespace) -> dict[str, Any]:
+    """MPJPE in mm where joints are missing for five of thirty frames, 40 % of them at a time."""
+    model = open_model(arguments.model, None)
+    rows: defaultdict[str, list[float]] = defaultdict(list)
+    for number, motion in enumerate(list(read_motions(arguments.data))[:: arguments.every]):
+        tracks, truth = film(motion, CAMERAS["landscape"], SOURCE_FPS, seed=number)
+        track, rng = tracks.people[0], np.random.default_rng(number)
+        missing = np.zeros_like(track.seen)
+        for joint in range(missing.shape[1]):
+            for start in range(int(rng.integers(1, 10)), len(missing) - 6, 30):
+                missing[start : start + 5, joint] = rng.random() < 0.4
+        filled = track.keypoints.copy()
+        times = np.arange(len(missing))
+        for joint in range(missing.shape[1]):
+            known = ~missing[:, joint]
+            for axis in range(2):
+                filled[:, joint, axis] = np.interp(times, times[known], filled[known, joint, axis])
+        rows["nothing missing"].append(_error(model, tracks, track, truth))
+        out = replace(track, keypoints=track.keypoints * ~missing[..., None], seen=~missing)
+        rows["left out"].append(_error(model, tracks, out, truth))
+        for confidence in (1e-6, 0.25, 0.5, 1.0):
+            keypoints = filled.copy()
+            keypoints[missing, 2] = confidence
+            rows[f"filled, confidence {confidence:g}"].append(
+                _error(model, tracks, replace(track, keypoints=keypoints), truth)
+            )
+    return {name: round(float(np.mean(row)), 2) for name, row in rows.items()}
+
+
+def _error(model: LiftingModel, tracks: Tracks, track: Track, truth: np.ndarray) -> float:
+    (clip,) = lift_tracks(model, replace(tracks, people=(track,)), LiftOptions())
+    return 1000 * _distance(clip.poses_3d, truth)
+
+
 def measure_cuts(arguments: argparse.Namespace) -> dict[str, Any]:
     """The middle of clips that begin later: on the video's own time axis, and in a file of their own."""
     model = open_model(arguments.model, None)
@@ -217,16 +252,18 @@ def measure_cuts(arguments: argparse.Namespace) -> dict[str, Any]:
         whole = lift_tracks(model, tracks, LiftOptions())[0].poses_3d
         accelerations = np.diff(np.stack((whole, truth)), 2, axis=1) * SOURCE_FPS**2
         rows["acceleration error, blended, m/s^2"].append(_distance(*accelerations))
-        margin = int(np.ceil(model.num_frames / model.fps * SOURCE_FPS))
+        # A window, and the frames of the model that a curve between two of them hangs on.
+        margin = int(np.ceil((model.num_frames + 3) / model.fps * SOURCE_FPS))
         track = tracks.people[0]
-        for cut in (1, 2, 5, 11, 17):
+        for cut in (1, 2, 3, 6, 11, 15):
             if len(whole) - cut <= 2 * margin:
                 continue
             later = replace(track, keypoints=track.keypoints[cut:], seen=track.seen[cut:])
             for name, one in (("time kept", replace(later, first_frame=cut)), ("file cut", later)):
                 poses = lift_tracks(model, replace(tracks, people=(one,)), LiftOptions())[0].poses_3d
                 middle = slice(margin, -margin)
-                rows[f"{name}, mm"].append(1000 * _distance(poses[middle], whole[cut:][middle]))
+                phase = "" if name == "time kept" else f" by {cut} frames"
+                rows[f"{name}{phase}, mm"].append(1000 * _distance(poses[middle], whole[cut:][middle]))
     return {name: {"mean": float(np.mean(row)), "largest": float(np.max(row))} for name, row in rows.items()}
 
 
@@ -238,6 +275,9 @@ def measure_cost(arguments: argparse.Namespace) -> dict[str, Any]:
             rows[f"{minutes:g} minutes"] = pool.apply(_cost, (arguments.model, minutes))
         print(minutes, rows[f"{minutes:g} minutes"], flush=True)
     return rows
+
+
+MEASURES = {"errors": measure_errors, "gaps": measure_gaps, "cuts": measure_cuts, "cost": measure_cost}
 
 
 def _cost(name: str, minutes: float) -> dict[str, float]:

@@ -14,7 +14,7 @@ def test_windows_begin_on_one_grid_and_at_both_ends() -> None:
     assert starts_of(0, 30, 9, 5).tolist() == [0, 5, 10, 15, 20, 21]
     assert starts_of(7, 30, 9, 5).tolist() == [7, 10, 15, 20, 21]
     assert starts_of(7, 12, 9, 5).tolist() == [7]
-    assert default_stride(243) == 122
+    assert default_stride(243) == 81
 
 
 @pytest.mark.parametrize("num_frames", [1, 5, 9, 10, 13, 14, 200])
