@@ -24,6 +24,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,12 @@ from langpose_dist.geometry import camera_rotation
 from langpose_dist.inference.lift import lift_tracks, used_keypoints
 from langpose_dist.inference.model import LiftingModel
 from langpose_dist.inference.options import LiftOptions
+from langpose_dist.inference.person import limb_total_of
 from langpose_dist.inference.rate import Rates
 from langpose_dist.metrics.pose import p_mpjpe
 from langpose_dist.models.lifting import lift
 from langpose_dist.skeleton import H36M17
+from langpose_dist.spaces import scale_to_person
 
 SOURCE_FPS = 30.0
 RATES = (24.0, 30.0, 50.0, 60.0)
@@ -85,6 +88,8 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="as langpose infer takes it")
     parser.add_argument("--data", type=Path, help="shards at 30 frames per second")
     parser.add_argument("--every", type=int, default=3, help="one of so many clips")
+    parser.add_argument("--rates", type=float, nargs="+", default=RATES, help="of errors")
+    parser.add_argument("--height", type=float, help="of the person, for models of image_25d")
     parser.add_argument("--minutes", type=float, nargs="+", default=[10.0, 60.0], help="of cost")
     parser.add_argument("--name", help="name of the result; default: inference_WHAT")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the result")
@@ -102,12 +107,12 @@ def measure_errors(arguments: argparse.Namespace) -> dict[str, Any]:
     motions = list(read_motions(arguments.data))[:: arguments.every]
     table: dict[str, Any] = {}
     for camera_name, camera in CAMERAS.items():
-        for fps in RATES:
+        for fps in arguments.rates:
             found: defaultdict[str, list[dict[str, float]]] = defaultdict(list)
             for number, motion in enumerate(motions):
                 tracks, truth = film(motion, camera, fps, seed=number)
                 for name, handle in HANDLINGS.items():
-                    poses = handle(model, tracks, camera)
+                    poses = handle(model, tracks, LiftOptions(height=arguments.height), camera)
                     found[name].append(errors_of(poses, truth, tracks.people[0].seen))
             rows = {name: _mean(errors) for name, errors in found.items()}
             table.setdefault(camera_name, {})[f"{fps:g}"] = rows
@@ -163,18 +168,24 @@ def film(motion: np.ndarray, camera: Camera, fps: float, seed: int) -> tuple[Tra
     return tracks, placed - placed[:, :1]
 
 
-def by_options(**choices: Any) -> Callable[[LiftingModel, Tracks, Camera], np.ndarray]:
-    """Lifting with some options."""
-    return lambda model, tracks, camera: lift_tracks(model, tracks, LiftOptions(**choices))[0].poses_3d
+def by_options(
+    model: LiftingModel, tracks: Tracks, options: LiftOptions, camera: Camera, **choices: Any
+) -> np.ndarray:
+    """Lifting with further options."""
+    return lift_tracks(model, tracks, replace(options, **choices))[0].poses_3d
 
 
-def with_focal_length(model: LiftingModel, tracks: Tracks, camera: Camera) -> np.ndarray:
+def with_focal_length(
+    model: LiftingModel, tracks: Tracks, options: LiftOptions, camera: Camera
+) -> np.ndarray:
     """Lifting by the box, with the true focal length."""
-    return lift_tracks(model, tracks, LiftOptions(focal_length=camera.focal_length))[0].poses_3d
+    return by_options(model, tracks, options, camera, focal_length=camera.focal_length)
 
 
-def as_motionbert(model: LiftingModel, tracks: Tracks, *, is_resampled: bool) -> np.ndarray:
-    """Lifting as MotionBERT's ``infer_wild.py`` does, by its ``crop_scale``."""
+def as_motionbert(
+    model: LiftingModel, tracks: Tracks, options: LiftOptions, camera: Camera, *, is_resampled: bool
+) -> np.ndarray:
+    """Lifting as MotionBERT's ``infer_wild.py`` does, by ``crop_scale``; scaled where a height is stated."""
     track = tracks.people[0]
     assert tracks.fps is not None
     rates = Rates(tracks.fps, model.fps if is_resampled else tracks.fps)
@@ -183,17 +194,20 @@ def as_motionbert(model: LiftingModel, tracks: Tracks, *, is_resampled: bool) ->
     low, high = points.min(axis=0), points.max(axis=0)
     places = (keypoints[..., :2] - (low + high) / 2) / ((high - low).max() / 2)
     inputs = np.concatenate((places, keypoints[..., 2:]), axis=-1) * (keypoints[..., 2:] > 0)
-    poses = lift(model.model, torch.from_numpy(inputs.astype(np.float32))[None], model.num_frames)[0].numpy()
-    return rates.to_video(poses - poses[:, :1], start, 0, len(track.keypoints))
+    poses = lift(model.model, torch.from_numpy(inputs.astype(np.float32))[None], model.num_frames)
+    if options.height is not None:
+        poses = scale_to_person(poses, limb_total_of(options.height))
+    relative = (poses - poses[:, :, :1])[0].numpy()
+    return rates.to_video(relative, start, 0, len(track.keypoints))
 
 
-HANDLINGS: dict[str, Callable[[LiftingModel, Tracks, Camera], np.ndarray]] = {
-    "image": by_options(normalisation="image"),
-    "box": by_options(normalisation="box"),
+HANDLINGS: dict[str, Callable[[LiftingModel, Tracks, LiftOptions, Camera], np.ndarray]] = {
+    "image": partial(by_options, normalisation="image"),
+    "box": partial(by_options, normalisation="box"),
     "box, focal": with_focal_length,
-    "box, flip": by_options(normalisation="box", flip_averaging=True),
-    "motionbert": lambda model, tracks, camera: as_motionbert(model, tracks, is_resampled=False),
-    "motionbert, resampled": lambda model, tracks, camera: as_motionbert(model, tracks, is_resampled=True),
+    "box, flip": partial(by_options, flip_averaging=True),
+    "motionbert": partial(as_motionbert, is_resampled=False),
+    "motionbert, resampled": partial(as_motionbert, is_resampled=True),
 }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langpose_dist.host.arguments import local_path, place, positive_number
+from langpose_dist.host.paths import make_folder
 
 if TYPE_CHECKING:
     from langpose_dist.detections.track import Tracks
@@ -138,7 +139,12 @@ def run(arguments: argparse.Namespace) -> int:
     from langpose_dist.inference.files import write_results
     from langpose_dist.inference.labels import parse_labels
     from langpose_dist.inference.lift import lift_tracks
-    from langpose_dist.report.player.pictures import check_video, list_pictures, picture_size
+    from langpose_dist.report.player.pictures import (
+        check_pictures,
+        check_video,
+        list_pictures,
+        picture_size,
+    )
 
     if "mp4" in arguments.formats:
         check_video()
@@ -147,12 +153,14 @@ def run(arguments: argparse.Namespace) -> int:
     if pictures and arguments.size is None:
         arguments.size = picture_size(pictures[0])
     tracks = read(arguments)
+    if pictures:
+        check_pictures(pictures, max(one.first_frame + len(one.keypoints) for one in tracks.people))
     options = options_of(arguments, tracks)
     model = open_model(arguments.model, arguments.tracking_uri)
     reader = _open_reader(arguments, model, labels)
+    make_folder(arguments.out)
 
     clips = lift_tracks(model, tracks, options, reader)
-    arguments.out.mkdir(parents=True, exist_ok=True)
     written = list(
         write_results(arguments.out, clips, [name for name in FORMATS if name in arguments.formats])
     )

@@ -87,8 +87,8 @@ class LabelReader:
         frames, start = rates.to_model(keypoints, first_frame)
 
         def read(windows: Float[np.ndarray, "N T 17 3"]) -> Float[np.ndarray, "N T L"]:
-            inputs = normalise(windows, options.normalisation, options.size, self.model.units_per_metre)
-            return self._read_windows(torch.from_numpy(inputs.keypoints_2d))
+            inputs, _ = normalise(windows, options.normalisation, options.size, self.model.units_per_metre)
+            return self._read_windows(torch.from_numpy(inputs))
 
         values = blend(read, frames, start, num_frames, default_stride(num_frames))
         values = rates.to_video(values, start, first_frame, len(keypoints)).clip(0, 1)

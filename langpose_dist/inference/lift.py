@@ -46,7 +46,7 @@ def lift_tracks(
 def used_keypoints(track: Track) -> Float[np.ndarray, "T 17 3"]:
     """Keypoints of a track, with some confidence in those that fill a gap.
 
-    Measured on both kinds of models: better than confidence 0, and than leaving such joints out.
+    Better than confidence 0, and than leaving such joints out; docs/inference.md has the numbers.
     """
     keypoints = track.keypoints.astype(np.float32)
     is_filled = ~track.seen & (keypoints[..., :2] != 0).any(axis=-1)
@@ -65,11 +65,9 @@ class WindowLifter:
     def __call__(self, windows: Float[np.ndarray, "N T 17 3"]) -> Float[np.ndarray, "N T 17 3"]:
         """Poses in camera axes, pelvis at 0; each window scaled by itself, so people may come nearer."""
         size = self.options.size
-        normalised = normalise(windows, self.options.normalisation, size, self.model.units_per_metre)
+        inputs, centre = normalise(windows, self.options.normalisation, size, self.model.units_per_metre)
         poses = lift_in_batches(
-            self.model.model,
-            torch.from_numpy(normalised.keypoints_2d),
-            flip_averaging=self.options.flip_averaging,
+            self.model.model, torch.from_numpy(inputs), flip_averaging=self.options.flip_averaging
         )
         poses = poses - poses[:, :, :1]
         if self.person.limb_total is not None:
@@ -77,7 +75,7 @@ class WindowLifter:
         focal_length = self.options.focal_length
         if self.options.normalisation == "image" or size is None or focal_length is None:
             return poses.numpy()
-        rotations = ray_rotations(normalised.centre, size, focal_length).astype(np.float32)
+        rotations = ray_rotations(centre, size, focal_length).astype(np.float32)
         return np.einsum("nij,ntkj->ntki", rotations, poses.numpy())
 
 

@@ -5,7 +5,6 @@ window's person into the middle, as large as the people that the model was train
 portrait, zoom or cropping, which change size and place in the picture and not the person.
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -17,7 +16,6 @@ from langpose_dist.keypoints import MAX_COORDINATE, check_keypoints
 from langpose_dist.skeleton import H36M17
 
 Normalisation = Literal["image", "box"]
-NORMALISATIONS: tuple[Normalisation, ...] = ("image", "box")
 
 _UPPER, _LOWER = (list(ends) for ends in zip(*H36M17.bones, strict=True))
 _FORESHORTENING = 0.85
@@ -25,16 +23,8 @@ _FORESHORTENING = 0.85
 _LEAST_UNIT_PX = 1.0
 
 
-@dataclass(frozen=True)
-class Normalised:
-    """N windows as the model takes them."""
-
-    keypoints_2d: Float[np.ndarray, "N T 17 3"]
-    """In units from the centre; 0, 0, 0 for joints that were not seen."""
-    centre: Float[np.ndarray, "N 2"]
-    """Pixels."""
-    unit: Float[np.ndarray, "N"]
-    """Pixels."""
+Normalised = tuple[Float[np.ndarray, "N T 17 3"], Float[np.ndarray, "N 2"]]
+"""Windows as a model takes them, 0, 0, 0 for joints that were not seen; and their centres, pixels."""
 
 
 def normalise(
@@ -55,19 +45,17 @@ def normalise(
         UserError: If joints lie so far outside of the picture that its size must be another.
     """
     if by == "box":
-        found = normalise_box(keypoints, units_per_metre)
-        places = found.keypoints_2d[..., :2]
-        places.clip(-MAX_COORDINATE, MAX_COORDINATE, out=places)
-        return found
+        values, centre = normalise_box(keypoints, units_per_metre)
+        return values.clip(-MAX_COORDINATE, MAX_COORDINATE), centre
     assert size is not None
-    found = normalise_image(keypoints, size)
+    values, centre = normalise_image(keypoints, size)
     try:
-        check_keypoints(found.keypoints_2d)
+        check_keypoints(values)
     except ValueError:
         raise UserError(
             f"joints lie several widths outside of a picture of {size[0]}x{size[1]}; give its true --size"
         ) from None
-    return found
+    return values, centre
 
 
 def normalise_image(keypoints: Float[np.ndarray, "N T 17 3"], size: tuple[int, int]) -> Normalised:
@@ -77,9 +65,8 @@ def normalise_image(keypoints: Float[np.ndarray, "N T 17 3"], size: tuple[int, i
         keypoints: x, y in pixels and confidence.
         size: Width and height of the picture.
     """
-    num_windows = len(keypoints)
-    centre = np.tile(np.array(size) / 2, (num_windows, 1))
-    return _normalise(keypoints, centre, np.full(num_windows, size[0] / 2))
+    centre = np.tile(np.array(size) / 2, (len(keypoints), 1))
+    return _normalise(keypoints, centre, np.full(len(keypoints), size[0] / 2))
 
 
 def normalise_box(keypoints: Float[np.ndarray, "N T 17 3"], units_per_metre: float) -> Normalised:
@@ -138,4 +125,4 @@ def _normalise(
 ) -> Normalised:
     places = (keypoints[..., :2] - centre[:, None, None]) / unit[:, None, None, None]
     values = np.concatenate((places, keypoints[..., 2:]), axis=-1) * (keypoints[..., 2:] > 0)
-    return Normalised(values.astype(np.float32), centre, unit)
+    return values.astype(np.float32), centre

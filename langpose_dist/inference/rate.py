@@ -74,8 +74,10 @@ class Rates:
         Source:
             Akima, A New Method of Interpolation and Smooth Curve Fitting, JACM 1970.
         """
-        if self.are_same or len(values) == 1:
-            return np.resize(values, (num_frames, *values.shape[1:])).astype(np.float32)
+        if self.are_same:
+            return values
+        if len(values) == 1:
+            return np.repeat(values, num_frames, axis=0)
         places = (first + np.arange(num_frames)) * (self.model / self.video) - start
         places = places.clip(0, len(values) - 1)
         curve = Akima1DInterpolator(np.arange(len(values)), values, axis=0)

@@ -1,9 +1,11 @@
 """Windows of a long clip: cut on one grid, lifted a few at a time, and blended."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float, Int
+
+from langpose_dist.host.bars import tracked
 
 _AT_ONCE = 16
 """Windows in memory together."""
@@ -55,7 +57,9 @@ def blend(
     keypoints = np.pad(keypoints, ((0, short), (0, 0), (0, 0)), mode="edge")
     ramp = np.minimum(np.arange(1, num_frames + 1), np.arange(num_frames, 0, -1)).astype(np.float64)
     total, weights = None, np.zeros(len(keypoints))
-    for begins in _batches(starts_of(start, start + length, num_frames, stride) - start):
+    begins_all = starts_of(start, start + length, num_frames, stride) - start
+    batches = [begins_all[first : first + _AT_ONCE] for first in range(0, len(begins_all), _AT_ONCE)]
+    for begins in tracked(batches, "windows", "batch"):
         values = transform(np.stack([keypoints[begin : begin + num_frames] for begin in begins]))
         if total is None:
             total = np.zeros((len(keypoints), *values.shape[2:]))
@@ -65,8 +69,3 @@ def blend(
             weights[begin : begin + num_frames] += ramp
     assert total is not None
     return (total / weights.reshape(-1, *[1] * (total.ndim - 1)))[:length].astype(np.float32)
-
-
-def _batches(starts: Int[np.ndarray, "N"]) -> Iterator[Int[np.ndarray, "n"]]:
-    for begin in range(0, len(starts), _AT_ONCE):
-        yield starts[begin : begin + _AT_ONCE]

@@ -58,9 +58,9 @@ def test_probabilities_add_up_to_one_in_every_frame(reader: LabelReader, num_fra
 def test_a_window_that_is_one_span_says_what_the_model_says(reader: LabelReader) -> None:
     assert reader.span_frames == 9
     keypoints = standing(9)
-    inputs = normalise(keypoints[None], "box", None, reader.model.units_per_metre)
+    inputs, _ = normalise(keypoints[None], "box", None, reader.model.units_per_metre)
     with torch.inference_mode():
-        features = reader.model.model(torch.from_numpy(inputs.keypoints_2d)).motion_features
+        features = reader.model.model(torch.from_numpy(inputs)).motion_features
     cosines = features.numpy()[0] @ reader.text_features.numpy().T
     odds = np.exp(cosines / 0.1)  # the configuration's temperature
     found = reader.probabilities(keypoints, 0, OPTIONS)

@@ -76,6 +76,19 @@ def list_pictures(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: [int(part) if part.isdigit() else part for part in _split(path)])
 
 
+def check_pictures(pictures: Sequence[Path], num_frames: int) -> None:
+    """Find out whether each frame of the keypoints has its picture, before anything is lifted.
+
+    Raises:
+        UserError: If one has none.
+    """
+    if len(pictures) < num_frames:
+        raise UserError(
+            f"--overlay has {len(pictures)} pictures, the keypoints have {num_frames} frames: extract every "
+            "frame of the video"
+        )
+
+
 def picture_size(path: Path) -> tuple[int, int]:
     """Width and height.
 
@@ -95,14 +108,8 @@ def write_overlay(folder: Path, pictures: Sequence[Path], clips: Sequence[Lifted
         clips: People.
 
     Raises:
-        UserError: If a picture cannot be read, or clips have frames without a picture.
+        UserError: If a picture cannot be read.
     """
-    last = max(clip.first_frame + len(clip.poses_3d) for clip in clips)
-    if last > len(pictures):
-        raise UserError(
-            f"--overlay has {len(pictures)} pictures, the keypoints reach to frame {last}: extract every "
-            "frame of the video"
-        )
     for number, source in enumerate(pictures):
         present = [clip for clip in clips if 0 <= number - clip.first_frame < len(clip.poses_3d)]
         if not present:

@@ -13,6 +13,7 @@ from langpose_dist.inference.options import LiftOptions
 from langpose_dist.inference.result import LiftedClip
 from langpose_dist.report.player import pictures
 from langpose_dist.report.player.pictures import (
+    check_pictures,
     check_video,
     list_pictures,
     picture_size,
@@ -81,8 +82,9 @@ def test_overlay_draws_on_the_frames_in_the_order_of_their_numbers(tmp_path: Pat
 
 def test_overlay_refuses_too_few_pictures_and_what_is_none(tmp_path: Path) -> None:
     sources = list_pictures(write_frames(tmp_path / "frames", 3))
-    with pytest.raises(UserError, match="3 pictures, the keypoints reach to frame 5"):
-        list(write_overlay(tmp_path, sources, [clip_of(5)]))
+    check_pictures(sources, 3)
+    with pytest.raises(UserError, match="3 pictures, the keypoints have 4 frames"):
+        check_pictures(sources, 4)
     with pytest.raises(UserError, match="no folder"):
         list_pictures(tmp_path / "nothing")
     (tmp_path / "empty").mkdir()
