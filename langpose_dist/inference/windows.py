@@ -59,7 +59,7 @@ def blend(
     total, weights = None, np.zeros(len(keypoints))
     begins_all = starts_of(start, start + length, num_frames, stride) - start
     batches = [begins_all[first : first + _AT_ONCE] for first in range(0, len(begins_all), _AT_ONCE)]
-    for begins in tracked(batches, "windows", "batch"):
+    for begins in tracked(batches, "windows", "part"):
         values = transform(np.stack([keypoints[begin : begin + num_frames] for begin in begins]))
         if total is None:
             total = np.zeros((len(keypoints), *values.shape[2:]))
