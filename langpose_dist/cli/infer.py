@@ -218,7 +218,7 @@ def open_model(name: str, tracking_uri: str | None) -> "LiftingModel":
         num_frames=found.num_frames,
         fps=found.fps or MOTIONBERT_FPS,
         config=found.config,
-        facts=found.facts,
+        facts={**found.facts, "fps_source": "its file" if found.fps else "assumed: Human3.6M's"},
     )
 
 
