@@ -96,6 +96,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     results = MEASURES[arguments.what](arguments)
+    arguments.model = Path(arguments.model).name  # results name no folders of a machine
     print(
         write_result(arguments.name or f"inference_{arguments.what}", results, arguments, arguments.results)
     )
