@@ -1,9 +1,7 @@
-"""Mirroring, the virtual camera, synthetic 2D detections and joint maps: pure functions."""
+"""Mirroring, the virtual camera and synthetic 2D detections: pure functions."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -11,7 +9,7 @@ from torch import Tensor
 
 from langpose_dist.batch import MotionBatch, WindowBatch
 from langpose_dist.config import CameraConfig, NoiseConfig, Space
-from langpose_dist.skeleton import H36M17, JointMap, Skeleton
+from langpose_dist.skeleton import H36M17, Skeleton
 from langpose_dist.spaces import to_image_25d
 
 
@@ -33,16 +31,16 @@ def flip_pose(poses: Float[Tensor, "*B T J C"], skeleton: Skeleton) -> Float[Ten
     """
     if poses.shape[-2] != skeleton.num_joints:
         raise ValueError(f"flip_pose: {poses.shape[-2]} joints, skeleton has {skeleton.num_joints}")
-    mirrored = poses.index_select(-2, _index(skeleton.mirror, poses.device))
+    mirrored = _rearrange(poses, skeleton.mirror)
     return torch.cat((-mirrored[..., :1], mirrored[..., 1:]), dim=-1)
 
 
-@lru_cache
-def _index(numbers: tuple[int, ...], device: torch.device) -> Tensor:
-    # Kept on the device: a list would be copied there, and waited for, at every call. Whoever asks first, it
-    # serves training too, which takes no tensor that was made in inference mode.
-    with torch.inference_mode(False):
-        return torch.tensor(numbers, device=device)
+def _rearrange(poses: Float[Tensor, "*B J C"], order: Sequence[int]) -> Float[Tensor, "*B J C"]:
+    """Joints in another order, joined from its runs: a table of indices would have to go to the device."""
+    starts = [place for place in range(len(order)) if place == 0 or order[place] != order[place - 1] + 1]
+    ends = [*starts[1:], len(order)]
+    runs = [poses[..., order[start] : order[end - 1] + 1, :] for start, end in zip(starts, ends, strict=True)]
+    return torch.cat(runs, dim=-2)
 
 
 def camera_rotation(yaw: Float[Tensor, "B"], elevation: Float[Tensor, "B"]) -> Float[Tensor, "B 3 3"]:
@@ -216,31 +214,3 @@ def _target_recorded(
 
 def _flip_where(flip: Bool[Tensor, "B"], poses: Float[Tensor, "B T J 3"]) -> Float[Tensor, "B T J 3"]:
     return torch.where(flip[:, None, None, None], flip_pose(poses, H36M17), poses)
-
-
-def map_keypoints(
-    keypoints: Float[np.ndarray, "*B K 3"], layout: Sequence[str], joint_map: JointMap
-) -> Float[np.ndarray, "*B J 3"]:
-    """Map 2D keypoints of another layout to the joints of a map.
-
-    Args:
-        keypoints: x and y in any unit, and confidence.
-        layout: Names of the K keypoints.
-        joint_map: Its target joints are the J joints.
-
-    Returns:
-        Weighted means of positions, each with the lowest confidence of the keypoints that it is made of.
-
-    Raises:
-        ValueError: If K is not the layout's, or the map needs a keypoint that the layout lacks.
-    """
-    if keypoints.shape[-2:] != (len(layout), 3):
-        raise ValueError(f"keypoints are {keypoints.shape}, the layout has {len(layout)} x 3")
-    joints = []
-    for joint, weights in joint_map.items():
-        if missing := [name for name in weights if name not in layout]:
-            raise ValueError(f"{joint} is made of {missing[0]}, which the layout lacks")
-        sources = keypoints[..., [layout.index(name) for name in weights], :]
-        position = np.einsum("...kc,k->...c", sources[..., :2], np.array(list(weights.values())))
-        joints.append(np.concatenate((position, sources[..., 2:].min(axis=-2)), axis=-1))
-    return np.stack(joints, axis=-2).astype(keypoints.dtype)

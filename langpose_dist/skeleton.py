@@ -6,7 +6,6 @@ of MotionBERT's Human3.6M skeleton, so published weights apply unchanged.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 JointMap = Mapping[str, Mapping[str, float]]
 """Target joint -> {source joint: weight}; weights sum to 1, so the map commutes with translation."""
@@ -15,6 +14,8 @@ JointMap = Mapping[str, Mapping[str, float]]
 @dataclass(frozen=True)
 class Skeleton:
     """A tree of named joints.
+
+    Its properties are no cached ones, whose lock would break the graph of a compiled model.
 
     Args:
         name: Short name, written into manifests.
@@ -36,7 +37,7 @@ class Skeleton:
             if unknown := set(joints) - seen:
                 raise ValueError(f"{self.name}: body part {part!r} has unknown joints {sorted(unknown)}")
 
-    @cached_property
+    @property
     def joints(self) -> tuple[str, ...]:
         """Joint names in order."""
         return tuple(self.parents)
@@ -50,14 +51,14 @@ class Skeleton:
         """Position of a joint on axis J."""
         return self.joints.index(joint)
 
-    @cached_property
+    @property
     def bones(self) -> tuple[tuple[int, int], ...]:
         """(parent, child) index pairs."""
         return tuple(
             (self.index(parent), self.index(joint)) for joint, parent in self.parents.items() if parent
         )
 
-    @cached_property
+    @property
     def mirror(self) -> tuple[int, ...]:
         """Index of each joint's counterpart on the other side of the body."""
         return tuple(self.index(swap_sides(joint)) for joint in self.joints)
@@ -212,3 +213,67 @@ HALPE26: JointMap = {
 }
 """From Halpe's keypoints, which have points for pelvis, thorax and crown, as MotionBERT's ``halpe2h36m``
 (``lib/data/dataset_wild.py``) defines it; the limbs are COCO's."""
+
+BODY25_KEYPOINTS = (
+    *("nose", "neck", "right_shoulder", "right_elbow", "right_wrist"),
+    *("left_shoulder", "left_elbow", "left_wrist", "hip"),
+    *("right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle"),
+    *("right_eye", "left_eye", "right_ear", "left_ear"),
+    *("left_big_toe", "left_small_toe", "left_heel", "right_big_toe", "right_small_toe", "right_heel"),
+)
+"""OpenPose's BODY_25 in its order (``doc/02_output.md`` of https://github.com/CMU-Perceptual-Computing-Lab/openpose)."""
+
+COCO18_KEYPOINTS = (*BODY25_KEYPOINTS[:8], *BODY25_KEYPOINTS[9:19])
+"""OpenPose's COCO model in its order: BODY_25 without the middle of the hips and without feet."""
+
+BODY25B_KEYPOINTS = (
+    *(*COCO17_KEYPOINTS, "neck", "head"),
+    *("left_big_toe", "left_small_toe", "left_heel", "right_big_toe", "right_small_toe", "right_heel"),
+)
+"""OpenPose's BODY_25B in its order; the first 17 are COCO's (``doc/02_output.md`` of
+https://github.com/CMU-Perceptual-Computing-Lab/openpose_train)."""
+
+MEDIAPIPE33_KEYPOINTS = (
+    *("nose", "left_eye_inner", "left_eye", "left_eye_outer"),
+    *("right_eye_inner", "right_eye", "right_eye_outer"),
+    *("left_ear", "right_ear", "left_mouth", "right_mouth"),
+    *COCO17_KEYPOINTS[5:11],
+    *("left_pinky", "right_pinky", "left_index", "right_index", "left_thumb", "right_thumb"),
+    *COCO17_KEYPOINTS[11:],
+    *("left_heel", "right_heel", "left_foot_index", "right_foot_index"),
+)
+"""MediaPipe's 33 pose landmarks in their order, those that COCO has by COCO's names
+(https://ai.google.dev/edge/mediapipe/solutions/vision/pose_landmarker)."""
+
+_FACE = tuple(f"face_{number}" for number in range(68))
+_HANDS = tuple(f"{side}_hand_{number}" for side in ("left", "right") for number in range(21))
+
+WHOLEBODY133_KEYPOINTS = (*COCO17_KEYPOINTS, *BODY25B_KEYPOINTS[19:], *_FACE, *_HANDS)
+"""COCO-WholeBody's keypoints in their order; the first 17 are COCO's (https://github.com/jin-s13/COCO-WholeBody)."""
+
+HALPE136_KEYPOINTS = (*HALPE26_KEYPOINTS, *_FACE, *_HANDS)
+"""Halpe-FullBody's keypoints in their order; the first 26 are the body's
+(https://github.com/Fang-Haoshu/Halpe-FullBody)."""
+
+COCO18: JointMap = {
+    **COCO17,
+    # Half way from the pelvis to the thorax.
+    "spine": {"left_hip": 0.25, "right_hip": 0.25, "neck": 0.5},
+    "thorax": {"neck": 1.0},
+}
+"""From OpenPose's COCO model, by analogy with ``COCO17``: its neck is the middle of the shoulders."""
+
+BODY25: JointMap = {
+    **COCO18,
+    "pelvis": {"hip": 1.0},
+    # Half way from the pelvis to the thorax.
+    "spine": {"hip": 0.5, "neck": 0.5},
+}
+"""From OpenPose's BODY_25, by analogy with ``COCO18``; it has a point for the pelvis."""
+
+BODY25B: JointMap = {
+    **COCO18,
+    "head": {"head": 1.0},
+}
+"""From OpenPose's BODY_25B, by analogy with ``HALPE26``: neck and head are MPII's upper neck and head top. In
+recordings the neck lies above the middle of the shoulders by 4 % of the figure, near Human3.6M's thorax."""

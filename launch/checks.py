@@ -213,9 +213,14 @@ def check_address(address: str) -> None:
     Raises:
         StartError: If it cannot be resolved.
     """
+    if not resolves(address):
+        raise StartError(f"--master-addr {address}: this node does not know that host; give its IP address")
+
+
+def resolves(address: str) -> bool:
+    """True if the name has an address now."""
     try:
         socket.getaddrinfo(address, None)
     except (OSError, UnicodeError):
-        raise StartError(
-            f"--master-addr {address}: this node does not know that host; give its IP address"
-        ) from None
+        return False
+    return True

@@ -3,14 +3,13 @@
 import argparse
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from checks import StartError, choose_devices
+from checks import StartError, choose_devices, resolves
 from launchers import Node, Start, torchrun_command
 
 _VARIABLES = ("PET_NNODES", "PET_NPROC_PER_NODE", "PET_NODE_RANK", "PET_MASTER_ADDR", "PET_MASTER_PORT")
@@ -122,15 +121,6 @@ def wait_for_name(address: str, eviction: Eviction, wait_s: float) -> bool:
             said = now + _SAY_EVERY_S
         time.sleep(_POLL_S)
     return False
-
-
-def resolves(address: str) -> bool:
-    """True if the name has an address now."""
-    try:
-        socket.getaddrinfo(address, None)
-    except (OSError, UnicodeError):
-        return False
-    return True
 
 
 def read_status(status_file: Path, before: object, wait_s: float) -> str | None:

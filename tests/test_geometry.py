@@ -1,31 +1,20 @@
 import math
 from dataclasses import fields
 
-import numpy as np
 import pytest
 import torch
 
-from langpose_dist import geometry
 from langpose_dist.batch import WindowBatch
 from langpose_dist.config import CameraConfig, NoiseConfig
 from langpose_dist.geometry import (
     camera_rotation,
     detect,
     flip_pose,
-    map_keypoints,
     observe,
     place_camera,
     project,
 )
-from langpose_dist.skeleton import (
-    COCO17,
-    COCO17_KEYPOINTS,
-    H36M17,
-    HALPE26,
-    HALPE26_KEYPOINTS,
-    JointMap,
-    swap_sides,
-)
+from langpose_dist.skeleton import H36M17
 
 
 def standing(num_frames: int = 4) -> torch.Tensor:
@@ -227,79 +216,3 @@ def test_stored_keypoints_are_hidden_like_others() -> None:
     )
     assert seen.keypoints_2d.sum() == 3 * (4 * 17 - 1)
     assert (seen.keypoints_2d[0, 2, 10] == 0).all()
-
-
-MAPS = [(COCO17_KEYPOINTS, COCO17), (HALPE26_KEYPOINTS, HALPE26)]
-
-
-def detected(layout: tuple[str, ...]) -> np.ndarray:
-    """A person who faces the camera, in pixels, y down: the left is on the image's right."""
-    heights = {"eye": 95, "ear": 100, "shoulder": 160, "elbow": 220, "wrist": 270}
-    heights |= {"hip": 280, "knee": 370, "ankle": 460, "toe": 475, "heel": 470}
-    middle = {"nose": 105, "head": 70, "neck": 155, "hip": 278}
-    points = np.zeros((2, len(layout), 3), np.float32)
-    for number, name in enumerate(layout):
-        side, _, part = name.partition("_")
-        height = heights[part.rpartition("_")[2]] if part else middle[name]
-        points[:, number] = (200 + {"left": 30, "right": -30}.get(side, 0), height, 0.5 + number / 100)
-    return points
-
-
-@pytest.mark.parametrize(("layout", "joint_map"), MAPS)
-def test_a_detected_persons_left_is_left_and_the_joints_stand_in_their_order(
-    layout: tuple[str, ...], joint_map: JointMap
-) -> None:
-    pose = dict(zip(H36M17.joints, map_keypoints(detected(layout), layout, joint_map)[0], strict=True))
-    for joint, (x, _, _) in pose.items():
-        assert x == {"left": 230, "right": 170}.get(joint.partition("_")[0], 200), joint
-    assert pose["left_shoulder"][1] == pose["right_shoulder"][1] == 160
-    for chain in (
-        ("pelvis", "spine", "thorax", "neck", "head"),
-        ("left_ankle", "left_knee", "left_hip", "left_shoulder"),
-        ("left_wrist", "left_elbow", "left_shoulder"),
-    ):
-        heights = [pose[joint][1] for joint in chain]
-        assert heights == sorted(heights, reverse=True)
-
-
-@pytest.mark.parametrize(("layout", "joint_map"), MAPS)
-def test_the_mirrored_detection_gives_the_mirrored_joints(
-    layout: tuple[str, ...], joint_map: JointMap
-) -> None:
-    points = np.random.default_rng(0).normal(size=(3, len(layout), 3)).astype(np.float32)
-    mirrored = points[:, [layout.index(swap_sides(name)) for name in layout]] * np.array(
-        [-1, 1, 1], np.float32
-    )
-    expected = flip_pose(torch.from_numpy(map_keypoints(points, layout, joint_map)), H36M17)
-    np.testing.assert_allclose(map_keypoints(mirrored, layout, joint_map), expected, atol=1e-6)
-
-
-def test_a_mean_has_the_lowest_confidence_of_its_keypoints() -> None:
-    points = np.ones((1, 17, 3), np.float32)
-    points[0, COCO17_KEYPOINTS.index("right_hip"), 2] = 0.25
-    points[0, COCO17_KEYPOINTS.index("left_shoulder"), 2] = 0
-    mapped = map_keypoints(points, COCO17_KEYPOINTS, COCO17)[0, :, 2]
-    confidence = dict(zip(H36M17.joints, mapped, strict=True))
-    assert {joint: value for joint, value in confidence.items() if value != 1} == {
-        "right_hip": 0.25,
-        "pelvis": 0.25,
-        "spine": 0,
-        "thorax": 0,
-        "left_shoulder": 0,
-    }
-
-
-def test_keypoints_of_another_layout_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"keypoints are \(1, 17, 3\), the layout has 26 x 3"):
-        map_keypoints(np.zeros((1, 17, 3), np.float32), HALPE26_KEYPOINTS, HALPE26)
-    with pytest.raises(ValueError, match="pelvis is made of hip, which the layout lacks"):
-        map_keypoints(np.zeros((1, 17, 3), np.float32), COCO17_KEYPOINTS, HALPE26)
-
-
-def test_a_flip_in_inference_mode_leaves_training_its_gradient() -> None:
-    geometry._index.cache_clear()
-    with torch.inference_mode():
-        flip_pose(torch.zeros(1, 1, 17, 3), H36M17)
-    poses = torch.zeros(1, 1, 17, 3, requires_grad=True)
-    flip_pose(poses, H36M17).sum().backward()
-    assert poses.grad is not None

@@ -11,12 +11,12 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("benchmarks", "langpose_dist", "launch", "tuning")
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"__init__", "config", "host", "keypoints", "skeleton"}),
+    frozenset({"config", "host", "keypoints", "skeleton"}),
     frozenset({"batch", "geometry", "losses", "metrics", "spaces"}),
     frozenset({"data", "models", "runs"}),
     frozenset({"datasets", "detections", "inference", "report", "synthesis", "tasks"}),
-    frozenset({"evaluation", "tracking", "train"}),
-    frozenset({"benchmarks", "cli", "launch", "tuning"}),
+    frozenset({"evaluation", "export", "tracking", "train"}),
+    frozenset({"__init__", "benchmarks", "cli", "launch", "library", "tuning"}),
 )
 LAYER_OF = {part: layer for layer, parts in enumerate(LAYERS) for part in parts}
 APART = (2, 3, 4)
@@ -36,6 +36,8 @@ ALLOWED_PACKAGES = {
 """Third-party packages of the two lowest layers; the others may use any light one."""
 HOMES = {
     "av": ("langpose_dist/report/player/",),
+    "onnx": ("langpose_dist/export/",),
+    "onnxruntime": ("langpose_dist/export/",),
     "deepspeed": ("langpose_dist/train/",),
     "mlflow": ("langpose_dist/tracking/",),
     "optuna": ("tuning/", "langpose_dist/report/"),
@@ -189,6 +191,7 @@ def test_an_offending_import_is_reported(path: str, source: str, reason: str) ->
         ("langpose_dist/datasets/parallel.py", "import ray\nfrom langpose_dist.data import shards"),
         ("langpose_dist/tasks/pretrain.py", "from langpose_dist.models import langpose\nimport scipy"),
         ("langpose_dist/train/engine.py", "import deepspeed\nfrom langpose_dist.data import loader"),
+        ("langpose_dist/detections/arrays.py", "from langpose_dist.datasets.pickles import load_npz"),
         ("launch/train.py", "from langpose_dist.cli.main import main"),
         ("tuning/sweep.py", "def f():\n    import ray\n    from langpose_dist.train import trainer"),
     ],

@@ -2,13 +2,22 @@ import pytest
 
 from langpose_dist.skeleton import (
     BANDAI_NAMCO,
+    BODY25,
+    BODY25_KEYPOINTS,
+    BODY25B,
+    BODY25B_KEYPOINTS,
     COCO17,
     COCO17_KEYPOINTS,
+    COCO18,
+    COCO18_KEYPOINTS,
     H36M17,
     HALPE26,
     HALPE26_KEYPOINTS,
+    HALPE136_KEYPOINTS,
     HUMANML3D,
     KIT_ML,
+    MEDIAPIPE33_KEYPOINTS,
+    WHOLEBODY133_KEYPOINTS,
     JointMap,
     Skeleton,
     swap_sides,
@@ -88,7 +97,10 @@ def test_a_body_part_must_name_joints() -> None:
         Skeleton("wrong", {"root": None, "hand": "root"}, {"arm": ("hand", "paw")})
 
 
-@pytest.mark.parametrize("joint_map", [BANDAI_NAMCO, HUMANML3D, KIT_ML, COCO17, HALPE26])
+DETECTED = [COCO17, COCO18, BODY25, BODY25B, HALPE26]
+
+
+@pytest.mark.parametrize("joint_map", [BANDAI_NAMCO, HUMANML3D, KIT_ML, *DETECTED])
 def test_a_joint_map_gives_every_joint_and_moves_with_its_source(joint_map: JointMap) -> None:
     assert tuple(joint_map) == H36M17.joints
     for joint, weights in joint_map.items():
@@ -112,8 +124,7 @@ def test_a_joint_map_is_the_same_on_both_sides(joint_map: JointMap, left: str, r
     [
         (HUMANML3D, "left_", "right_"),
         (KIT_ML, "L", "R"),
-        (COCO17, "left_", "right_"),
-        (HALPE26, "left_", "right_"),
+        *((joint_map, "left_", "right_") for joint_map in DETECTED),
     ],
 )
 def test_a_joint_map_by_prefixes_is_the_same_on_both_sides(
@@ -151,11 +162,29 @@ COCO_NUMBERS = {
     16: (10,),
 }
 HALPE_NUMBERS = COCO_NUMBERS | {0: (19,), 7: (18, 19), 8: (18,), 10: (17,)}
+MEDIAPIPE_NUMBERS = {0: (23, 24), 1: (24,), 2: (26,), 3: (28,), 4: (23,), 5: (25,), 6: (27,), 8: (11, 12)}
+MEDIAPIPE_NUMBERS |= {9: (0,), 10: (2, 5), 11: (11,), 12: (13,), 13: (15,), 14: (12,), 15: (14,), 16: (16,)}
+OPENPOSE_ARMS = {9: (0,), 11: (5,), 12: (6,), 13: (7,), 14: (2,), 15: (3,), 16: (4,), 8: (1,)}
+BODY25_NUMBERS = OPENPOSE_ARMS | {0: (8,), 1: (9,), 2: (10,), 3: (11,), 4: (12,), 5: (13,), 6: (14,)}
+BODY25_NUMBERS |= {7: (1, 8), 10: (15, 16)}
+COCO18_NUMBERS = OPENPOSE_ARMS | {0: (8, 11), 1: (8,), 2: (9,), 3: (10,), 4: (11,), 5: (12,), 6: (13,)}
+COCO18_NUMBERS |= {10: (14, 15)}
+BODY25B_NUMBERS = {joint: numbers for joint, numbers in COCO_NUMBERS.items() if joint != 7}
+BODY25B_NUMBERS |= {8: (17,), 10: (18,)}
 
 
 @pytest.mark.parametrize(
     ("joint_map", "layout", "numbers"),
-    [(COCO17, COCO17_KEYPOINTS, COCO_NUMBERS), (HALPE26, HALPE26_KEYPOINTS, HALPE_NUMBERS)],
+    [
+        (COCO17, COCO17_KEYPOINTS, COCO_NUMBERS),
+        (COCO17, WHOLEBODY133_KEYPOINTS, COCO_NUMBERS),
+        (COCO17, MEDIAPIPE33_KEYPOINTS, MEDIAPIPE_NUMBERS),
+        (HALPE26, HALPE26_KEYPOINTS, HALPE_NUMBERS),
+        (HALPE26, HALPE136_KEYPOINTS, HALPE_NUMBERS),
+        (BODY25, BODY25_KEYPOINTS, BODY25_NUMBERS),
+        (COCO18, COCO18_KEYPOINTS, COCO18_NUMBERS),
+        (BODY25B, BODY25B_KEYPOINTS, BODY25B_NUMBERS),
+    ],
 )
 def test_a_detectors_keypoints_are_taken_by_their_published_numbers(
     joint_map: JointMap, layout: tuple[str, ...], numbers: dict[int, tuple[int, ...]]
@@ -168,4 +197,9 @@ def test_a_detectors_keypoints_are_taken_by_their_published_numbers(
 def test_the_layouts_have_as_many_keypoints_as_their_names_say() -> None:
     assert len(set(COCO17_KEYPOINTS)) == 17
     assert len(set(HALPE26_KEYPOINTS)) == 26
+    assert len(set(COCO18_KEYPOINTS)) == 18
+    assert len(set(BODY25_KEYPOINTS)) == len(set(BODY25B_KEYPOINTS)) == 25
+    assert len(set(MEDIAPIPE33_KEYPOINTS)) == 33
+    assert len(set(WHOLEBODY133_KEYPOINTS)) == 133
+    assert len(set(HALPE136_KEYPOINTS)) == 136
     assert (HALPE26_KEYPOINTS[17:20], HALPE26_KEYPOINTS[25]) == (("head", "neck", "hip"), "right_heel")

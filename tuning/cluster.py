@@ -19,10 +19,7 @@ Resources = Mapping[str, float]
 
 
 def start_ray(address: str | None) -> None:
-    """Join a cluster, or start Ray on this machine for as long as this process lives.
-
-    Args:
-        address: See ``join_cluster``; ``None`` for this machine alone.
+    """Join a cluster, or without an address start Ray on this machine for as long as this process lives.
 
     Raises:
         UserError: If there is no such cluster, or a driver cannot run where this process does.
@@ -31,12 +28,7 @@ def start_ray(address: str | None) -> None:
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
     # Where a process looks for this project's modules; a cluster's nodes must have them at the same place.
-    environment = {
-        "env_vars": {
-            "PYTHONPATH": _python_path(),
-            "RAY_CHDIR_TO_TRIAL_DIR": "0",
-        }
-    }
+    environment = {"env_vars": {"PYTHONPATH": _python_path(), "RAY_CHDIR_TO_TRIAL_DIR": "0"}}
     if address is None:
         ray.init(
             address="local",
@@ -72,10 +64,6 @@ def node_resources() -> list[Resources]:
 
 def check_slots(nodes: Sequence[Resources], wanted: ResourcesConfig) -> int:
     """Count the trials that nodes hold at a time; workers of one trial may lie on several nodes.
-
-    Args:
-        nodes: From ``node_resources``.
-        wanted: Resources of one trial.
 
     Raises:
         UserError: If no node has a slot for a trial, since it would wait for ever.

@@ -104,13 +104,7 @@ def _other_ranks(config: Mapping[str, Any], resources: ResourcesConfig) -> Itera
 
 
 def launch_variables(locations: Sequence[Location], address: str, port: int) -> list[dict[str, str]]:
-    """A launcher's variables for each rank, as torchrun sets them.
-
-    Args:
-        locations: Of every rank, in order.
-        address: Where rank 0 listens.
-        port: Its port.
-    """
+    """A launcher's variables for each rank, as torchrun sets them; rank 0 listens at the address."""
     found = []
     for rank, (node, gpus) in enumerate(locations):
         on_node = [other for other, (its_node, _) in enumerate(locations) if its_node == node]

@@ -139,11 +139,7 @@ class Recorder(tune.Callback):
 
 
 def explain(errors: str) -> str:
-    """Describe in one line why a trial ended the last time.
-
-    Args:
-        errors: Tune's file of a trial's errors, oldest first.
-    """
+    """One line that says why a trial ended, from Tune's file of its errors, oldest first."""
     lines = errors.rpartition("\nFailure # ")[2].strip().splitlines()
     if any(_OUT_OF_MEMORY in line for line in lines):
         return "Ray ended it: its node ran low on memory; raise sweep.resources.cpus, so that fewer run there"

@@ -3,7 +3,6 @@
 A resumed sweep gives Tune a fresh scheduler. It is shown all that the one before it saw, in order.
 """
 
-import contextlib
 import json
 import math
 from dataclasses import dataclass
@@ -11,15 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import (
-    AsyncHyperBandScheduler,
-    FIFOScheduler,
-    MedianStoppingRule,
-    TrialScheduler,
-)
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from langpose_dist.host.atomic import write_text
 from langpose_dist.metrics.table import higher_is_better
+from langpose_dist.runs.metrics import follow_metrics
 from tuning.settings import Sweep
 from tuning.trial import STEP, from_tune
 
@@ -81,34 +76,25 @@ class RememberingScheduler(FIFOScheduler):
 
 def read_decisions(path: Path) -> list[dict[str, Any]]:
     """Results and decisions of a scheduler, oldest first; a line cut off by a crash is left out."""
-    lines: list[dict[str, Any]] = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        with contextlib.suppress(ValueError):
-            lines.append(json.loads(line))
-    return lines
+    return [line for line, _ in follow_metrics(path, 0)]
 
 
 def build_scheduler(sweep: Sweep, path: Path) -> TrialScheduler:
     """Scheduler of a sweep's search, with its memory in a file; the sweep's ``train.max_steps`` is set."""
     settings, training = sweep.settings.scheduler, sweep.config.train
+    if settings.name == "none":
+        return FIFOScheduler()
     metric = settings.metric or sweep.settings.objective[0]
     assert training.max_steps is not None
     grace = settings.grace_evaluations * (training.evaluate_every or training.max_steps)
-    mode = "max" if higher_is_better(metric) else "min"
-    options: dict[str, Any] = {"time_attr": STEP, "metric": metric, "mode": mode}
-    match settings.name:
-        case "asha":
-            inner = AsyncHyperBandScheduler(
-                **options,
-                grace_period=grace,
-                max_t=training.max_steps,
-                reduction_factor=settings.reduction_factor,
-            )
-        case "median":
-            # Never paused: a restart costs a trial more than it would gain.
-            inner = MedianStoppingRule(**options, grace_period=grace, min_time_slice=math.inf)  # pyright: ignore[reportArgumentType]
-        case "none":
-            inner = FIFOScheduler()
+    inner = AsyncHyperBandScheduler(
+        time_attr=STEP,
+        metric=metric,
+        mode="max" if higher_is_better(metric) else "min",
+        grace_period=grace,
+        max_t=training.max_steps,
+        reduction_factor=settings.reduction_factor,
+    )
     return RememberingScheduler(inner, metric, path)
 
 

@@ -26,24 +26,27 @@ from langpose_dist.config import (
     suggest,
     with_values,
 )
-from langpose_dist.metrics.table import METRICS
+from langpose_dist.metrics.table import METRICS, metric_of
 from langpose_dist.tasks.task import load_task
 from tuning.space import DEFAULT_SPACE, Space, read_space
-from tuning.space_check import STEP_KEYS, check_candidates
 
 SWEEP_FILE = "sweep.yaml"
 """In the sweep's folder: its resolved configuration."""
+_STEP_KEYS = ("train.global_batch_size", "window.stride", "data.train_split")
+"""Keys that the number of steps in an epoch depends on."""
+_CANDIDATE_KEYS = ("text.encoder", "text.max_tokens")
+"""Keys that decide which labels are one candidate of a retrieval."""
 
 
 class SchedulerConfig(Section):
     """Early stopping of trials."""
 
-    name: Literal["asha", "none", "median"] = "asha"
-    """asha: successive halving. median: stop what is worse than the median."""
+    name: Literal["asha", "none"] = "asha"
+    """asha: successive halving."""
     metric: str | None = None
     """Metric that it compares; default: the objective. Of two objectives it must be named."""
     grace_evaluations: Count = 1
-    """Evaluations before asha's first rung or median's earliest stop."""
+    """Evaluations before asha's first rung."""
     reduction_factor: Annotated[Whole, Field(ge=2)] = 3
     """asha: one in so many continues from each rung, and rungs lie so many times apart."""
 
@@ -180,7 +183,7 @@ def build_sweep(content: Mapping[str, Any]) -> Sweep:
     space = read_space(settings.space, type(config))
     for metric in settings.objective:
         _check_metric(metric, config)
-    check_candidates(space.dimensions, settings.objective)
+    _check_candidates(settings, space)
     _check_evaluation_interval(settings, config)
     _check_searcher(settings, config, space)
     _check_seeds_and_devices(settings, config)
@@ -224,6 +227,17 @@ def _check_evaluation_interval(settings: SweepConfig, config: RunConfig) -> None
         )
 
 
+def _check_candidates(settings: SweepConfig, space: Space) -> None:
+    """Refuse an objective that ranks labels where the trials have different ones to rank."""
+    varied = [key for key in _CANDIDATE_KEYS if key in space.dimensions]
+    ranking = [metric for metric in settings.objective if metric_of(metric).kind == "retrieval"]
+    if varied and ranking:
+        raise ConfigError(
+            f"sweep.space: {varied[0]} cannot be varied with sweep.objective={ranking[0]}: it changes which "
+            "labels can be told apart, so that trials would rank different ones; choose another objective"
+        )
+
+
 def _check_searcher(settings: SweepConfig, config: RunConfig, space: Space) -> None:
     for key, kind in ((key, dimension.kind) for key, dimension in space.dimensions.items()):
         if settings.searcher == "grid" and kind != "choice":
@@ -231,7 +245,7 @@ def _check_searcher(settings: SweepConfig, config: RunConfig, space: Space) -> N
                 f"sweep.space: {key}: {kind} has no end of values for sweep.searcher=grid; use choice, or "
                 "sweep.searcher=random"
             )
-        if key in STEP_KEYS and config.train.max_steps is None:
+        if key in _STEP_KEYS and config.train.max_steps is None:
             raise ConfigError(
                 f"sweep.space: {key} changes the steps of an epoch, and trials are compared at equal steps: "
                 "set train.max_steps"

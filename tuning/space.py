@@ -14,8 +14,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from langpose_dist.config import ConfigError, RunConfig, suggest
-from langpose_dist.config.affects import fields_of
-from tuning.space_check import check_key
+from langpose_dist.config.affects import EVALUATION, INPUT, LENGTH, RUNTIME, fields_of, marks
 
 Kind = Literal["choice", "uniform", "log_uniform", "integer"]
 
@@ -29,6 +28,20 @@ DEFAULT_SPACE: dict[str, Any] = {
 
 _MAX_REPEATS = 1000
 """Samples in a row with nothing new, after which a finite space counts as exhausted."""
+_EQUAL_STEPS = "trials are compared at equal steps, so it must be the same in all"
+_MEASURED = "it changes what is measured, so that trials could not be compared"
+_REFUSED_KEYS = {
+    "seed": "give several seeds in sweep.seeds",
+    "train.evaluate_every": _EQUAL_STEPS,
+    "window.num_frames": _MEASURED,
+}
+# Evaluation draws its cameras, errors and masks from the same ranges as training.
+_REFUSED = {
+    LENGTH: _EQUAL_STEPS,
+    RUNTIME: "it does not change what is learnt",
+    EVALUATION: _MEASURED,
+    INPUT: _MEASURED,
+}
 
 
 @dataclass(frozen=True)
@@ -133,10 +146,14 @@ def read_space(entries: Any, schema: type[RunConfig] = RunConfig) -> Space:
             f"sweep.space={entries!r} must name at least one key, such as "
             "{loss.temperature: {log_uniform: [0.02, 0.5]}}"
         )
-    fields = dict(fields_of(schema))
+    fields, effects = dict(fields_of(schema)), dict(marks(schema))
     found: dict[str, Dimension] = {}
     for key, entry in entries.items():
-        check_key(str(key), schema)
+        if key not in fields:
+            raise ConfigError(f"sweep.space: unknown key {key!r}{suggest(str(key), list(fields))}")
+        reason = _REFUSED_KEYS.get(key) or _REFUSED.get(effects[key])
+        if reason is not None:
+            raise ConfigError(f"sweep.space: {key} cannot be varied: {reason}")
         kind, arguments = _read_kind(key, entry, fields)
         found[key] = Dimension(key, kind, arguments)
     return Space(found)

@@ -27,17 +27,7 @@ keys of the sweep, with their defaults (langpose train --help lists all others):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        argv: Words of the command line; default: those of this process.
-
-    Returns:
-        Exit status, as ``--help`` lists them.
-
-    Raises:
-        SystemExit: From argparse.
-    """
+    """Run the command; returns its exit status, as ``--help`` lists them."""
     with starting(is_process=argv is None):
         from langpose_dist.cli.arguments import parse_words, say_errors
 

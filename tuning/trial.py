@@ -42,15 +42,7 @@ def new_trial(
     resources: ResourcesConfig,
     stage: str = "search",
 ) -> TrialRecord:
-    """Record of a trial that has not begun.
-
-    Args:
-        number: Counted over all stages of the sweep; its name is the same at every attempt.
-        seed: Seed of the training.
-        params: Key of the configuration -> value; ``None`` for the baseline.
-        resources: Of a trial.
-        stage: ``search`` or ``confirm``.
-    """
+    """Record of a trial that has not begun; numbers count over all stages, the baseline has no ``params``."""
     return TrialRecord.model_validate(
         {
             "trial_id": f"{number:03d}",

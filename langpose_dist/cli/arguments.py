@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import difflib
 import re
 import signal
 import sys
@@ -10,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from langpose_dist.config import UserError
+from langpose_dist.config import UserError, suggest
 from langpose_dist.host.arguments import local_path
 from langpose_dist.host.console import BestEffortStream, flush_streams
 from langpose_dist.host.paths import name_obstacle
@@ -28,9 +27,7 @@ class Parser(argparse.ArgumentParser):
         invalid = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
         if invalid:
             choices = re.findall(r"[\w-]+", invalid[2])
-            message = f"{invalid[1]!r} is none of {', '.join(choices)}"
-            if matches := difflib.get_close_matches(invalid[1], choices, n=1):
-                message += f"; did you mean {matches[0]!r}?"
+            message = f"{invalid[1]!r} is none of {', '.join(choices)}{suggest(invalid[1], choices)}"
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 

@@ -11,6 +11,7 @@ from langpose_dist.config import RunConfig, UserError, with_overrides
 from langpose_dist.evaluation.corruption_table import (
     NUM_LIFTS,
     VERSION,
+    Corruption,
     find_corruptions,
     list_corruptions,
 )
@@ -88,13 +89,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="with --protocol: errors of joints that the detector saw, and of the others, too",
     )
     parser.add_argument(
-        "--plot",
-        metavar="FILE.png",
+        "--out",
+        metavar="FILE",
         type=local_path,
-        help="with --robustness: picture of the curves; default with --out: beside it, NAME-robustness.png",
-    )
-    parser.add_argument(
-        "--out", metavar="FILE", type=local_path, help="write the report as JSON to this file too"
+        help="write the report as JSON to this file too, and curves beside it, as FILE-robustness.png",
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument(
@@ -108,10 +106,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate and report."""
-    arguments.robustness, misplaced = _corruption_words(arguments.robustness)
+    # Overrides may stand among the names of corruptions too.
+    misplaced = [word for word in arguments.robustness or () if "=" in word]
     names, overrides = _sort_words([*arguments.overrides, *misplaced])
-    if arguments.plot is not None and arguments.robustness is None:
-        raise UserError(f"--plot {arguments.plot} needs --robustness, whose curves it shows")
     if arguments.out is not None and (arguments.out.is_dir() or not arguments.out.parent.is_dir()):
         raise UserError(
             f"--out {arguments.out} must be a file in a folder that exists; this one does not exist"
@@ -122,13 +119,6 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.out.write_text(json.dumps(report, indent=2), encoding="utf-8")
     print(json.dumps(report, indent=2) if arguments.json else text.rstrip("\n"))
     return 0
-
-
-def _corruption_words(words: Sequence[str] | None) -> tuple[list[str] | None, list[str]]:
-    """Names of corruptions, and overrides that stand among them."""
-    if words is None:
-        return None, []
-    return [word for word in words if "=" not in word], [word for word in words if "=" in word]
 
 
 def _sort_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -178,15 +168,9 @@ def compare_models(
     tracking_uri: str | None = None,
     with_confidences: bool = False,
 ) -> Comparison:
-    """Evaluate models by a protocol.
+    """Evaluate models by a protocol; the words are those of the command.
 
-    Args:
-        names: As the command takes them; the first is the baseline of the others.
-        overrides: ``key=value`` words.
-        protocol_name: A key of ``PROTOCOLS``.
-        split: Default: the protocol's.
-        tracking_uri: Of the registry; default: MLflow's.
-        with_confidences: Refuse detections without confidences before anything is evaluated.
+    ``with_confidences`` refuses detections without confidences, before anything is evaluated.
 
     Raises:
         UserError: If a model or the data cannot serve the protocol.
@@ -217,7 +201,9 @@ def compare_models(
 def _evaluate_by_protocol(
     arguments: argparse.Namespace, names: Sequence[str], overrides: Sequence[str]
 ) -> tuple[Mapping[str, Any], str]:
-    corruptions = () if arguments.robustness is None else find_corruptions(arguments.robustness)
+    corruptions: Sequence[Corruption] = ()
+    if arguments.robustness is not None:
+        corruptions = find_corruptions([word for word in arguments.robustness if "=" not in word])
 
     from langpose_dist.evaluation.robustness import add_robustness
     from langpose_dist.evaluation.tables import ENDINGS, FORMATS
@@ -233,30 +219,23 @@ def _evaluate_by_protocol(
     )
     if arguments.visibility:
         add_visibility(report, scored, protocol, corpus)
-    picture: Path | None = None
+    pictures: list[Path] = []
     if corruptions:
         add_robustness(report, scored, protocol, corpus, corruptions)
-        picture = _plot(arguments, report)
+    if corruptions and arguments.out is not None:
+        from langpose_dist.report.robustness import draw_robustness
+
+        pictures = [arguments.out.with_name(f"{arguments.out.stem}-robustness.png")]
+        draw_robustness(pictures[0], report["robustness"])
+        print(f"curves drawn into {pictures[0]}", file=sys.stderr)
     text = FORMATS[arguments.format or "text"](report)
     if arguments.track:
         from langpose_dist.tracking.tables import record_table
 
         files = {f"table.{ENDINGS[name]}": render(report) for name, render in FORMATS.items()}
-        run_id = record_table(report, files, corpus.config.tracking, [picture] if picture else [])
+        run_id = record_table(report, files, corpus.config.tracking, pictures)
         text = f"{text.rstrip()}\nMLflow run: {run_id}\n"
     return report, text
-
-
-def _plot(arguments: argparse.Namespace, report: Mapping[str, Any]) -> Path | None:
-    """Draw the curves, if there is a place for the picture."""
-    beside = arguments.out and arguments.out.with_name(f"{arguments.out.stem}-robustness.png")
-    if path := arguments.plot or beside:
-        from langpose_dist.report.robustness import draw_robustness
-
-        draw_robustness(path, report["robustness"])
-        print(f"curves drawn into {path}", file=sys.stderr)
-        return path
-    return None
 
 
 def _tracking_uri(overrides: Sequence[str]) -> str | None:

@@ -22,7 +22,7 @@ _MOVING = ("html", "gif", "mp4")
 _EXAMPLES = """examples:
   langpose infer alphapose-results.json --model models:/langpose-small@champion --fps 30 --out out
   langpose infer openpose_json/ --model runs/finetuned --fps 30 --size 1088x1920 --height 1.75 --out out
-  langpose infer keypoints.npy --model model.safetensors --fps 50 --out out --formats npz,trc,html,gif
+  langpose infer points.npy --layout coco17 --model model.safetensors --fps 50 --out out --formats trc,gif
   langpose infer video.json --model runs/finetuned --out out --size 1920x1080 --focal-length 1500 \\
       --labels "sit down,stand up,walk" --label-model runs/pretrained
   langpose infer video.json --model runs/finetuned --fps 30 --out out --overlay frames/

@@ -6,19 +6,19 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from langpose_dist.cli.infer import add_input_options, open_model, options_of, read
 from langpose_dist.host.arguments import positive_number
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from langpose_dist.detections.track import Track
     from langpose_dist.inference.labels import LabelReader
 
 _EXAMPLES = """examples:
   langpose label openpose_json/ --model models:/langpose-small@champion --fps 30 \\
       --labels "sit down,stand up,walk"
-  langpose label keypoints.npy --model runs/pretrained --fps 30 --labels "wave,throw a ball" --json
+  langpose label keypoints.json --model runs/pretrained --fps 30 --labels "wave,throw a ball" --json
 
 The model must be a pretrained one: fine-tuning drops the text. Labels may be any text; a label that the text
 encoder does not know is named. Probabilities are a softmax over the labels that are given: they say which of
@@ -50,6 +50,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(arguments: argparse.Namespace) -> int:
     """Label and report."""
+    import numpy as np
+
     from langpose_dist.inference.labels import LabelReader, parse_labels
     from langpose_dist.inference.lift import used_keypoints
 
@@ -82,8 +84,10 @@ def _notes(reader: "LabelReader") -> Iterator[str]:
     yield from describe_labels(reader.labels, load_tokenizer(config), config)
 
 
-def _table(track: "Track", values: Mapping[str, np.ndarray], fps: float, every_s: float) -> str:
+def _table(track: "Track", values: "Mapping[str, np.ndarray]", fps: float, every_s: float) -> str:
     """A line per moment: time, best label, and the probability of each."""
+    import numpy as np
+
     labels, series = list(values), np.stack(list(values.values()), axis=1)
     best_width = max(9, *map(len, labels))
     head = "  ".join(f"{label:>6}" for label in labels)

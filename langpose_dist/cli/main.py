@@ -46,6 +46,7 @@ def build_parser() -> "Parser":
         data,
         doctor,
         evaluate,
+        export,
         infer,
         label,
         model,
@@ -60,7 +61,7 @@ def build_parser() -> "Parser":
     parser.add_argument("--version", action="version", version=f"langpose {__version__}")
     subparsers = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     # In the order of their use, as help lists them.
-    for command in (doctor, data, model, preflight, train, evaluate, infer, label, registry, report):
+    for command in (doctor, data, model, preflight, train, evaluate, infer, label, registry, export, report):
         command.add_parser(subparsers)
     return parser
 

@@ -30,6 +30,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "overrides", nargs="*", metavar="key=value", help="overrides, for example model.depth=3"
     )
     summary.add_argument("--batch-size", type=count, default=1, metavar="N", help="windows (default: 1)")
+    summary.add_argument(
+        "--measure",
+        action="store_true",
+        help="also time lifting of one window and of --batch-size windows here, on the GPU if there is one",
+    )
     summary.add_argument("--json", action="store_true", help="print the report as JSON")
     summary.set_defaults(handler=run_summary)
 
@@ -38,14 +43,29 @@ def run_summary(arguments: argparse.Namespace) -> int:
     """Print the summary."""
     config = load_config(arguments.config, arguments.overrides)
 
+    from langpose_dist.models.speed import measure_lifting
     from langpose_dist.models.summary import summarize
 
     summary = summarize(config, arguments.batch_size)
+    speeds = [
+        measure_lifting(config, batch_size=batch_size, precision=precision)
+        for precision in ("float32", "bfloat16")
+        for batch_size in sorted({1, arguments.batch_size})
+        if arguments.measure
+    ]
     if arguments.json:
         content = {**dataclasses.asdict(summary), "total": dataclasses.asdict(summary.total)}
+        content |= {"speeds": [dataclasses.asdict(speed) for speed in speeds]} if speeds else {}
         print(json.dumps(content, indent=2))
     else:
         print(_table(summary))
+        for speed in speeds:
+            memory = speed.peak_memory_bytes
+            print(
+                f"lifting {speed.batch_size} x {summary.num_frames} frames in {speed.precision} on "
+                f"{speed.device}: {speed.milliseconds:.1f} ms, {speed.frames_per_second:,.0f} frames a second"
+                + (f", {memory / 2**30:.2f} GiB at most" if memory else "")
+            )
     return 0
 
 

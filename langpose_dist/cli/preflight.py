@@ -42,18 +42,26 @@ def run(arguments: argparse.Namespace) -> int:
     from langpose_dist.tasks.task import load_task
     from langpose_dist.tracking.factory import build_tracker
     from langpose_dist.tracking.registry.weights import with_initial_weights
+    from langpose_dist.train.engine import micro_batch_size
+    from langpose_dist.train.memory import estimate_memory, gpu_memory
     from langpose_dist.train.preflight import check_here, raise_problems
     from langpose_dist.train.start import will_resume
 
     config = with_initial_weights(config)
     is_resumed = will_resume(config.output, arguments.resume)
     problems = check_here(config, arguments.ranks, build_tracker(config), is_resumed=is_resumed)
+    memory = None if problems else estimate_memory(config, arguments.ranks)
     if arguments.json:
-        print(json.dumps({"ok": not problems, "problems": problems}, indent=2))
+        found = (
+            {} if memory is None else {"gpu_bytes": memory.fixed, "gpu_bytes_per_window": memory.per_window}
+        )
+        print(json.dumps({"ok": not problems, "problems": problems, **found}, indent=2))
         return 2 if problems else 0
     raise_problems(problems)
     task = load_task(config.task)
     for note in task.notes(config, task.open(config)):
         print(note)
+    assert memory is not None
+    print(memory.describe(micro_batch_size(config, arguments.ranks), gpu_memory()))
     print(f"nothing stands in the way of {arguments.ranks} ranks on this machine")
     return 0

@@ -1,6 +1,6 @@
 """Configuration of a run: typed schema, YAML files, overrides."""
 
-from langpose_dist.config.errors import ConfigError, UserError
+from langpose_dist.config.errors import ConfigError, UserError, suggest, suggest_or_list
 from langpose_dist.config.files import (
     build_config,
     check,
@@ -8,7 +8,6 @@ from langpose_dist.config.files import (
     load_config,
     read_content,
     schema_of,
-    suggest,
     with_overrides,
     with_values,
 )
@@ -16,9 +15,6 @@ from langpose_dist.config.schema import (
     CameraConfig,
     ClipRule,
     Count,
-    DataConfig,
-    EvaluationConfig,
-    FinetuneConfig,
     Flag,
     Fraction,
     LossConfig,
@@ -39,42 +35,3 @@ from langpose_dist.config.schema import (
     Whole,
     WindowConfig,
 )
-
-__all__ = [
-    "CameraConfig",
-    "ClipRule",
-    "ConfigError",
-    "Count",
-    "DataConfig",
-    "EvaluationConfig",
-    "FinetuneConfig",
-    "Flag",
-    "Fraction",
-    "LossConfig",
-    "MaskingConfig",
-    "ModelConfig",
-    "NoiseConfig",
-    "OptimizerConfig",
-    "Positive",
-    "RegistryConfig",
-    "RunConfig",
-    "Section",
-    "Seed",
-    "Space",
-    "TargetConfig",
-    "TextConfig",
-    "TrackingConfig",
-    "TrainConfig",
-    "UserError",
-    "Whole",
-    "WindowConfig",
-    "build_config",
-    "check",
-    "describe_keys",
-    "load_config",
-    "read_content",
-    "schema_of",
-    "suggest",
-    "with_overrides",
-    "with_values",
-]

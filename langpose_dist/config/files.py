@@ -4,7 +4,6 @@ Every mistake raises ``ConfigError`` with one line that names the key, the value
 """
 
 import copy
-import difflib
 import json
 import re
 import reprlib
@@ -17,7 +16,7 @@ from pydantic import BaseModel, ValidationError, create_model
 
 from langpose_dist.config.affects import fields_of
 from langpose_dist.config.core_yaml import read_yaml
-from langpose_dist.config.errors import ConfigError
+from langpose_dist.config.errors import ConfigError, suggest
 from langpose_dist.config.schema import RunConfig
 from langpose_dist.config.tasks import section_of
 
@@ -189,15 +188,6 @@ def _explain(error: Mapping[str, Any], names: Sequence[str]) -> str:
     if error["type"] == "model_type":
         return f"{key}={shown}: a section holds keys with their values; leave it out for the defaults"
     return f"{key}={shown}: {error['msg'][0].lower()}{error['msg'][1:]}{_REMEDIES.get(error['type'], '')}"
-
-
-def suggest(word: str, candidates: Sequence[str]) -> str:
-    """``; did you mean 'this'?``, or nothing where no candidate is near."""
-    matches = difflib.get_close_matches(word, candidates, n=1, cutoff=0.6)
-    if not matches:
-        last = word.rsplit(".", 1)[-1]
-        matches = [name for name in candidates if name.rsplit(".", 1)[-1] == last]
-    return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
 def describe_keys(section: type[BaseModel] = RunConfig, prefix: str = "") -> list[tuple[str, str, str]]:

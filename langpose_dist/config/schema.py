@@ -47,10 +47,10 @@ _RUNTIME_KEYS_1 = re.compile(
     r"output|(tracking|registry)\..*|data\.(path|cache_dir|num_workers|verify|licence)"
     r"|train\.(device|num_threads|keep_checkpoints|best_metric|offload|hang_timeout|start_timeout|stop_grace|\w+_every)"
 )
-_NEW_KEYS_1 = frozenset({"task", "data.observation"})
+_NEW_KEYS_1 = frozenset({"task", "data.observation", "model.recompute", "model.compile_mode"})
 """Keys that runs with a hash of the first kind did not have."""
 _LATER_KEYS = re.compile(
-    r"target\..*|finetune\..*|window\.clip_rule|data\.(held_out_camera|train_share)|optimizer\.decay_all|evaluation\.flip_averaging"
+    r"target\..*|finetune\..*|window\.clip_rule|data\.(held_out_camera|train_share)|optimizer\.decay_all|model\.stream|evaluation\.flip_averaging"
 )
 """Keys that came after the first hashes: the hash leaves them out at their default, so it stays the same."""
 
@@ -238,8 +238,16 @@ class ModelConfig(Section):
     initial_weights: Annotated[Place | None, OBJECTIVE] = None
     """Weights that the encoder starts from: a run's folder, exported safetensors, a MotionBERT checkpoint, or
     models:/NAME@ALIAS of the registry."""
+    stream: Annotated[Literal["float32", "bfloat16"], OBJECTIVE] = "float32"
+    """Type of the sum that every layer adds to, where activations are bfloat16."""
+    recompute: Annotated[Flag, RUNTIME] = False
+    """Keep only the input of each pair of blocks for the backward pass, and compute the rest again."""
     compile: Annotated[Flag, RUNTIME] = False
     """Compile the model with torch.compile; needs a C++ compiler on CPU."""
+    compile_mode: Annotated[Literal["default", "reduce-overhead", "max-autotune-no-cudagraphs"], RUNTIME] = (
+        "default"
+    )
+    """torch.compile's mode; reduce-overhead replays CUDA graphs."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -4,13 +4,12 @@ A package adds one by an entry point of the group ``langpose_dist.tasks``, whose
 value is its class, such as ``speed = "my_package.speed:SpeedTask"``.
 """
 
-import difflib
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from langpose_dist.config.errors import ConfigError
+from langpose_dist.config.errors import ConfigError, suggest_or_list
 
 if TYPE_CHECKING:
     from langpose_dist.config.schema import Section
@@ -43,9 +42,7 @@ def load_task_class(name: str) -> Any:
     added = {point.name: point.value for point in entry_points(group=GROUP)}
     places = {**added, **TASKS}
     if name not in places:
-        near = difflib.get_close_matches(name, places, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(places)}"
-        raise ConfigError(f"task={name!r} is not a task; {hint}")
+        raise ConfigError(f"task={name!r} is not a task{suggest_or_list(name, places)}")
     try:
         return resolve_name(places[name])
     except (ImportError, AttributeError, ValueError) as error:

@@ -1,43 +1,43 @@
-"""People in a video as a 2D detector saw them, in the joints of ``skeleton.H36M17``."""
+"""People in a video, as every reader of detections hands them on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float32
 
 
 @dataclass(frozen=True)
 class Track:
-    """One person over consecutive frames of the video; gaps that are short enough to fill are filled."""
+    """One person over consecutive frames of the video; short gaps are filled."""
 
     person: str
-    """Id: "0", "1", ..."""
+    """The detector's id, or a number in the order of appearance."""
     first_frame: int
     """Of the video, counted from 0."""
-    keypoints: Float[np.ndarray, "T 17 3"]
-    """x, y in pixels of the picture, confidence in 0..1. Confidence 0 is not seen; x and y are then
-    interpolated over time where a gap was filled."""
+    keypoints: Float32[np.ndarray, "T 17 3"]
+    """Joints of ``H36M17``: x and y in pixels of the picture, confidence in 0..1. Where a joint was not seen
+    its confidence is 0, and x and y are interpolated over a short gap, else 0."""
     seen: Bool[np.ndarray, "T 17"]
-    """Detected in that frame above the threshold."""
+    """True where the joint was detected in that frame, above the threshold."""
 
 
 @dataclass(frozen=True)
 class Tracks:
-    """All people of a video."""
+    """The chosen people of a video, and what is known of it."""
 
     people: tuple[Track, ...]
+    """A person who was away for long has several, in the order of time."""
     num_frames: int
-    """Length of the time axis of the video as far as the file shows it."""
+    """Length of the video as far as the file shows it."""
     fps: float | None
     """Where the file says it."""
     size: tuple[int, int] | None
-    """Width and height of the picture where the file says it."""
+    """Width and height of the picture in pixels, where the file or the user says it."""
     detector: str
-    """Kind, such as "OpenPose JSON"."""
+    """Kind of file, such as ``OpenPose JSON``."""
     layout: str
-    """Such as "body25"."""
+    """Keypoints that it held, such as ``body25``."""
     facts: Mapping[str, Any]
-    """Counts for the report: frames, people per frame, share of points dropped by the threshold, filled
-    frames, split gaps, chosen persons."""
+    """Counts for the report, JSON values only."""

@@ -15,6 +15,21 @@ def escape(text: str) -> str:
     return text
 
 
+def booktabs(columns: str, *groups: Sequence[Sequence[str]]) -> str:
+    """LaTeX table of rows of cells, with a line between two groups of rows."""
+    bodies = ["\n".join(" & ".join(map(escape, row)) + r" \\" for row in rows) for rows in groups]
+    return "\n".join(
+        [
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            "\n\\midrule\n".join(bodies),
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+        ]
+    )
+
+
 def align(rows: Sequence[Sequence[str]]) -> str:
     """Rows of cells as lines: the first column to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

@@ -16,17 +16,10 @@ from langpose_dist.evaluation.measure import (
     frame_mean,
     group_mean,
     group_means,
-    join_windows,
-    score_recording,
+    score_split,
 )
 from langpose_dist.evaluation.protocols import Protocol
-from langpose_dist.evaluation.recordings import (
-    check_data,
-    count_readings,
-    count_recordings,
-    read_recordings,
-)
-from langpose_dist.host.bars import Bar
+from langpose_dist.evaluation.recordings import check_data, count_recordings
 from langpose_dist.metrics.table import higher_is_better
 
 
@@ -45,12 +38,7 @@ def score_all(
     protocol: Protocol,
     config: RunConfig,
 ) -> tuple[list[Scored], Corpus]:
-    """Errors of every model on every recording of the split.
-
-    Args:
-        contenders: The models.
-        protocol: The protocol.
-        config: From ``protocol_config``.
+    """Errors of every model on every recording of the split; ``config`` is from ``protocol_config``.
 
     Raises:
         UserError: If the data or a model do not fit the protocol.
@@ -64,19 +52,13 @@ def score_all(
     for contender in contenders:
         contender.model.to(device)
         camera = contender.held_out_camera if protocol.has_held_out_camera else None
-        scores = []
-        total = count_readings(corpus, protocol, split)
-        with Bar(total, contender.name, "recording", is_kept=False) as bar:
-            for recording in read_recordings(corpus, protocol, split, camera):
-                score = score_recording(contender, recording, protocol)
-                scores += [score] if score is not None else []
-                bar.update()
+        scores = score_split(contender, protocol, corpus, camera)
         if not scores:
             raise UserError(
                 f"--protocol {protocol.name} counts no frame of split {split!r}"
                 + (f" and camera {camera}" if camera else "")
             )
-        found.append(Scored(contender, join_windows(scores), camera))
+        found.append(Scored(contender, scores, camera))
     return found, corpus
 
 
@@ -169,14 +151,7 @@ def improvement(baseline: Scored, other: Scored, protocol: Protocol, metric: str
 def compare(
     scored: Sequence[Scored], protocol: Protocol, corpus: Corpus, origin: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The whole report, fit for JSON.
-
-    Args:
-        scored: From ``score_all``; the first is the baseline of the others.
-        protocol: The protocol.
-        corpus: The data.
-        origin: Commit and the like.
-    """
+    """The whole report, fit for JSON; the first model is the baseline of the others, the origin a commit."""
     manifest, split = corpus.manifest, corpus.config.data.validation_split
     report: dict[str, Any] = {
         "protocol": protocol.describe(),

@@ -36,11 +36,7 @@ class Contender:
 
 
 def open_contender(path: Path, name: str) -> Contender:
-    """Load a model from a file.
-
-    Args:
-        path: Exported safetensors, or a MotionBERT checkpoint.
-        name: For tables.
+    """Load a model from exported safetensors or a MotionBERT checkpoint.
 
     Raises:
         UserError: If it is neither, or its task lifts no poses.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from langpose_dist.config import UserError, suggest
+from langpose_dist.config import UserError, suggest_or_list
 
 VERSION = 1
 """Version of levels, definitions and draws together: numbers of different versions do not compare."""
@@ -38,11 +38,6 @@ class Corruption:
         """Name and variant, such as ``noise_px/told``."""
         return f"{self.name}/{self.variant}"
 
-    @property
-    def damaging_levels(self) -> tuple[Level, ...]:
-        """Levels that change the input."""
-        return tuple(level for level in self.levels if level != self.clean_level)
-
 
 def _rows(
     name: str, unit: Unit, levels: Sequence[Level], variants: dict[str, str], clean_level: int | None = 0
@@ -66,7 +61,7 @@ _SLOW = "only every n-th frame is seen"
 
 _TABLE = (
     *_rows(
-        *("noise_px", "px", (0, 2, 5, 10, 15, 20)),
+        *("noise_px", "px", (2, 5, 10, 15, 20)),
         {
             "blind": f"{_NOISE}; confidences stay",
             "told": f"{_NOISE}; a confidence falls with its joint's error, to half of it at 25 px",
@@ -113,7 +108,7 @@ _TABLE = (
 
 CORRUPTIONS = MappingProxyType({row.key: row for row in _TABLE})
 """Key -> row."""
-NUM_LIFTS = 1 + sum(len(row.damaging_levels) for row in _TABLE)
+NUM_LIFTS = 1 + sum(len(row.levels) for row in _TABLE)
 """Times that everything lifts a recording: clean, and at each level."""
 NAMES = tuple(dict.fromkeys(row.name for row in _TABLE))
 
@@ -127,10 +122,9 @@ def find_corruptions(words: Sequence[str]) -> tuple[Corruption, ...]:
     Raises:
         UserError: If one is unknown, with the nearest or all names.
     """
-    known = [*NAMES, *CORRUPTIONS]
     for word in words:
-        if word not in known:
-            hint = suggest(word, known) or f"; known are {', '.join(NAMES)}"
+        if word not in {*NAMES, *CORRUPTIONS}:
+            hint = suggest_or_list(word, NAMES)
             raise UserError(f"--robustness {word} is unknown{hint}; models stand before --robustness")
     return tuple(row for row in _TABLE if not words or row.name in words or row.key in words)
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from langpose_dist.data.windows import stretched_frames, window_starts
+from langpose_dist.data.windows import stretched_frames
 from langpose_dist.evaluation.protocols import Protocol
 from langpose_dist.models.lifting import lift, lift_in_batches
 
@@ -36,13 +36,11 @@ def lift_recording(
         return poses, wanted & (torch.arange(length) < num_covered)
     if protocol.merging == "none":
         return lift(model, keypoints_2d[None], num_frames, flip_averaging=flip_averaging)[0], wanted
-    if protocol.merging == "centre":
-        chosen = wanted.nonzero()[:, 0]
-        windows = keypoints_2d[frames_around(chosen, num_frames, length)]
-        poses = torch.zeros_like(keypoints_2d)
-        poses[chosen] = lift_in_batches(model, windows, flip_averaging=flip_averaging)[:, num_frames // 2]
-        return poses, wanted
-    return _blend(model, keypoints_2d, num_frames, flip_averaging), wanted
+    chosen = wanted.nonzero()[:, 0]
+    windows = keypoints_2d[frames_around(chosen, num_frames, length)]
+    poses = torch.zeros_like(keypoints_2d)
+    poses[chosen] = lift_in_batches(model, windows, flip_averaging=flip_averaging)[:, num_frames // 2]
+    return poses, wanted
 
 
 def frames_around(centres: Int[Tensor, "N"], num_frames: int, length: int) -> Int[Tensor, "N T"]:
@@ -69,24 +67,3 @@ def _whole_windows(
     windows = keypoints_2d[:num_covered].unflatten(0, (-1, num_frames))
     poses[:num_covered] = lift_in_batches(model, windows, flip_averaging=flip_averaging).flatten(0, 1)
     return poses, num_covered
-
-
-def _blend(
-    model: Any, keypoints_2d: Float[Tensor, "T J 3"], num_frames: int, flip_averaging: bool
-) -> Float[Tensor, "T J 3"]:
-    """Mean of windows that overlap by half; a pose weighs more the nearer it is to its window's middle."""
-    length = len(keypoints_2d)
-    if length <= num_frames:
-        return lift(model, keypoints_2d[None], num_frames, flip_averaging=flip_averaging)[0]
-    starts = [
-        min(start, length - num_frames) for start in window_starts(length, num_frames, -(-num_frames // 2))
-    ]
-    frames = torch.tensor(starts)[:, None] + torch.arange(num_frames)
-    lifted = lift_in_batches(model, keypoints_2d[frames], flip_averaging=flip_averaging)
-    ramp = torch.arange(num_frames, dtype=torch.float32)
-    weight = torch.minimum(ramp + 1, num_frames - ramp)
-    weights = torch.zeros(length).index_add(0, frames.flatten(), weight.repeat(len(starts)))
-    total = torch.zeros_like(keypoints_2d).index_add(
-        0, frames.flatten(), (lifted * weight[:, None, None]).flatten(0, 1)
-    )
-    return total / weights[:, None, None]

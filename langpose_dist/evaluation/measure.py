@@ -8,10 +8,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from langpose_dist.data.corpus import Corpus
 from langpose_dist.evaluation.contenders import Contender
 from langpose_dist.evaluation.lifting import lift_recording
 from langpose_dist.evaluation.protocols import Protocol
-from langpose_dist.evaluation.recordings import Recording, group_of
+from langpose_dist.evaluation.recordings import Recording, count_readings, group_of, read_recordings
+from langpose_dist.host.bars import Bar
 from langpose_dist.metrics.pose import (
     acceleration_error,
     auc_3dhp,
@@ -24,6 +26,8 @@ from langpose_dist.metrics.pose import (
 )
 
 Measure = Callable[[Tensor, Tensor, Tensor], Tensor]
+Parts = Mapping[str, Bool[Tensor, "T J"]]
+"""Name -> joints of a recording."""
 
 _MEASURES: Mapping[str, tuple[Measure, float, int]] = {
     "mpjpe_mm": (mpjpe, 1000, 1),
@@ -52,65 +56,56 @@ class RecordingScore:
     """Metric -> mean, and how many values it was taken over."""
 
 
-def score_recording(contender: Contender, recording: Recording, protocol: Protocol) -> RecordingScore | None:
+def score_split(
+    contender: Contender,
+    protocol: Protocol,
+    corpus: Corpus,
+    camera: str | None,
+    split_joints: Callable[[Recording], Parts] | None = None,
+) -> tuple[RecordingScore, ...]:
+    """Scores of all recordings of the evaluated split, or of one camera, that have a frame that counts.
+
+    ``split_joints`` gives the ``parts`` of ``score_recording``.
+    """
+    split = corpus.config.data.validation_split
+    scores = []
+    with Bar(count_readings(corpus, protocol, split), contender.name, "recording", is_kept=False) as bar:
+        for recording in read_recordings(corpus, protocol, split, camera):
+            parts = split_joints and split_joints(recording)
+            score = score_recording(contender, recording, protocol, parts)
+            scores += [score] if score is not None else []
+            bar.update()
+    return join_windows(scores)
+
+
+def score_recording(
+    contender: Contender, recording: Recording, protocol: Protocol, parts: Parts | None = None
+) -> RecordingScore | None:
     """Lift a recording and measure it; ``None`` if no frame of it counts.
+
+    ``parts`` get an MPJPE in millimetres each, if they have a joint that counts; without them the values are
+    the protocol's metrics.
 
     Raises:
         UserError: If the input breaks the contract of 2D joints.
     """
-    predicted, target, counted = predict(contender, recording, protocol)
-    if not counted.any():
-        return None
-    return RecordingScore(
-        key=recording.entry.key,
-        group=group_of(recording.entry, protocol) or UNGROUPED,
-        num_frames=int(counted.sum()),
-        values=measure(predicted, target, counted, protocol.metrics),
+    poses, counted = lift_recording(
+        contender.model, recording.keypoints_2d, contender.num_frames, protocol, recording.counted
     )
-
-
-def score_joints(
-    contender: Contender,
-    recording: Recording,
-    protocol: Protocol,
-    parts: Mapping[str, Bool[Tensor, "T J"]],
-) -> RecordingScore | None:
-    """Lift a recording and measure some of its joints; ``None`` if no frame of it counts.
-
-    Args:
-        contender: The model.
-        recording: The recording.
-        protocol: The protocol.
-        parts: Name -> joints of it.
-
-    Returns:
-        MPJPE in millimetres under the name of each part that has a joint in a frame that counts.
-    """
-    predicted, target, counted = predict(contender, recording, protocol)
     if not counted.any():
         return None
-    values: dict[str, tuple[float, int]] = {}
-    for name, joints in parts.items():
-        mask = joints & counted[:, None]
-        if num_values := int(mask.sum()):
-            values[name] = (1000 * float(joint_mpjpe(predicted[None], target[None], mask[None])), num_values)
+    metres = recording.metres[:, None, None]
+    predicted, target = (poses - poses[:, :1]) * metres, recording.poses_3d * metres
+    if parts is None:
+        values = measure(predicted, target, counted, protocol.metrics)
+    else:
+        values = _measure_parts(predicted, target, counted, parts)
     return RecordingScore(
         key=recording.entry.key,
         group=group_of(recording.entry, protocol) or UNGROUPED,
         num_frames=int(counted.sum()),
         values=values,
     )
-
-
-def predict(
-    contender: Contender, recording: Recording, protocol: Protocol
-) -> tuple[Float[Tensor, "T J 3"], Float[Tensor, "T J 3"], Bool[Tensor, "T"]]:
-    """Predicted and true poses in metres, pelvis at 0, and the frames that count and have a prediction."""
-    poses, counted = lift_recording(
-        contender.model, recording.keypoints_2d, contender.num_frames, protocol, recording.counted
-    )
-    metres = recording.metres[:, None, None]
-    return (poses - poses[:, :1]) * metres, recording.poses_3d * metres, counted
 
 
 def measure(
@@ -127,6 +122,20 @@ def measure(
         if num_values := int(windows.sum()):
             value = function(predicted[None], target[None], counted[None])
             found[name] = (float(value[0]) * factor, num_values)
+    return found
+
+
+def _measure_parts(
+    predicted: Float[Tensor, "T J 3"],
+    target: Float[Tensor, "T J 3"],
+    counted: Bool[Tensor, "T"],
+    parts: Parts,
+) -> dict[str, tuple[float, int]]:
+    found: dict[str, tuple[float, int]] = {}
+    for name, joints in parts.items():
+        mask = joints & counted[:, None]
+        if num_values := int(mask.sum()):
+            found[name] = (1000 * float(joint_mpjpe(predicted[None], target[None], mask[None])), num_values)
     return found
 
 
@@ -156,6 +165,12 @@ def frame_mean(scores: Iterable[RecordingScore], metric: str) -> float:
     pairs = [score.values[metric] for score in scores if metric in score.values]
     total = sum(count for _, count in pairs)
     return sum(value * count for value, count in pairs) / total if total else float("nan")
+
+
+def known_mean(values: Iterable[float | None]) -> float | None:
+    """Mean of the values that there are; ``None`` without any."""
+    known = [value for value in values if value is not None and value == value]
+    return float(np.mean(known)) if known else None
 
 
 def group_means(scores: Sequence[RecordingScore], metric: str) -> dict[str, float]:

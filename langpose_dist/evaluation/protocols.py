@@ -1,14 +1,11 @@
 """Protocols of the field by name: how a split's recordings become the numbers that a paper prints."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from langpose_dist.config import ClipRule, Space, UserError
-
-Merging = Literal["none", "centre", "blend"]
+from langpose_dist.config import ClipRule, Space, UserError, suggest_or_list
 
 POSE_METRICS = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm", "accel_mm")
 
@@ -32,9 +29,9 @@ class Protocol:
     split: str = "test"
     clip_rule: ClipRule = "every_frame"
     """As ``window.clip_rule``."""
-    merging: Merging = "none"
+    merging: Literal["none", "centre"] = "none"
     """Windows to recording. none: side by side, the last one ends with the clip. centre: a window around each
-    frame, padded with the clip's first and last frame. blend: overlapping by half, triangular weights."""
+    frame, padded with the clip's first and last frame."""
     flip_averaging: bool = True
     excluded: tuple[str, ...] = ()
     """Remarks, such as ``drifting``, whose recordings are left out and counted."""
@@ -115,7 +112,5 @@ def find_protocol(name: str) -> Protocol:
         UserError: If there is none, with the nearest name or all of them.
     """
     if name not in PROTOCOLS:
-        near = difflib.get_close_matches(name, PROTOCOLS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(PROTOCOLS)}"
-        raise UserError(f"--protocol {name} is unknown; {hint}")
+        raise UserError(f"--protocol {name} is unknown{suggest_or_list(name, PROTOCOLS)}")
     return PROTOCOLS[name]

@@ -41,13 +41,7 @@ class Recording:
 
 
 def protocol_config(base: RunConfig, protocol: Protocol, split: str) -> RunConfig:
-    """A configuration that reads data as a protocol says.
-
-    Args:
-        base: Its data, camera and noise are kept.
-        protocol: The protocol.
-        split: To evaluate.
-    """
+    """A configuration that reads a split as a protocol says, with the base's data, camera and noise."""
     values = {
         "target.space": protocol.space,
         "data.observation": protocol.observation,
@@ -61,14 +55,8 @@ def protocol_config(base: RunConfig, protocol: Protocol, split: str) -> RunConfi
 def check_overrides(given: RunConfig, config: RunConfig, keys: Iterable[str], protocol: Protocol) -> None:
     """Check that no override contradicts a protocol.
 
-    Args:
-        given: With the overrides.
-        config: From ``protocol_config``.
-        keys: Of the overrides.
-        protocol: The protocol.
-
     Raises:
-        UserError: If a key has another value there.
+        UserError: If one of the keys has another value in ``config``, from ``protocol_config``, than given.
     """
     before, after = given.to_flat(), config.to_flat()
     for key in keys:
@@ -122,15 +110,9 @@ def group_of(entry: SampleEntry, protocol: Protocol) -> str | None:
 def read_recordings(
     corpus: Corpus, protocol: Protocol, split: str, camera: str | None = None
 ) -> Iterator[Recording]:
-    """Recordings of a split in the manifest's order, but for those that the protocol excludes.
+    """Recordings of a split, or of one camera, in the manifest's order; the protocol excludes some.
 
     Those that the virtual camera sees come window by window, with a camera for each, as in training.
-
-    Args:
-        corpus: Opened with ``protocol_config``.
-        protocol: The protocol.
-        split: Its name.
-        camera: Only recordings of this camera.
 
     Raises:
         UserError: If one cannot be read.

@@ -14,7 +14,13 @@ from langpose_dist.evaluation.bootstrap import draw_recordings, interval, resamp
 from langpose_dist.evaluation.comparison import Scored
 from langpose_dist.evaluation.corruption_table import VERSION, Corruption, Level
 from langpose_dist.evaluation.corruptions import corrupt
-from langpose_dist.evaluation.measure import RecordingScore, group_means, join_windows, score_joints
+from langpose_dist.evaluation.measure import (
+    RecordingScore,
+    group_means,
+    join_windows,
+    known_mean,
+    score_recording,
+)
 from langpose_dist.evaluation.protocols import Protocol
 from langpose_dist.evaluation.recordings import Recording, count_readings, read_recordings
 from langpose_dist.host.bars import Bar
@@ -52,23 +58,16 @@ def add_robustness(
 def measure_curves(
     scored: Scored, protocol: Protocol, corpus: Corpus, corruptions: Sequence[Corruption]
 ) -> Curves:
-    """Lift every recording once for each level, with draws that are the same for every model.
-
-    Args:
-        scored: The model, and the camera that it is tested on.
-        protocol: The protocol.
-        corpus: The data.
-        corruptions: Rows of the table.
-    """
+    """Lift every recording once for each level, with draws that are the same for every model."""
     split, contender = corpus.config.data.validation_split, scored.contender
-    damages = [(row, level) for row in corruptions for level in row.damaging_levels]
+    damages = [(row, level) for row in corruptions for level in row.levels]
     clean: list[RecordingScore] = []
     scores: dict[tuple[str, Level], list[RecordingScore]] = {(row.key, level): [] for row, level in damages}
     num_lifts = (1 + len(damages)) * count_readings(corpus, protocol, split)
     with Bar(num_lifts, f"{contender.name}, corrupted", "lift", is_kept=False) as bar:
         for recording in read_recordings(corpus, protocol, split, scored.camera):
             nothing = torch.zeros(recording.keypoints_2d.shape[:2], dtype=torch.bool)
-            score = score_joints(contender, recording, protocol, _parts(nothing))
+            score = score_recording(contender, recording, protocol, _parts(nothing))
             bar.update()
             if score is None:
                 bar.update(len(damages))
@@ -76,7 +75,7 @@ def measure_curves(
             clean.append(score)
             for row, level in damages:
                 damaged, mask = damage(recording, row, level)
-                score = score_joints(contender, damaged, protocol, _parts(mask))
+                score = score_recording(contender, damaged, protocol, _parts(mask))
                 assert score is not None  # the same frames count
                 scores[row.key, level].append(score)
                 bar.update()
@@ -95,9 +94,7 @@ def damage(
 def area(corruption: Corruption, values: Float[np.ndarray, "*R L"]) -> Float[np.ndarray, "*R"]:
     """Mean height of curves: the area below them by trapezoids, over the range of the levels.
 
-    Args:
-        corruption: Gives the levels.
-        values: At each of ``curve_levels``; of categories it is their mean.
+    The values are those at ``curve_levels``; of categories it is their mean.
     """
     if corruption.clean_level is None:
         return np.asarray(values.mean(axis=-1))
@@ -108,20 +105,13 @@ def area(corruption: Corruption, values: Float[np.ndarray, "*R L"]) -> Float[np.
 def curve_levels(corruption: Corruption) -> tuple[Level, ...]:
     """Levels from the clean one on; of categories, these."""
     clean = () if corruption.clean_level is None else (corruption.clean_level,)
-    return (*clean, *corruption.damaging_levels)
+    return (*clean, *corruption.levels)
 
 
 def summarise_curves(
     curves: Sequence[Curves], protocol: Protocol, corruptions: Sequence[Corruption], fps: float
 ) -> dict[str, Any]:
-    """Section ``robustness`` of a report; plain containers.
-
-    Args:
-        curves: Of every model; the first is the baseline of the others.
-        protocol: The protocol.
-        corruptions: Rows that were measured.
-        fps: Rate of the data.
-    """
+    """Section ``robustness`` of a report; plain containers. The first model is the baseline of the others."""
     return {
         "version": VERSION,
         "metric": "mpjpe_mm",
@@ -187,9 +177,7 @@ def _with_interval(mean: Any, samples: Float[np.ndarray, "R"]) -> dict[str, floa
 
 
 def _mean(scores: Sequence[RecordingScore], part: str) -> float | None:
-    """Mean over the groups that have a value; ``None`` without any."""
-    values = [value for value in group_means(scores, part).values() if value == value]
-    return float(np.mean(values)) if values else None
+    return known_mean(group_means(scores, part).values())
 
 
 def _parts(corrupted: Bool[Tensor, "T J"]) -> dict[str, Bool[Tensor, "T J"]]:

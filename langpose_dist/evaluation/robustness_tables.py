@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from langpose_dist.evaluation.cells import align, escape, show
+from langpose_dist.evaluation.cells import align, booktabs, show
 from langpose_dist.metrics.table import metric_of
 
 Section = Mapping[str, Any]
@@ -16,7 +16,9 @@ _PARTS = {"all_joints": "all joints", "corrupted_joints": "corrupted", "intact_j
 def robustness_text(section: Section) -> str:
     """A table per corruption: a row per model and part of the joints, a column per level."""
     metric = metric_of(section["metric"])
-    clean = ", ".join(f"{model['name']} {show(model['clean_input'])}" for model in _models(section))
+    clean = ", ".join(
+        f"{model['name']} {show(model['clean_input'])}" for model in section["curves"][0]["models"]
+    )
     title = (
         f"robustness (version {section['version']}): {metric.axis}, mean {section['mean']}; on clean input "
         f"{clean}; area: mean height of the curve"
@@ -66,18 +68,14 @@ def robustness_latex(section: Section) -> str:
 def _curve_latex(section: Section, curve: Section) -> str:
     title = f"{metric_of(section['metric']).axis}, by {curve['unit']}"
     levels = [str(level).replace("_", " ") for level in curve["levels"]]
-    lines = [
-        f"% robustness version {section['version']}, mean {section['mean']}, all joints",
-        f"% {_key(curve)}: {curve['description']}",
-        rf"\begin{{tabular}}{{l{'r' * (len(levels) + 1)}}}",
-        r"\toprule",
-        " & ".join([escape(title), *map(escape, levels), _area_title(curve)]) + r" \\",
-        r"\midrule",
+    rows = [
+        [model["name"], *map(show, model["all_joints"]), show(model["area"])] for model in curve["models"]
     ]
-    for model in curve["models"]:
-        cells = [escape(model["name"]), *map(show, model["all_joints"]), show(model["area"])]
-        lines.append(" & ".join(cells) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+    return (
+        f"% robustness version {section['version']}, mean {section['mean']}, all joints\n"
+        f"% {_key(curve)}: {curve['description']}\n"
+        + booktabs("l" + "r" * (len(levels) + 1), [[title, *levels, _area_title(curve)]], rows)
+    )
 
 
 def visibility_text(section: Section, group: str) -> str:
@@ -87,14 +85,17 @@ def visibility_text(section: Section, group: str) -> str:
     title = (
         f"visibility: {metric.axis} of joints with a confidence above {section['threshold']:g}, and others"
     )
-    rows = [
-        ["", *(name for model in models for name in ("", "", model["name"]))],
-        [group, *("share", "visible", "others") * len(models)],
-    ]
+    names = ["", *(name for model in models for name in ("", "", model["name"]))]
+    head, *rows, mean = _visible_rows(models, group)
+    return "\n".join([title, align([names, head, *rows, [f"mean over {group}s", *mean[1:]]])])
+
+
+def _visible_rows(models: list[Section], group: str) -> Iterator[list[str]]:
+    """Head, groups and mean."""
+    yield [group, *("share", "visible", "others") * len(models)]
     for name in models[0][f"{group}s"]:
-        rows.append([name, *_visible_cells([model[f"{group}s"].get(name, {}) for model in models])])
-    rows.append([f"mean over {group}s", *_visible_cells([model[f"{group}_mean"] for model in models])])
-    return "\n".join([title, align(rows)])
+        yield [name, *_visible_cells([model[f"{group}s"].get(name, {}) for model in models])]
+    yield ["Avg.", *_visible_cells([model[f"{group}_mean"] for model in models])]
 
 
 def _visible_cells(values: list[Section]) -> Iterator[str]:
@@ -122,25 +123,10 @@ def visibility_rows(section: Section, group: str) -> Iterator[Row]:
 def visibility_latex(section: Section, group: str) -> str:
     """A booktabs table: a row per group, three columns per model."""
     models = section["models"]
-    heads = [rf"\multicolumn{{3}}{{c}}{{{escape(model['name'])}}}" for model in models]
-    lines = [
-        f"% joints with a confidence above {section['threshold']:g}: share, MPJPE of them and others (mm)",
-        rf"\begin{{tabular}}{{l{'rrr' * len(models)}}}",
-        r"\toprule",
-        " & ".join(["", *heads]) + r" \\",
-        " & ".join([group, *("share", "visible", "others") * len(models)]) + r" \\",
-        r"\midrule",
-    ]
-    for name in models[0][f"{group}s"]:
-        cells = _visible_cells([model[f"{group}s"].get(name, {}) for model in models])
-        lines.append(" & ".join(map(escape, [name, *cells])) + r" \\")
-    cells = _visible_cells([model[f"{group}_mean"] for model in models])
-    lines += [r"\midrule", " & ".join(map(escape, ["Avg.", *cells])) + r" \\"]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
-
-
-def _models(section: Section) -> list[Section]:
-    return section["curves"][0]["models"]
+    names = ["", *(rf"\multicolumn{{3}}{{c}}{{{model['name']}}}" for model in models)]
+    head, *rows, mean = _visible_rows(models, group)
+    title = f"% joints with a confidence above {section['threshold']:g}: share, MPJPE of them and others (mm)"
+    return f"{title}\n{booktabs('l' + 'rrr' * len(models), [names, head], rows, [mean])}"
 
 
 def _key(curve: Section) -> str:

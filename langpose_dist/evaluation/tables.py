@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from langpose_dist.evaluation.cells import align, escape, show
+from langpose_dist.evaluation.cells import align, booktabs, show
 from langpose_dist.evaluation.robustness_tables import (
     robustness_latex,
     robustness_rows,
@@ -124,17 +124,13 @@ def as_latex(report: Report) -> str:
     group, metric = report["protocol"]["group"], report["protocol"]["metrics"][0]
     groups = list(report["models"][0][f"{group}s"])
     lines = ["% " + line for line in describe_protocol(report).splitlines()]
-    lines += [
-        rf"\begin{{tabular}}{{l{'r' * (len(groups) + 2)}}}",
-        r"\toprule",
-        " & ".join([escape(metric_of(metric).axis), *map(escape, groups), "Avg.", "frames"]) + r" \\",
-        r"\midrule",
-    ]
+    rows = []
     for model in report["models"]:
         values = [model[f"{group}s"].get(name, {}).get(metric) for name in groups]
         values += [model[f"{group}_mean"][metric], model["frame_mean"][metric]]
-        lines.append(" & ".join([escape(model["name"]), *map(show, values)]) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}", ""]
+        rows.append([model["name"], *map(show, values)])
+    head = [metric_of(metric).axis, *groups, "Avg.", "frames"]
+    lines.append(booktabs("l" + "r" * (len(groups) + 2), [head], rows))
     lines += [visibility_latex(report["visibility"], group)] if "visibility" in report else []
     lines += [robustness_latex(report["robustness"])] if "robustness" in report else []
     return "\n".join(lines)

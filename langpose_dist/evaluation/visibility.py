@@ -3,26 +3,19 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from langpose_dist.config import RunConfig, UserError
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.evaluation.comparison import Scored
-from langpose_dist.evaluation.measure import RecordingScore, group_means, join_windows, score_joints
+from langpose_dist.evaluation.measure import Parts, RecordingScore, group_means, known_mean, score_split
 from langpose_dist.evaluation.protocols import Protocol
-from langpose_dist.evaluation.recordings import check_data, count_readings, read_recordings, source_2d
-from langpose_dist.host.bars import Bar
+from langpose_dist.evaluation.recordings import Recording, check_data, read_recordings, source_2d
 
 VISIBLE_ABOVE = 0.6
 """Confidence above which a joint is visible; LangPose's supplement, Table 2."""
 
 
 def check_confidences(protocol: Protocol, config: RunConfig) -> None:
-    """Check that the 2D joints come with a detector's confidences.
-
-    Args:
-        protocol: The protocol.
-        config: From ``protocol_config``.
+    """Check that the 2D joints of ``protocol_config`` come with a detector's confidences.
 
     Raises:
         UserError: If all are 1, with the source of the joints.
@@ -43,42 +36,23 @@ def add_visibility(
     report: dict[str, Any], scored: Sequence[Scored], protocol: Protocol, corpus: Corpus
 ) -> None:
     """Measure models by visibility and add the section ``visibility`` to their comparison."""
-    scores = [measure_visibility(one, protocol, corpus) for one in scored]
-    names = [one.contender.name for one in scored]
-    report["visibility"] = summarise_visibility(names, scores, protocol)
+    report["visibility"] = {
+        "threshold": VISIBLE_ABOVE,
+        "models": [
+            {"name": one.contender.name, **_summarise(measure_visibility(one, protocol, corpus), protocol)}
+            for one in scored
+        ],
+    }
 
 
 def measure_visibility(scored: Scored, protocol: Protocol, corpus: Corpus) -> tuple[RecordingScore, ...]:
     """MPJPE of ``visible`` and ``not_visible`` joints, recording by recording."""
-    split, contender = corpus.config.data.validation_split, scored.contender
-    scores = []
-    total = count_readings(corpus, protocol, split)
-    with Bar(total, f"{contender.name}, visibility", "recording", is_kept=False) as bar:
-        for recording in read_recordings(corpus, protocol, split, scored.camera):
-            visible = recording.keypoints_2d[..., 2] > VISIBLE_ABOVE
-            parts = {"visible": visible, "not_visible": ~visible}
-            score = score_joints(contender, recording, protocol, parts)
-            scores += [score] if score is not None else []
-            bar.update()
-    return join_windows(scores)
+    return score_split(scored.contender, protocol, corpus, scored.camera, _by_visibility)
 
 
-def summarise_visibility(
-    names: Sequence[str], scores: Sequence[Sequence[RecordingScore]], protocol: Protocol
-) -> dict[str, Any]:
-    """Section ``visibility`` of a report; plain containers.
-
-    Args:
-        names: Of the models.
-        scores: Of each, from ``measure_visibility``.
-        protocol: The protocol.
-    """
-    return {
-        "threshold": VISIBLE_ABOVE,
-        "models": [
-            {"name": name, **_summarise(some, protocol)} for name, some in zip(names, scores, strict=True)
-        ],
-    }
+def _by_visibility(recording: Recording) -> Parts:
+    visible = recording.keypoints_2d[..., 2] > VISIBLE_ABOVE
+    return {"visible": visible, "not_visible": ~visible}
 
 
 def _summarise(scores: Sequence[RecordingScore], protocol: Protocol) -> dict[str, Any]:
@@ -86,7 +60,9 @@ def _summarise(scores: Sequence[RecordingScore], protocol: Protocol) -> dict[str
         name: _describe([score for score in scores if score.group == name])
         for name in sorted({score.group for score in scores})
     }
-    means = {name: _mean([group[name] for group in groups.values()]) for name in next(iter(groups.values()))}
+    means = {
+        name: known_mean([group[name] for group in groups.values()]) for name in next(iter(groups.values()))
+    }
     return {f"{protocol.group}s": groups, f"{protocol.group}_mean": means}
 
 
@@ -96,10 +72,5 @@ def _describe(scores: Sequence[RecordingScore]) -> dict[str, float | None]:
         part: sum(score.values[part][1] for score in scores if part in score.values)
         for part in ("visible", "not_visible")
     }
-    errors = {f"{part}_mpjpe_mm": _mean([*group_means(scores, part).values()]) for part in counts}
+    errors = {f"{part}_mpjpe_mm": known_mean(group_means(scores, part).values()) for part in counts}
     return {"visible_share": counts["visible"] / sum(counts.values()), **errors}
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None and value == value]
-    return float(np.mean(known)) if known else None

@@ -92,11 +92,9 @@ def sentences(clip: LiftedClip) -> list[str]:
         )
     else:
         found.append(f"2D by the width of the picture, {clip.size[0]}x{clip.size[1]}")
-    if "share_dropped" in facts["detections"]:
-        dropped, threshold = (facts["detections"][key] for key in ("share_dropped", "threshold"))
-        found.append(
-            f"{dropped:.1%} of the keypoints are below confidence {threshold:g} and count as missing"
-        )
+    if dropped := facts["detections"].get("share_dropped"):
+        threshold = facts["detections"]["threshold"]
+        found.append(f"{dropped:.1%} of the keypoints are below confidence {threshold:g}: missing")
     if guessed := facts["guessed_joints"]:
         found.append(
             f"{_name(guessed)} seen in less than half of the frames: their places are the model's guess"

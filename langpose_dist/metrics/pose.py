@@ -3,6 +3,9 @@
 ``mpjpe`` is also called protocol 1 and ``p_mpjpe`` protocol 2. All work in float64, so the mean over the
 windows of N ranks agrees with that of one. Poses are root-relative; nothing is centred except where a
 docstring says so. A window's value is the mean over its valid frames and joints, and NaN where it has none.
+
+Arguments: predicted and true joints in metres, on the same axes; a mask that is True for what counts. Where a
+docstring names no other unit the result is in metres.
 """
 
 from collections.abc import Sequence
@@ -19,14 +22,6 @@ def mpjpe(
 ) -> Float[Tensor, "B"]:
     """Mean per-joint position error.
 
-    Args:
-        predicted: Joints in metres.
-        target: Joints in metres, on the same axes.
-        frame_mask: True for frames that count.
-
-    Returns:
-        Metres, float64.
-
     Source:
         Ionescu et al., Human3.6M, TPAMI 2014.
     """
@@ -41,14 +36,6 @@ def p_mpjpe(
     The transform is the least-squares one and never a mirror image. A predicted frame whose joints all
     coincide is moved to the target's centre; one that is not finite gives NaN.
 
-    Args:
-        predicted: Joints in metres.
-        target: Joints in metres.
-        frame_mask: True for frames that count.
-
-    Returns:
-        Metres, float64.
-
     Source:
         Umeyama, TPAMI 1991; as protocol 2 of Human3.6M: Martinez et al., ICCV 2017.
     """
@@ -60,14 +47,6 @@ def n_mpjpe(
     predicted: Float[Tensor, "B T J 3"], target: Float[Tensor, "B T J 3"], frame_mask: Bool[Tensor, "B T"]
 ) -> Float[Tensor, "B"]:
     """Position error after the best scale of each frame about the root.
-
-    Args:
-        predicted: Joints in metres.
-        target: Joints in metres, on the same axes.
-        frame_mask: True for frames that count.
-
-    Returns:
-        Metres, float64.
 
     Source:
         Rhodin et al., CVPR 2018.
@@ -82,13 +61,7 @@ def mpjve(
 ) -> Float[Tensor, "B"]:
     """Mean per-joint velocity error: that of the differences between neighbouring frames, both valid.
 
-    Args:
-        predicted: Joints in metres.
-        target: Joints in metres, on the same axes.
-        frame_mask: True for frames that count.
-
-    Returns:
-        Metres per frame, float64.
+    In metres per frame.
 
     Source:
         Pavllo et al., CVPR 2019.
@@ -102,8 +75,7 @@ def acceleration_error(
 ) -> Float[Tensor, "B"]:
     """Mean per-joint error of second differences between three neighbouring frames, all valid.
 
-    Returns:
-        Metres per frame squared, float64.
+    In metres per frame squared.
 
     Source:
         Kanazawa et al., HMMR, CVPR 2019.

@@ -51,8 +51,3 @@ def chance_recall(num_labels: int, k: int, num_true: Int[Tensor, "N"]) -> Float[
     places = torch.arange(min(k, num_labels), device=num_true.device)
     others = (num_labels - num_true.double()[:, None] - places).clamp(min=0)
     return 1 - (others / (num_labels - places)).prod(dim=1)
-
-
-def chance_median_rank(num_labels: int) -> float:
-    """Median rank of a uniform guess among ``num_labels`` labels."""
-    return (num_labels + 1) / 2

@@ -4,12 +4,11 @@ Everything that ranks, compares, labels or explains a number asks this table. A 
 ``add_metrics``.
 """
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from langpose_dist.config import UserError
+from langpose_dist.config import UserError, suggest_or_list
 
 Kind = Literal["pose", "retrieval", "loss", "reference"]
 Reduction = Literal["mean", "median"]
@@ -124,19 +123,14 @@ def add_metrics(rows: Iterable[Metric]) -> None:
 
 
 def metric_of(name: str) -> Metric:
-    """Row of a metric.
-
-    Args:
-        name: Such as ``mpjpe_mm`` or ``validation/masked/mpjpe_mm``.
+    """Row of a metric such as ``mpjpe_mm`` or ``validation/masked/mpjpe_mm``.
 
     Raises:
         UserError: If the table has no such row.
     """
     last = name.rpartition("/")[2]
     if last not in METRICS:
-        near = difflib.get_close_matches(last, METRICS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(METRICS)}"
-        raise UserError(f"unknown metric {name!r}{hint}")
+        raise UserError(f"unknown metric {name!r}{suggest_or_list(last, METRICS)}")
     return METRICS[last]
 
 

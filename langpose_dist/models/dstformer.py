@@ -11,15 +11,18 @@ from collections import OrderedDict
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from langpose_dist.config import ModelConfig
 from langpose_dist.models.layers import (
     MLP,
     DropPath,
+    Norm,
     SpatialAttention,
     SplitLinear,
     StreamFusion,
     TemporalAttention,
+    to_matmul_dtype,
     without_autocast,
 )
 
@@ -42,12 +45,12 @@ class Block(nn.Module):
         super().__init__()
         hidden_dim = int(dim * mlp_ratio)
         self.temporal_first = temporal_first
-        self.norm1_s = nn.LayerNorm(dim, eps=_NORM_EPS)
-        self.norm1_t = nn.LayerNorm(dim, eps=_NORM_EPS)
+        self.norm1_s = Norm(dim, eps=_NORM_EPS)
+        self.norm1_t = Norm(dim, eps=_NORM_EPS)
         self.attn_s = SpatialAttention(dim, num_heads, dropout)
         self.attn_t = TemporalAttention(dim, num_heads, dropout)
-        self.norm2_s = nn.LayerNorm(dim, eps=_NORM_EPS)
-        self.norm2_t = nn.LayerNorm(dim, eps=_NORM_EPS)
+        self.norm2_s = Norm(dim, eps=_NORM_EPS)
+        self.norm2_t = Norm(dim, eps=_NORM_EPS)
         self.mlp_s = MLP(dim, hidden_dim, dropout)
         self.mlp_t = MLP(dim, hidden_dim, dropout)
         self.drop_path = DropPath(drop_path)
@@ -67,6 +70,11 @@ class Block(nn.Module):
         return x + self.drop_path(self.mlp_t(self.norm2_t(x)))
 
 
+def _fuse(x: Tensor, block_st: nn.Module, block_ts: nn.Module, fusion: nn.Module) -> Tensor:
+    """Both streams of one level, weighed into one."""
+    return fusion(block_st(x), block_ts(x))
+
+
 class DSTformer(nn.Module):
     """Dual-stream spatio-temporal transformer.
 
@@ -79,6 +87,7 @@ class DSTformer(nn.Module):
     def __init__(self, config: ModelConfig, *, num_frames: int, num_joints: int = 17) -> None:
         super().__init__()
         self.config = config
+        self.recompute = config.recompute
         self.num_frames = num_frames
         self.num_joints = num_joints
         dim, depth = config.dim, config.depth
@@ -103,7 +112,7 @@ class DSTformer(nn.Module):
         self.blocks_st = stream(temporal_first=False)
         self.blocks_ts = stream(temporal_first=True)
         self.ts_attn = nn.ModuleList(StreamFusion(dim) for _ in range(depth))
-        self.norm = nn.LayerNorm(dim, eps=_NORM_EPS)
+        self.norm = Norm(dim, eps=_NORM_EPS)
         self.pre_logits = nn.Sequential(
             OrderedDict(fc=nn.Linear(dim, config.dim_representation), act=nn.Tanh())
         )
@@ -135,8 +144,11 @@ class DSTformer(nn.Module):
             )
         position = self.pos_embed[:, None] + self.temp_embed[:, :num_frames]  # 1 T J D
         x = self.dropout(self.joints_embed(keypoints_2d) + position)
-        for block_st, block_ts, fusion in zip(self.blocks_st, self.blocks_ts, self.ts_attn, strict=True):
-            x = fusion(block_st(x), block_ts(x))
+        if self.config.stream == "bfloat16":
+            x = to_matmul_dtype(x)
+        is_recomputed = self.recompute and torch.is_grad_enabled()
+        for level in zip(self.blocks_st, self.blocks_ts, self.ts_attn, strict=True):
+            x = checkpoint(_fuse, x, *level, use_reentrant=False) if is_recomputed else _fuse(x, *level)
         return self.pre_logits(self.norm(x))
 
     def lift_windows(self, keypoints_2d: Float[Tensor, "B T J 3"]) -> Float[Tensor, "B T J 3"]:

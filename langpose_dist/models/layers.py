@@ -13,10 +13,13 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import functional as F
 
+from langpose_dist.models.joint_attention import joint_attention
 
-def _to_matmul_dtype(x: Tensor) -> Tensor:
+
+def to_matmul_dtype(x: Tensor) -> Tensor:
     """``x`` in the type that autocast gives to matrix products; ``x`` itself without autocast.
 
     Autocast converts an activation anew for every product that reads it. Where several do, converting
@@ -41,12 +44,29 @@ def _attend(
     """Scaled dot product attention with the fastest kernel at hand.
 
     Torch's fused kernel serves everywhere but for one case: on CPU its backward in bfloat16 takes longer
-    than the plain products, five times as long at 17 keys.
+    than the plain products, five times as long at 17 keys. Tensors without values, as in an estimate of a
+    GPU's memory, take the fused one.
     """
-    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad:
+    is_slow = q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad
+    if is_slow and not isinstance(q, FakeTensor):
         weights = (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(dim=-1)
         return F.dropout(weights, dropout) @ v
     return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+
+
+class Norm(nn.LayerNorm):
+    """Layer normalisation that answers in the type of its input, with sums in float32.
+
+    Autocast would widen a bfloat16 input and the answer.
+    """
+
+    def forward(self, input: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows D"]:
+        """Normalised vectors."""
+        if input.dtype == torch.float32:
+            return super().forward(input)
+        with without_autocast(input.device.type):
+            weight, bias = self.weight.to(input.dtype), self.bias.to(input.dtype)
+            return F.layer_norm(input, self.normalized_shape, weight, bias, self.eps)
 
 
 class SplitLinear(nn.Module):
@@ -65,7 +85,7 @@ class SplitLinear(nn.Module):
 
     def forward(self, x: Float[Tensor, "*rows I"]) -> Sequence[Float[Tensor, "*rows O"]]:
         """The parts in the order of the weight's rows."""
-        x = _to_matmul_dtype(x)
+        x = to_matmul_dtype(x)
         weights, biases = self.weight.chunk(self.num_parts), self.bias.chunk(self.num_parts)
         return [F.linear(x, weight, bias) for weight, bias in zip(weights, biases, strict=True)]
 
@@ -75,7 +95,12 @@ class SpatialAttention(nn.Module):
 
     One product gives q, k and v side by side. Frames are the batch: (B, T) merge freely, and the heads are
     a strided view, which attention kernels accept as long as the last axis is dense.
+
+    Attributes:
+        is_fused: Use the kernel of ``joint_attention`` instead of torch's, where there is no dropout.
     """
+
+    is_fused = False
 
     def __init__(self, dim: int, num_heads: int, dropout: float) -> None:
         super().__init__()
@@ -88,9 +113,12 @@ class SpatialAttention(nn.Module):
     def forward(self, x: Float[Tensor, "B T J D"]) -> Float[Tensor, "B T J D"]:
         """Mix the joints of each frame."""
         B, T, J, D = x.shape
-        qkv = self.qkv(x).view(B * T, J, 3, self.num_heads, D // self.num_heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each B*T H J d
+        qkv = self.qkv(x)
         dropout = self.attention_dropout if self.training else 0.0
+        if self.is_fused and not dropout:
+            return self.dropout(self.proj(joint_attention(qkv, self.num_heads)))
+        split = qkv.view(B * T, J, 3, self.num_heads, D // self.num_heads)
+        q, k, v = split.permute(2, 0, 3, 1, 4).unbind(0)  # each B*T H J d
         mixed = _attend(q, k, v, dropout)
         return self.dropout(self.proj(mixed.transpose(1, 2).reshape(B, T, J, D)))
 

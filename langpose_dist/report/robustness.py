@@ -24,10 +24,7 @@ def draw_robustness(path: Path, section: Mapping[str, Any]) -> Figure:
     """Draw errors over severities: a panel per corruption, a colour per model, a line style per variant.
 
     Panels have their own vertical scale, because the mildest corruptions cost little beside the worst.
-
-    Args:
-        path: PNG file to write.
-        section: ``robustness`` of a report.
+    ``section`` is ``robustness`` of a report.
     """
     panels = [
         [*group] for _, group in itertools.groupby(section["curves"], lambda c: (c["corruption"], c["unit"]))

@@ -52,11 +52,9 @@ class Tracker(Protocol):
         Raises:
             UserError: If not.
         """
-        ...
 
     def start(self, info: RunInfo) -> None:
         """Begin to record a run, or resume one; the values in its ``metrics.jsonl`` are recorded too."""
-        ...
 
     def opened(self) -> None:
         """Wait until it is known whether the run can be recorded.
@@ -64,7 +62,6 @@ class Tracker(Protocol):
         Raises:
             UserError: If not.
         """
-        ...
 
     @property
     def record(self) -> dict[str, str]:
@@ -73,47 +70,20 @@ class Tracker(Protocol):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Record values at a step that ``metrics.jsonl`` does not hold."""
-        ...
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
         """Keep a file with the run."""
-        ...
 
     def register(self, weights: Path, evaluation: Mapping[str, Any]) -> str | None:
         """Enter the exported model in the registry; returns ``name/version``."""
-        ...
 
     def finish(self, status: Status, reason: str = "", *, wait: bool = True) -> None:
         """Close the run, if one was started."""
-        ...
 
 
-class NullTracker:
+class NullTracker(Tracker):
     """Records nothing."""
-
-    def check(self) -> None:
-        """Nothing is needed."""
-
-    def start(self, info: RunInfo) -> None:
-        """No run is opened."""
-
-    def opened(self) -> None:
-        """There is nothing to wait for."""
 
     @property
     def record(self) -> dict[str, str]:
-        """Empty."""
         return {}
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Nothing is recorded."""
-
-    def log_artifact(self, path: Path, folder: str = "") -> None:
-        """Nothing is kept."""
-
-    def register(self, weights: Path, evaluation: Mapping[str, Any]) -> str | None:
-        """Nothing is registered."""
-        del weights, evaluation
-
-    def finish(self, status: Status, reason: str = "", *, wait: bool = True) -> None:
-        """There is no run to close."""

@@ -98,11 +98,7 @@ def pose_keypoints(
 ) -> Float64[np.ndarray, "T 17 3"]:
     """Keypoints of ``H36M17`` on a posed body, metres: those of the regressor, without vertices.
 
-    Args:
-        gender: Body model.
-        betas: Body shape.
-        poses: Axis-angle of each joint relative to its parent, radians, as in AMASS.
-        trans: Added to all joints, metres.
+    ``poses`` and ``trans`` are AMASS's: axis-angle of each joint relative to its parent, radians, and metres.
     """
     rest = shaped_rest_joints(gender, betas)
     joints, turns = pose_and_turn(poses, trans, rest)

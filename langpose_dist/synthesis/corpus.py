@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from langpose_dist.data.sample import DataError
 from langpose_dist.host.atomic import write_text
 from langpose_dist.synthesis.body import GENDERS, body_model, keypoint_regressor
-from langpose_dist.synthesis.folder import check_seed, new_folder, write_description
+from langpose_dist.synthesis.folder import new_folder, write_description
 from langpose_dist.synthesis.recordings import FILES, Recording, recordings
 
 AMASS, BABEL, SMPLH = "amass", "babel", "smplh"
@@ -32,12 +31,12 @@ def synthesize(
     seed: int,
     on_seconds: Callable[[float], Any] = lambda seconds: None,
 ) -> dict[str, Any]:
-    """Write a corpus.
+    """Write a corpus; the same seed gives the same bytes.
 
     Args:
         out: New or empty.
         hours: At least so much motion.
-        seed: The same seed gives the same bytes.
+        seed: At least 0.
         on_seconds: Called with seconds of motion as they are written.
 
     Returns:
@@ -45,11 +44,8 @@ def synthesize(
         tool version.
 
     Raises:
-        DataError: If the folder holds something or cannot be written, or the hours or seed make no sense.
+        DataError: If the folder holds something or cannot be written.
     """
-    if not 0 < hours < np.inf:
-        raise DataError(f"hours {hours:g} must be above 0")
-    check_seed(seed)
     with new_folder(out):
         _write_body(out)
         numbers = _write_motions(out, recordings(hours, seed), on_seconds)
@@ -92,12 +88,7 @@ def _write_motions(
 
 
 def write_sequence(folder: Path, recording: Recording) -> Path:
-    """Write a recording's motion file in AMASS's layout.
-
-    Args:
-        folder: Folder of all subsets.
-        recording: The motion.
-    """
+    """Write a recording's motion file in AMASS's layout into the folder of all subsets."""
     path = folder / recording.path
     poses, trans = recording.sequence.sample(recording.fps)
     arrays: dict[str, Any] = {

@@ -35,16 +35,6 @@ def new_folder(out: Path) -> Iterator[None]:
         ) from None
 
 
-def check_seed(seed: int) -> None:
-    """Check that a seed is one.
-
-    Raises:
-        DataError: If it is below 0.
-    """
-    if seed < 0:
-        raise DataError(f"seed {seed} must not be below 0")
-
-
 def check_subjects(chosen: Sequence[str], known: Sequence[str]) -> None:
     """Check that subjects are some of those that are known, each once.
 

@@ -24,7 +24,6 @@ from langpose_dist.skeleton import H36M17
 from langpose_dist.synthesis.detector import CPN, STACKED_HOURGLASS, Detector
 from langpose_dist.synthesis.folder import (
     check_frames,
-    check_seed,
     check_subjects,
     new_folder,
     write_description,
@@ -86,31 +85,9 @@ _SYMMETRY = [
     [H36M17.index(joint) for joint in H36M17.joints if joint.startswith(side)] for side in ("left_", "right_")
 ]
 
-# The joint of the 17 that stands for each of the 32: ends of limbs, fingers, toes and doubles included.
-_OF_32 = (
-    0,
-    1,
-    2,
-    3,
-    3,
-    3,
-    4,
-    5,
-    6,
-    6,
-    6,
-    0,
-    7,
-    8,
-    9,
-    10,
-    8,
-    *(11, 12, 13),
-    *4 * (13,),
-    8,
-    *(14, 15, 16),
-    *4 * (16,),
-)
+_OF_32 = np.searchsorted(videopose3d.JOINTS, np.arange(32), side="right") - 1
+_OF_32[[11, 16, 24]] = 0, 8, 8  # doubles of the pelvis and the thorax
+"""The joint of the 17 that stands for each of the 32: ends of limbs, fingers, toes and doubles included."""
 
 
 @dataclass(frozen=True)
@@ -201,13 +178,7 @@ class Recording:
     def detect(
         self, camera: Camera, detector: Detector, number: int
     ) -> tuple[Float64[np.ndarray, "S 17 2"], Float64[np.ndarray, "S 17"]]:
-        """Pixels and confidences that a detector gives in a camera's video.
-
-        Args:
-            camera: One of the four.
-            detector: How good it is.
-            number: Of the detector; no two draw the same errors.
-        """
+        """Pixels and confidences in a camera's video; detectors of other numbers draw other errors."""
         key = _key(self.seed, self.plan)
         rng = generator(*key, 1 + number, CAMERAS.index(camera.name))
         return detector.detect(camera.project(camera.to_camera(self.seen), with_lens=True), rng)
@@ -236,7 +207,6 @@ def write_human36m(
     Raises:
         DataError: If the folder holds something or cannot be written, or a subject or number makes no sense.
     """
-    check_seed(seed)
     plans = plan_recordings(subjects, frames)
     with new_folder(out):
         tables: dict[str, dict[str, list[Any]]] = {part: defaultdict(list) for part in motionbert.PARTS}

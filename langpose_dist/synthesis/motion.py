@@ -213,12 +213,9 @@ def add(rows: Rows, motion: Mapping[str, Times]) -> None:
 
 
 def key(seconds: float, *parts: Row | Channels, **channels: Value) -> Key:
-    """One key pose of ``keyed``: a whole posture, parts of one, single channels.
+    """One key pose of ``keyed``: seconds since the key before; a posture, parts of one, single channels.
 
-    Args:
-        seconds: Since the key before.
-        parts: Later ones override earlier ones, as ``channels`` override all.
-        channels: Those left out stay as they were.
+    Later parts override earlier ones, and ``channels`` all; those left out stay as they were.
     """
     return seconds, (*parts, channels)
 

@@ -26,7 +26,6 @@ from langpose_dist.datasets.mpi_inf_3dhp.clips import (
 from langpose_dist.skeleton import H36M17, MPI_INF_3DHP
 from langpose_dist.synthesis.folder import (
     check_frames,
-    check_seed,
     check_subjects,
     new_folder,
     write_description,
@@ -66,13 +65,10 @@ class View:
 
     @classmethod
     def towards_middle(cls, angle: float, height: float, size: tuple[int, int], focal_length: float) -> Self:
-        """A camera that looks at a point 1 m above the room's middle.
+        """A camera that looks at a point 1 m above the room's middle, 4.2 m from it.
 
-        Args:
-            angle: Where it stands around the middle, degrees from the world's x.
-            height: Above the floor, metres.
-            size: Width and height of the picture, pixels.
-            focal_length: Pixels.
+        Its angle around the middle is in degrees from the world's x, its height above the floor in metres,
+        size and focal length in pixels.
         """
         turn = math.radians(angle)
         position = np.array([4.2 * math.cos(turn), 4.2 * math.sin(turn), height])
@@ -134,20 +130,22 @@ def write_mpi_inf_3dhp(
     Raises:
         DataError: If the folder holds something or cannot be written, or a subject or number makes no sense.
     """
-    check_seed(seed)
     check_subjects(subjects, (*TRAIN_SUBJECTS, *TEST_SUBJECTS))
     check_frames(frames)
     with new_folder(out):
         contents: dict[str, dict[str, Any]] = {file: {} for file in FILES}
         rows: list[dict[str, Any]] = []
         for name in progress(plan_sequences(subjects)):
-            is_test = name in TEST_VIEWS
             poses, size, fps = _act(name, seed, frames)
-            record = _record_test(name, poses, size) if is_test else _record_train(poses, size, fps)
-            contents[FILES[is_test]][name] = record
             rows.append({"name": name, "fps": fps, "num_frames": len(poses), "size": size})
-            if is_test:
-                rows[-1]["num_valid"] = int(valid_frames(name, len(poses)).sum())
+            if name in TEST_VIEWS:
+                valid = valid_frames(name, len(poses))
+                arrays = _film(poses, TEST_VIEWS[name], size)
+                contents[FILES[1]][name] = {**arrays, "valid": valid.astype(np.float64)}
+                rows[-1]["num_valid"] = int(valid.sum())
+            else:
+                cameras = {camera: _film(poses, view, size) for camera, view in TRAIN_VIEWS.items()}
+                contents[FILES[0]][name] = [cameras, int(fps)]
         for file, content in contents.items():
             if content:
                 np.savez_compressed(out / file, data=np.array(content))
@@ -203,17 +201,6 @@ def _act(name: str, seed: int, frames: int) -> tuple[Float64[np.ndarray, "T 17 3
     performer = Performer.draw(generator(*key))
     poses = performer.act(SCRIPT, generator(*key, 1, number), fps=fps, num_frames=num_frames)
     return poses, performer.person.size, fps
-
-
-def _record_train(poses: Float64[np.ndarray, "T 17 3"], size: float, fps: float) -> list[Any]:
-    """A training recording: its cameras, and the rate."""
-    return [{camera: _film(poses, view, size) for camera, view in TRAIN_VIEWS.items()}, int(fps)]
-
-
-def _record_test(name: str, poses: Float64[np.ndarray, "T 17 3"], size: float) -> dict[str, np.ndarray]:
-    """A test recording: its one camera's arrays, and flags."""
-    valid = valid_frames(name, len(poses)).astype(np.float64)
-    return {**_film(poses, TEST_VIEWS[name], size), "valid": valid}
 
 
 def _film(poses: Float64[np.ndarray, "T 17 3"], view: View, size: float) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from jaxtyping import Float64
 
-from langpose_dist.synthesis.actions import ACTIONS, Action
+from langpose_dist.synthesis.actions import ACTIONS
 from langpose_dist.synthesis.body import pose_keypoints, shaped_rest_joints
 from langpose_dist.synthesis.locomotion import walk
 from langpose_dist.synthesis.motion import Person
@@ -47,30 +47,24 @@ class Performer:
     ) -> Float64[np.ndarray, "T 17 3"]:
         """Do actions in turn, within two metres of the room's middle.
 
-        Args:
-            script: Labels of actions that stay where they begin, and ``WALK``.
-            rng: Draws which of them, and how.
-            fps: Frames per second.
-            num_frames: Length of the recording.
+        The script names actions that stay where they begin, and ``WALK``; the generator draws which, and how.
 
         Returns:
             Metres, z up, the floor at 0.
         """
         radius = rng.uniform(0.9, 1.3) * (1 if rng.integers(2) else -1) if WALK in script else 0.0
-        actions = [_in_room(action, radius) for action in ACTIONS if action.label in script]
+        on_circle = partial(walk, way="circle", radius=radius)
+        actions = [
+            replace(action, perform=on_circle) if action.label == WALK else action
+            for action in ACTIONS
+            if action.label in script
+        ]
         chain = draw_actions(rng, 2 + math.ceil(2 * num_frames / fps), among=actions)
         sequence = perform(self.person, chain, rng, place=_draw_place(rng, radius))
         times = np.arange(num_frames) / fps
         assert times[-1] < sequence.duration, "an action took less than half a second"
         poses, trans = solve(sequence.channels(times), self.person)
         return pose_keypoints(self.gender, self.betas, poses, trans)
-
-
-def _in_room(action: Action, radius: float) -> Action:
-    """The action, on a circle of its recording's if it walks."""
-    if action.label != WALK:
-        return action
-    return replace(action, perform=partial(walk, way="circle", radius=radius))
 
 
 def _draw_place(rng: np.random.Generator, radius: float) -> Place:

@@ -143,13 +143,7 @@ def _curl_fingers(turns: Turns, curl: Times, side: Side) -> None:
 
 
 class _Leg:
-    """A leg, from where its foot is to the turns of its joints.
-
-    Args:
-        side: Left or right.
-        own: Channels of the body and, by their short names, of this side.
-        person: Whose leg.
-    """
+    """A leg, from where its foot is to the turns of its joints; ``own`` are channels by their short names."""
 
     def __init__(self, side: Side, own: Channels, person: Person) -> None:
         hip, knee, ankle, ball = (

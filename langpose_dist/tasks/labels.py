@@ -1,9 +1,6 @@
 """Features of every label of a vocabulary, and what the text encoder makes of the labels."""
 
 import hashlib
-import json
-import os
-import socket
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from langpose_dist.config import TextConfig
-from langpose_dist.host.atomic import hash_file, write_text
+from langpose_dist.host.atomic import PARTIAL, fsync_path
 from langpose_dist.host.console import say
 from langpose_dist.models.text import TextEncoder, pool_tokens
 from langpose_dist.models.tokens import LabelTokenizer, LabelTokens
@@ -42,101 +39,66 @@ class LabelTable:
     def compute(
         cls, encoder: TextEncoder, labels: Sequence[str], *, frozen: bool, cache: Path | None = None
     ) -> Self:
-        """Encode a vocabulary once.
+        """Encode a vocabulary once; of a frozen encoder the token features are worth keeping too.
 
-        Args:
-            encoder: The text encoder.
-            labels: The vocabulary.
-            frozen: The encoder is not trained, so that its token features are worth keeping.
-            cache: Folder for the features of a large vocabulary; read again, after a check of their hash,
-                for the same labels and encoder.
+        ``cache`` is a folder for the features of a large vocabulary, which the next start reads.
         """
         tokens = encoder.tokenize(labels)
-        kept = None
+        found = None
         if cache is not None and frozen and len(labels) >= CACHED_FROM:
-            kept = _cached_features(encoder, tokens, cache)
-        if kept is None:
-            features = torch.zeros(*tokens.ids.shape, encoder.dim) if frozen else None
-            sentences = torch.zeros(len(labels), encoder.dim)
-            for rows, batch in encoder.batches(tokens):
-                sentences[rows] = pool_tokens(batch, tokens.mask[rows]).cpu()
-                if features is not None:
-                    features[rows, : batch.shape[1]] = batch.cpu()
-        else:
-            features, sentences = kept
-        return cls(tokens.ids, tokens.mask, sentences, features if frozen else None)
+            found = _cached_features(encoder, tokens, cache)
+        sentences, features = found or _encode(encoder, tokens, frozen=frozen)
+        return cls(tokens.ids, tokens.mask, sentences, features)
+
+
+def _encode(
+    encoder: TextEncoder, tokens: LabelTokens, *, frozen: bool = True
+) -> tuple[Float[Tensor, "V E"], Float[Tensor, "V L E"] | None]:
+    features = torch.zeros(*tokens.ids.shape, encoder.dim) if frozen else None
+    sentences = torch.zeros(len(tokens.ids), encoder.dim)
+    for rows, batch in encoder.batches(tokens):
+        sentences[rows] = pool_tokens(batch, tokens.mask[rows]).cpu()
+        if features is not None:
+            features[rows, : batch.shape[1]] = batch.cpu()
+    return sentences, features
 
 
 def _cached_features(
     encoder: TextEncoder, tokens: LabelTokens, cache: Path
-) -> tuple[Float[Tensor, "V L E"], Float[Tensor, "V E"]] | None:
+) -> tuple[Float[Tensor, "V E"], Float[Tensor, "V L E"]] | None:
     """Features from the cache, computed first where it lacks them; a map of the files, not a copy.
 
     ``None`` where the folder cannot be written, its disk is full, or its file system has no locks.
 
-    The cache holds one folder per content, named by the hash of tokens and weights.
+    The cache holds one folder per content, named by the hash of tokens and weights; the file that is written
+    last says that it is whole.
     """
     digest = hashlib.sha256(tokens.ids.numpy().tobytes() + tokens.mask.numpy().tobytes())
     for parameter in encoder.backbone.parameters():
         digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     folder = cache / digest.hexdigest()[:16]
+    places = [folder / name for name in ("tokens.npy", "sentences.npy")]
     try:
-        if not _is_whole(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / "lock"):  # the first rank computes, the others read
-                if not _is_whole(folder):
-                    _write_features(encoder, tokens, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "lock"):  # the first rank computes, the others read
+            if not places[-1].exists():
+                sentences, features = _encode(encoder, tokens)
+                assert features is not None
+                for place, values in zip(places, (features, sentences), strict=True):
+                    partial = place.with_suffix(PARTIAL)
+                    with partial.open("wb") as file:
+                        np.save(file, values)
+                    fsync_path(partial)
+                    partial.replace(place)
     except (OSError, NotImplementedError) as error:  # no room, no right, or a file system without locks
         say(f"text features are not kept in {cache}: {error}")
         return None
-    names = ("tokens.npy", "sentences.npy")
-    found = [np.load(folder / name, mmap_mode="c", allow_pickle=False) for name in names]
-    return torch.from_numpy(found[0]), torch.from_numpy(found[1])
-
-
-def _is_whole(folder: Path) -> bool:
-    try:
-        hashes = json.loads((folder / "sha256.json").read_text())
-        return all(hash_file(folder / name) == value for name, value in hashes.items())
-    except (OSError, ValueError, AttributeError):
-        return False
-
-
-def _write_features(encoder: TextEncoder, tokens: LabelTokens, folder: Path) -> None:
-    """Write features row by row, in the order of the batches."""
-    num_labels, length = tokens.ids.shape
-    sentences = np.zeros((num_labels, encoder.dim), np.float32)
-    row_bytes = length * encoder.dim * 4
-    # Never in place: another process may have the old file mapped.
-    partial = folder / f"{socket.gethostname()}.{os.getpid()}.partial"
-    with partial.open("wb") as file:
-        header = {"descr": "<f4", "fortran_order": False, "shape": (num_labels, length, encoder.dim)}
-        np.lib.format.write_array_header_1_0(file, header)
-        start = file.tell()
-        file.truncate(start + num_labels * row_bytes)
-        for rows, batch in encoder.batches(tokens):
-            sentences[rows.numpy()] = pool_tokens(batch, tokens.mask[rows]).cpu().numpy()
-            for row, values in zip(rows.tolist(), batch.cpu().numpy(), strict=True):
-                file.seek(start + row * row_bytes)
-                file.write(values.tobytes())
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(folder / "tokens.npy")
-    with partial.open("wb") as file:
-        np.save(file, sentences)
-    partial.replace(folder / "sentences.npy")
-    hashes = {name: hash_file(folder / name) for name in ("tokens.npy", "sentences.npy")}
-    write_text(folder / "sha256.json", json.dumps(hashes))
+    features, sentences = (torch.from_numpy(np.load(place, mmap_mode="c")) for place in places)
+    return sentences, features
 
 
 def describe_labels(labels: Sequence[str], tokenizer: LabelTokenizer, config: TextConfig) -> Iterator[str]:
-    """Lines about labels that the text encoder cuts, cannot tell apart, or does not know.
-
-    Args:
-        labels: In normal form.
-        tokenizer: The encoder's.
-        config: Names of the encoder and its limit.
-    """
+    """Lines about labels, in normal form, that the text encoder cuts, cannot tell apart, or does not know."""
     keys = tokenizer.keys(labels)
     cut = [
         label for label, n in zip(labels, tokenizer.lengths(labels), strict=True) if n > tokenizer.max_tokens

@@ -120,10 +120,7 @@ class PoseTask(Task):
 def pose_columns(predicted: Float[Tensor, "B T J 3"], batch: MotionBatch, fps: float) -> dict[str, Column]:
     """Pose errors in millimetres, each valid frame weighing the same, and velocity errors.
 
-    Args:
-        predicted: In the space of the targets.
-        batch: Targets, and metres per unit.
-        fps: Frames per second.
+    The prediction is in the space of the batch's targets.
     """
     metres = batch.metres[..., None, None]
     predicted, target = predicted * metres, batch.poses_3d * metres

@@ -14,10 +14,9 @@ from langpose_dist.batch import MotionBatch, WindowBatch
 from langpose_dist.config import RunConfig
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.labels import Vocabulary
-from langpose_dist.data.windows import Window
 from langpose_dist.losses.contrastive import candidate_logits, info_nce, modified_info_nce
 from langpose_dist.losses.pose import position_loss, velocity_loss
-from langpose_dist.metrics.retrieval import chance_median_rank, chance_recall, label_ranks
+from langpose_dist.metrics.retrieval import chance_recall, label_ranks
 from langpose_dist.metrics.table import metric_of
 from langpose_dist.models.langpose import LangPose, LangPoseOutput
 from langpose_dist.models.lifting import lift_windows
@@ -56,11 +55,9 @@ class PretrainTask(PoseTask):
     """LangPose with its position, velocity and contrastive losses.
 
     Args:
-        model: The model to train.
         labels: Features of ``vocabulary``'s labels, which ``label_candidates`` count in.
         vocabulary: Labels and how often training shows each.
-        config: Losses, camera and precision.
-        fps: Frames per second of the data, for speeds.
+        model, config, fps: As ``PoseTask``.
     """
 
     metrics = (
@@ -104,8 +101,11 @@ class PretrainTask(PoseTask):
             found |= dict.fromkeys([*retrieval, "loss_con"], "loss.contrastive=none")
         elif config.loss.lambda_con == 0:
             found |= dict.fromkeys(retrieval, "loss.lambda_con=0")
-        elif not any(w.spans for w in _evaluated_windows(config, corpus)):
-            found |= dict.fromkeys([*retrieval, "loss_con"], f"no window of split {split!r} has a label")
+        else:
+            windows = corpus.windows(split, stride=config.window.num_frames)
+            if not any(window.spans for window in windows[: config.evaluation.max_windows]):
+                reason = f"no window of split {split!r} has a label"
+                found |= dict.fromkeys([*retrieval, "loss_con"], reason)
         return found
 
     @classmethod
@@ -289,7 +289,7 @@ class PretrainTask(PoseTask):
         own = windows.label_candidates[:, 0]
         one, all_true = torch.ones_like(own), _count_true(windows)
         guesses = {
-            "median_rank": torch.full(own.shape, chance_median_rank(num_labels), dtype=torch.float64),
+            "median_rank": torch.full(own.shape, (num_labels + 1) / 2, dtype=torch.float64),
             "most_frequent_r_at_1": (own == counts.index(max(counts))).double(),
         }
         for k in (1, 3):
@@ -317,11 +317,6 @@ class PretrainTask(PoseTask):
             target_logits = target_logits.masked_fill(is_missing, _MISSING)
             values = modified_info_nce(logits, target_logits, gamma=loss.gamma, beta=loss.beta)
         return torch.where(_is_compared(label_candidates), values, 0.0)
-
-
-def _evaluated_windows(config: RunConfig, corpus: Corpus) -> list[Window]:
-    windows = corpus.windows(config.data.validation_split, stride=config.window.num_frames)
-    return windows[: config.evaluation.max_windows]
 
 
 def _label_table(encoder: TextEncoder, config: RunConfig, corpus: Corpus) -> LabelTable:

@@ -16,24 +16,9 @@ from torch import Tensor, nn
 
 from langpose_dist.batch import WindowBatch
 from langpose_dist.config import RunConfig, Section, UserError
-from langpose_dist.config.tasks import TASKS, load_task_class
+from langpose_dist.config.tasks import load_task_class
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.metrics.table import metric_of
-
-__all__ = [
-    "TASKS",
-    "Column",
-    "Interface",
-    "Picture",
-    "Scores",
-    "Task",
-    "best_metric",
-    "check_metric",
-    "load_task",
-    "protocol_of",
-    "rate_problems",
-    "total_loss",
-]
 
 
 @dataclass(frozen=True)
@@ -115,7 +100,6 @@ class Task(nn.Module, ABC):
     @classmethod
     def unmeasured(cls, config: RunConfig, corpus: Corpus) -> Mapping[str, str]:
         """Metric of the task -> reason why evaluations of this data do not give it."""
-        del config, corpus
         return {}
 
     @classmethod
@@ -126,7 +110,6 @@ class Task(nn.Module, ABC):
     @classmethod
     def notes(cls, config: RunConfig, corpus: Corpus) -> Iterator[str]:
         """Lines for a person about how the data limits the task, printed at the start."""
-        del config, corpus
         yield from ()
 
     @classmethod
@@ -148,9 +131,7 @@ class Task(nn.Module, ABC):
     def rebuild(cls, config: RunConfig, header: Mapping[str, str]) -> nn.Module:
         """The model of an exported file, without memory where it can: its weights are loaded afterwards.
 
-        Args:
-            config: Configuration of the file.
-            header: Its header; empty to count a model's parameters before there is one.
+        The header is empty where parameters are counted before there is a file.
         """
 
     @classmethod
@@ -180,12 +161,10 @@ class Task(nn.Module, ABC):
 
         Asked before the batch goes to its device.
         """
-        del windows
         return {}
 
     def rate_factor(self, name: str) -> float:
         """Learning rate of a parameter of the task over ``optimizer.learning_rate``."""
-        del name
         return 1.0
 
     def after_step(self) -> None:
@@ -197,20 +176,13 @@ class Task(nn.Module, ABC):
 
     def target(self, windows: WindowBatch) -> tuple[Float[Tensor, "B T ..."], Bool[Tensor, "B T"]] | None:
         """Targets and which of them count; ``None`` if their mean would be no answer."""
-        del windows
 
     def baselines(self, windows: WindowBatch, mean_target: Tensor | None) -> Mapping[str, Columns]:
         """Name -> columns of answers that need no model, such as the mean of the training targets."""
-        del windows, mean_target
         return {}
 
     def facts(self, counts: Mapping[str, int]) -> Mapping[str, Any]:
-        """Further entries of a report.
-
-        Args:
-            counts: Metric -> windows that had a value of it.
-        """
-        del counts
+        """Further entries of a report, from the number of windows that had a value of each metric."""
         return {}
 
 
@@ -241,7 +213,7 @@ def check_metric(name: str, config: RunConfig, corpus: Corpus | None = None) -> 
     Args:
         name: CONDITION/METRIC.
         config: The run's.
-        corpus: The run's data, to look for labels in; ``None`` before it is opened.
+        corpus: To look for labels in; ``None`` before it is opened.
 
     Raises:
         UserError: If they do not, with the nearest name, those that they give, or the reason.
@@ -267,13 +239,7 @@ def protocol_of(task: type[Task]) -> dict[str, str]:
 
 
 def rate_problems(header: Mapping[str, str], corpus: Corpus, *, source: str) -> Iterator[str]:
-    """Weights that were trained at another frame rate than the data has.
-
-    Args:
-        header: Of the weights; without a rate there is no problem.
-        corpus: The data.
-        source: Name of the weights, for the message.
-    """
+    """Weights, named by ``source``, that were trained at another frame rate than the data has."""
     fps = corpus.manifest.fps
     if float(header.get("fps", fps)) != fps:
         yield (

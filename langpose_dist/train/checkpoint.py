@@ -1,6 +1,6 @@
 """A run's checkpoints on disk: published whole or not at all, verified before use, none lost to a crash.
 
-A checkpoint is a folder ``step-00001000`` with three safetensors files and ``checkpoint.json``, which says
+A checkpoint is a folder ``step-00001000`` with two safetensors files and ``checkpoint.json``, which says
 where the run stands and gives size and SHA-256 of each file. It is written under another name, pushed to
 disk and renamed; then the file ``latest`` names it. Neither the number of ranks nor the ZeRO stage shows
 in it, so a run resumes from it on any number of ranks and with any stage.
@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from langpose_dist.config import UserError
-from langpose_dist.host.atomic import fsync_path, hash_file
+from langpose_dist.host.atomic import fsync_path, hash_file, write_text
 from langpose_dist.host.console import say
 from langpose_dist.models.weights import write_weights
 
@@ -176,8 +176,7 @@ def publish(folder: Path, snapshot: Snapshot, state: TrainState, header: Mapping
             fsync_path(aside / name)
         content = {"format": _FORMAT, **asdict(state), "files": files}
         content["sha256"] = _digest(content)
-        _write_text(aside / STATE, json.dumps(content, indent=2))
-        fsync_path(aside)
+        write_text(aside / STATE, json.dumps(content, indent=2), durable=True)
         _remove(target)  # an unverified one of the same step
         aside.rename(target)
         fsync_path(folder)
@@ -309,10 +308,7 @@ def _read_pointer(path: Path) -> str | None:
 
 
 def _point(path: Path, name: str) -> None:
-    partial = path.with_name(f"{_ASIDE}{path.name}")
-    _write_text(partial, name + "\n")
-    partial.replace(path)
-    fsync_path(path.parent)
+    write_text(path, name + "\n", durable=True)
 
 
 def _remove(path: Path) -> None:
@@ -326,8 +322,3 @@ def _remove(path: Path) -> None:
 
 def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
-    fsync_path(path)

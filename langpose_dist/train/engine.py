@@ -119,7 +119,9 @@ def build_engine(
             "train_batch_size": config.train.global_batch_size,
             "train_micro_batch_size_per_gpu": micro,
             "gradient_accumulation_steps": config.train.global_batch_size // (micro * processes.world_size),
-            "gradient_clipping": config.optimizer.clip_norm,
+            # Without sharding the trainer clips: DeepSpeed would wait for the GPU twice, as its timer does.
+            "gradient_clipping": config.optimizer.clip_norm if config.train.zero_stage else 0.0,
+            "timers": {"throughput": {"enabled": False}},
             "zero_optimization": zero,
             # AdamW is torch's own, which needs no compiler; with offloading, too.
             "zero_allow_untested_optimizer": True,
@@ -127,6 +129,8 @@ def build_engine(
             "steps_per_print": 2**62,
         },
     )
+    if processes.world_size == 1 and config.train.zero_stage == 0:
+        engine.enable_backward_allreduce = False  # it copies every gradient twice, also for one rank
     return engine
 
 

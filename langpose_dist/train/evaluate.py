@@ -66,8 +66,7 @@ class Evaluation:
     def report(self, **origin: Any) -> dict[str, Any]:
         """Plain containers for JSON: the numbers with all that they need to be understood.
 
-        Args:
-            **origin: Data fingerprint, configuration hash, commit and the like.
+        The origin is the data's fingerprint, the configuration's hash, the commit and the like.
         """
         return {
             "split": self.split,
@@ -97,11 +96,7 @@ class Evaluator:
 
     @torch.no_grad()
     def run(self, task: Task, gate: Gate | None = None) -> Evaluation:
-        """Evaluate in every configured condition; the task's mode is put back afterwards.
-
-        Args:
-            task: With the weights to evaluate.
-            gate: Where all ranks agree to continue, before each batch; ``None`` to continue in any case.
+        """Evaluate in every configured condition; at a gate all ranks agree to continue before each batch.
 
         Raises:
             UserError: If this rank's data cannot be read, without a gate.

@@ -35,6 +35,7 @@ from langpose_dist.train.start import (
     IN_HEADER,
     Resume,
     announce,
+    choose_kernels,
     compile_task,
     locked_folder,
     open_folder,
@@ -169,6 +170,7 @@ class _Run:
         task = self.prepared.task
         if self.checkpoint is not None:
             task.model.load_state_dict(read_weights(self.checkpoint))
+        choose_kernels(task, self.prepared, processes)
         if config.model.compile:
             compile_task(task, self.prepared, processes)
         engine = build_engine(task, config, processes, self.prepared.num_steps, step=self.state.step)

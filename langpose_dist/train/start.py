@@ -1,5 +1,6 @@
 """The start of a run: its folder made or checked, the model compiled, its record opened, all announced."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +13,7 @@ from filelock import Timeout
 from langpose_dist.config import RunConfig, UserError, load_config
 from langpose_dist.config.affects import EVALUATION, LENGTH, RUNTIME, keys_that_affect
 from langpose_dist.host.atomic import write_text
+from langpose_dist.models.kernels import choose_joint_attention
 from langpose_dist.models.weights import initial_header
 from langpose_dist.runs.folder import RunFolder
 from langpose_dist.runs.tracker import Tracker
@@ -121,23 +123,33 @@ def _evaluation_keys(config: RunConfig) -> dict[str, Any]:
     return {key: value for key, value in config.to_flat().items() if key in keys}
 
 
+def choose_kernels(task: Task, prepared: Prepared, processes: Processes) -> None:
+    """Take the fastest kernels of this device; rank 0 says which."""
+    told = choose_joint_attention(
+        task.to(processes.device),
+        num_windows=prepared.micro_batch_size,
+        num_frames=prepared.config.window.num_frames,
+        device=processes.device,
+        dtype=task.autocast,
+    )
+    if told and processes.is_main:
+        print(told, flush=True)
+
+
 def compile_task(task: Task, prepared: Prepared, processes: Processes) -> None:
-    """Compile in training and in evaluation mode, while nothing is lost if the run is asked to stop."""
-    task.compile()
+    """Compile the training step, while nothing is lost if the run is asked to stop."""
+    task.compile(mode=prepared.config.model.compile_mode)
     if processes.is_main:
-        print("compiling the model; this takes a minute or more", flush=True)
-    task.to(processes.device)
-    sizes = ((prepared.micro_batch_size, True), (prepared.config.evaluation.batch_size, False))
-    for size, is_training in sizes:
-        windows = prepared.corpus.training_set[[(0, 0)] * size]
-        if isinstance(windows, UserError):
-            raise windows
-        task.train(is_training)
-        with torch.set_grad_enabled(is_training):
-            terms = task(windows.to(processes.device))
-        if is_training:
-            torch.stack([values.mean() for values in terms.values()]).sum().backward()
-            task.zero_grad(set_to_none=True)
+        print("compiling the model: a minute or more, then kept in torch's cache on this machine", flush=True)
+    started = time.monotonic()
+    windows = prepared.corpus.training_set[[(0, 0)] * prepared.micro_batch_size]
+    if isinstance(windows, UserError):
+        raise windows
+    terms = task.to(processes.device).train()(windows.to(processes.device))
+    torch.stack([values.mean() for values in terms.values()]).sum().backward()
+    task.zero_grad(set_to_none=True)
+    if processes.is_main:
+        print(f"compiled in {time.monotonic() - started:.0f} s", flush=True)
 
 
 def announce(prepared: Prepared, processes: Processes, state: TrainState) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from langpose_dist.batch import WindowBatch
 from langpose_dist.config import RunConfig, UserError
@@ -68,6 +68,7 @@ class Trainer:
         self.corpus = corpus
         self.engine = engine
         self.task: Task = engine.module
+        self._parameters = [p for p in self.task.parameters() if p.requires_grad]
         self.evaluator = evaluator
         self.tracker = tracker
         self.gate = gate
@@ -184,9 +185,11 @@ class Trainer:
         is_sharded = self.config.train.zero_stage > 0
         if is_sharded:
             self.engine.step()
-        summary = torch.cat((sums, self._gradient_norm()[None]))
+        norm = self._gradient_norm()
+        summary = torch.cat((sums, norm[None]))
         self.guard.watch(self.step + 1, summary, losses)
         if not is_sharded:
+            self._clip(norm)
             self.engine.step()
         self.task.after_step()
         self.step += 1
@@ -347,12 +350,16 @@ class Trainer:
     def _gradient_norm(self) -> Tensor:
         """Norm of the whole gradient before clipping."""
         if self.config.train.zero_stage == 0:
-            gradients = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
-            return torch.nn.utils.get_total_norm(gradients)
+            return torch.nn.utils.get_total_norm([_gradient(parameter) for parameter in self._parameters])
         norm = self.engine.get_global_grad_norm()
         return torch.as_tensor(
             0.0 if norm is None else norm, dtype=torch.float32, device=self.processes.device
         )
+
+    def _clip(self, norm: Tensor) -> None:
+        """Scale the gradient down to the configured norm, where there is one."""
+        if self.config.optimizer.clip_norm:
+            torch.nn.utils.clip_grads_with_norm_(self._parameters, self.config.optimizer.clip_norm, norm)
 
     def _log(self, bar: Bar) -> None:
         """Averages since the last log."""
@@ -387,3 +394,10 @@ class Trainer:
     def _record(self, metrics: dict[str, float]) -> None:
         if self.metrics_file is not None:
             self.metrics_file.append(metrics, self.step)
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    """Gradient of a parameter: zero where it had no part in the loss, so that it decays as the others do."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad

@@ -45,18 +45,11 @@ def test_curves_go_into_report_text_and_picture(
     assert "visibility: MPJPE (mm)" in captured.out
 
 
-def test_plot_chooses_the_place_of_the_picture(words: list[str], tmp_path: Path) -> None:
-    place = tmp_path / "pictures" / "curves.png"
-    assert main([*words, "--plot", str(place), "--robustness", "hide_limb"]) == 0
-    assert place.exists()
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--robustness", "nois_px"], "did you mean 'noise_px'"),
         (["--robustness", "noise_px", "runs/small"], "--robustness runs/small is unknown"),
-        (["--plot", "x.png"], "--plot x.png needs --robustness"),
     ],
 )
 def test_a_mistake_is_one_line(

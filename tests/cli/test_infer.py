@@ -14,6 +14,8 @@ from tests.corpus import tiny_config
 from tests.exports import save_weights
 from tests.inference.figures import standing
 
+ALPHAPOSE = Path(__file__).parents[1] / "detections/files/alphapose_halpe26/one_person_numbered.json"
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -39,7 +41,18 @@ def test_everything_is_written_and_what_was_assumed_is_said(
     frames.mkdir()
     for number in range(40):
         Image.new("RGB", (1000, 900)).save(frames / f"frame_{number}.png")
-    words = ["infer", keypoints, "--model", model, "--fps", "30", "--out", str(tmp_path / "out")]
+    words = [
+        "infer",
+        keypoints,
+        "--layout",
+        "h36m17",
+        "--model",
+        model,
+        "--fps",
+        "30",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     words += ["--formats", "npz,json,trc,csv,html,gif", "--height", "1.8", "--focal-length", "1200"]
     assert main([*words, "--smooth", "0.3", "--overlay", str(frames)]) == 0
     output = capsys.readouterr().out
@@ -57,10 +70,34 @@ def test_everything_is_written_and_what_was_assumed_is_said(
     assert len(content["frames"]) == 40
 
 
+def test_a_real_detector_s_file_is_lifted(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["infer", str(ALPHAPOSE), "--model", model, "--fps", "30", "--out", str(tmp_path / "out")]
+    assert main([*words, "--formats", "npz"]) == 0
+    output = capsys.readouterr().out
+    assert "from AlphaPose JSON (halpe26)" in output
+    assert "of the keypoints are below confidence" in output
+    (path,) = (tmp_path / "out").iterdir()
+    with np.load(path) as file:
+        assert len(file["poses_3d"]) == 149
+        assert np.isfinite(file["poses_3d"]).all()
+
+
 def test_labels_are_shown_over_time(
     model: str, keypoints: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [keypoints, "--model", model, "--fps", "30", "--labels", "sit down,stand up,walk"]
+    words = [
+        keypoints,
+        "--layout",
+        "h36m17",
+        "--model",
+        model,
+        "--fps",
+        "30",
+        "--labels",
+        "sit down,stand up,walk",
+    ]
     assert main(["label", *words, "--every", "0.5"]) == 0
     output = capsys.readouterr().out.splitlines()
     assert output[1].split()[-5:] == ["sit", "down", "stand", "up", "walk"]
@@ -96,7 +133,7 @@ def test_a_mistake_is_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["infer", keypoints, "--model", model, *words]) == 2
+    assert main(["infer", keypoints, "--layout", "h36m17", "--model", model, *words]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert not (tmp_path / "x").exists()

@@ -74,22 +74,3 @@ def test_centre_lifts_a_window_for_each_wanted_frame_alone() -> None:
 
 def test_windows_around_frames_repeat_the_ends() -> None:
     assert frames_around(torch.tensor([0, 5]), 4, 6).tolist() == [[0, 0, 0, 1], [3, 4, 5, 5]]
-
-
-def test_blend_weighs_by_the_distance_from_the_windows_middle() -> None:
-    poses, counted, _ = run(6, replace(PLAIN, merging="blend"))
-    # Windows 0-3 and 2-5 with weights 1 2 2 1: frames 2 and 3 are means of 2 to 1 and of 1 to 2.
-    assert poses == pytest.approx([0, 1001, (2 * 2002 + 2) / 3, (3003 + 2 * 1003) / 3, 2004, 3005])
-    assert all(counted)
-
-
-def test_blend_of_a_model_that_looks_at_single_frames_changes_nothing() -> None:
-    class FrameByFrame(Model):
-        def lift_windows(self, keypoints_2d: Tensor) -> Tensor:
-            return keypoints_2d / UNIT
-
-    for length in (1, 3, 4, 5, 11):
-        wanted = torch.ones(length, dtype=torch.bool)
-        protocol = replace(PLAIN, merging="blend")
-        poses, _ = lift_recording(FrameByFrame(), recording(length), T, protocol, wanted)
-        torch.testing.assert_close(poses, recording(length) / UNIT)

@@ -197,7 +197,7 @@ def test_the_area_of_categories_is_their_mean() -> None:
 
 def test_the_area_of_a_flat_curve_is_its_height() -> None:
     for row in CORRUPTIONS.values():
-        num_levels = len(row.damaging_levels) + (row.clean_level is not None)
+        num_levels = len(row.levels) + (row.clean_level is not None)
         assert area(row, np.full(num_levels, 7.0)) == pytest.approx(7.0)
 
 

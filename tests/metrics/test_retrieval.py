@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from langpose_dist.metrics.retrieval import (
-    chance_median_rank,
     chance_recall,
     label_ranks,
 )
@@ -87,4 +86,3 @@ def test_chance_is_the_share_of_hits_over_every_possible_order() -> None:
             hits = sum(min(order[:num_true]) < k for order in orders)
             found = chance_recall(5, k, torch.tensor([num_true]))
             assert found.item() == pytest.approx(hits / len(orders))
-    assert chance_median_rank(7) == 4

@@ -193,10 +193,3 @@ def test_a_shaped_body_stands_on_the_floor(tmp_path: Path) -> None:
     assert abs(recording.betas[0]) > 0.1
     assert balls[0] == pytest.approx(SOLE_HEIGHT_M, abs=1e-6)
     assert balls.min() > SOLE_HEIGHT_M - 0.01
-
-
-@pytest.mark.parametrize(("hours", "seed"), [(0.0, 0), (-1.0, 0), (float("inf"), 0), (1.0, -1)])
-def test_hours_and_seed_must_make_sense(tmp_path: Path, hours: float, seed: int) -> None:
-    with pytest.raises(DataError, match=r"hours|seed"):
-        synthesize(tmp_path / "out", hours=hours, seed=seed)
-    assert not (tmp_path / "out").exists()

@@ -70,25 +70,12 @@ def test_a_second_start_reads_what_the_first_computed(
     assert sum(passes) == 3 * len(LABELS) - 1  # other weights, other features
 
 
-@pytest.mark.parametrize("damage", ["flipped", "cut", "missing", "no hashes"])
-def test_a_damaged_cache_is_computed_again(encoder: TextEncoder, tmp_path: Path, damage: str) -> None:
+def test_a_cache_that_was_cut_off_is_computed_again(encoder: TextEncoder, tmp_path: Path) -> None:
     first = LabelTable.compute(encoder, LABELS, frozen=True, cache=tmp_path)
-    (file,) = tmp_path.glob("*/tokens.npy")
-    match damage:
-        case "flipped":
-            content = bytearray(file.read_bytes())
-            content[-100] ^= 1
-            file.unlink()  # the first table still reads the old file
-            file.write_bytes(content)
-        case "cut":
-            content = file.read_bytes()
-            file.unlink()
-            file.write_bytes(content[:-8])
-        case "missing":
-            file.unlink()
-        case _:
-            (file.parent / "sha256.json").write_text("[]")
+    (last,) = tmp_path.glob("*/sentences.npy")
+    last.unlink()
     assert same(first, LabelTable.compute(encoder, LABELS, frozen=True, cache=tmp_path))
+    assert last.exists()
 
 
 def test_cut_equal_and_unknown_labels_are_counted_with_examples(tiny_folder: Path) -> None:

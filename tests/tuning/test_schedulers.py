@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
+from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
 from tuning.schedulers import RememberingScheduler, read_decisions, rungs
 from tuning.settings import ResourcesConfig, build_sweep
@@ -25,14 +25,8 @@ class Trial:
         self.config = to_tune(record, Path("sweep"))
 
 
-def make(kind: str, path: Path) -> RememberingScheduler:
-    never: Any = math.inf
-    options: dict[str, Any] = {"time_attr": "step", "metric": METRIC, "mode": "min", "grace_period": 10}
-    inner = (
-        AsyncHyperBandScheduler(**options, max_t=90, reduction_factor=3)
-        if kind == "asha"
-        else MedianStoppingRule(**options, min_samples_required=2, min_time_slice=never)
-    )
+def make(path: Path) -> RememberingScheduler:
+    inner = AsyncHyperBandScheduler("step", METRIC, "min", max_t=90, grace_period=10, reduction_factor=3)
     return RememberingScheduler(inner, METRIC, path)
 
 
@@ -40,11 +34,8 @@ def tell(scheduler: Any, trial: Any, step: int, value: float) -> str:
     return scheduler.on_trial_result(None, trial, {"step": step, METRIC: value})
 
 
-@pytest.mark.parametrize("kind", ["asha", "median"])
 @given(data=st.data())
-def test_a_restart_changes_no_decision(
-    tmp_path_factory: pytest.TempPathFactory, kind: str, data: st.DataObject
-) -> None:
+def test_a_restart_changes_no_decision(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     values = data.draw(
         st.lists(st.lists(st.floats(1, 100), min_size=9, max_size=9), min_size=3, max_size=6), label="values"
     )
@@ -54,12 +45,12 @@ def test_a_restart_changes_no_decision(
 
     def play(path: Path, *, restart_at: int | None) -> list[str]:
         trials = [Trial(number) for number in range(len(values))]
-        scheduler = make(kind, path)
+        scheduler = make(path)
         steps = [0] * len(values)
         decisions, stopped = [], set()
         for place, number in enumerate(order):
             if place == restart_at:
-                scheduler = make(kind, path)
+                scheduler = make(path)
             if number in stopped:
                 continue
             steps[number] += 1
@@ -74,19 +65,19 @@ def test_a_restart_changes_no_decision(
 
 
 def test_a_result_that_comes_again_gets_the_answer_of_the_first_time(tmp_path: Path) -> None:
-    scheduler = make("asha", tmp_path / "memory")
+    scheduler = make(tmp_path / "memory")
     good, bad, other = (Trial(number) for number in range(3))
     assert tell(scheduler, good, 10, 1.0) == TrialScheduler.CONTINUE
     assert tell(scheduler, bad, 10, 9.0) == TrialScheduler.STOP
     assert tell(scheduler, other, 10, 0.5) == TrialScheduler.CONTINUE
-    again = make("asha", tmp_path / "memory")
+    again = make(tmp_path / "memory")
     assert tell(again, bad, 10, 9.0) == TrialScheduler.STOP
     assert len(read_decisions(tmp_path / "memory")) == 3
 
 
 def test_what_is_no_number_and_the_baseline_are_not_compared(tmp_path: Path) -> None:
     baseline = Trial(0, is_baseline=True)
-    scheduler = make("asha", tmp_path / "memory")
+    scheduler = make(tmp_path / "memory")
     assert tell(scheduler, Trial(1), 10, 1.0) == TrialScheduler.CONTINUE
     assert tell(scheduler, Trial(2), 10, math.nan) == TrialScheduler.CONTINUE
     assert tell(scheduler, baseline, 10, 99.0) == TrialScheduler.CONTINUE
@@ -98,7 +89,7 @@ def test_a_line_cut_off_by_a_crash_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "memory"
     path.write_text(json.dumps(line) + "\n" + json.dumps(line)[:20], encoding="utf-8")
     # What comes next does not fall victim to it.
-    tell(make("asha", path), Trial(1), 10, 2.0)
+    tell(make(path), Trial(1), 10, 2.0)
     assert [line["trial_id"] for line in read_decisions(path)] == ["000", "001"]
 
 

@@ -51,8 +51,8 @@ def test_files_and_overrides_reach_the_run_and_the_sweep(tmp_path: Path) -> None
         "output: runs/s\nsweep:\n  space:\n    loss.gamma: {uniform: [0, 4]}\n  num_trials: 8\n",
         encoding="utf-8",
     )
-    found = load_sweep(files, ["sweep.num_trials=4", "data.path=my data", "sweep.scheduler.name=median"])
-    assert (found.settings.num_trials, found.settings.scheduler.name) == (4, "median")
+    found = load_sweep(files, ["sweep.num_trials=4", "data.path=my data", "sweep.scheduler.name=none"])
+    assert (found.settings.num_trials, found.settings.scheduler.name) == (4, "none")
     assert (found.config.data.path, found.config.output, found.config.model.dim) == ("my data", "runs/s", 64)
     assert found.space.to_dict() == GAMMA
     whole = load_sweep(files, ["sweep.space={loss.beta: {choice: [0, 1]}}"])
@@ -121,7 +121,6 @@ def test_every_key_of_the_section_is_described_and_is_taken_as_an_override() -> 
         ({"seeds": []}, False),
         ({"seeds": [1, 2], "scheduler": {"name": "none"}}, False),
         ({"seeds": [0, 1], "scheduler": {"name": "none"}}, False),
-        ({"seeds": [1, 2], "scheduler": {"name": "median"}}, True),
         ({"seeds": [1, 2], "searcher": "optuna", "scheduler": {"name": "none"}}, True),
         ({"seeds": [1], "searcher": "grid", "space": {"loss.gamma": {"choice": [1]}}}, True),
     ],
@@ -147,7 +146,7 @@ def test_seeds_that_confirm_are_not_the_one_that_chose() -> None:
         ),
         ({"reduction_factor": 2}, "did you mean 'sweep.scheduler.reduction_factor'?"),
         ({"searcher": "bayes"}, "sweep.searcher='bayes': input should be 'random', 'grid' or 'optuna'"),
-        ({"scheduler": {"name": "hyperband"}}, "'asha', 'none' or 'median'"),
+        ({"scheduler": {"name": "hyperband"}}, "'asha' or 'none'"),
         ({"num_trials": 0}, "sweep.num_trials=0: input should be greater than or equal to 1"),
         ({"finalists": 0}, "sweep.finalists=0: input should be greater than or equal to 1"),
         ({"max_failures": -1}, "sweep.max_failures=-1: input should be greater than or equal to 0"),
@@ -374,18 +373,17 @@ def test_of_two_objectives_the_schedulers_is_named() -> None:
         assert "scheduler.metric=clean/r_at_1 must be of objective=" in message
 
 
-@pytest.mark.parametrize("name", ["asha", "median"])
-def test_a_scheduler_needs_evaluations_on_the_way(name: str) -> None:
-    section = {"scheduler": {"name": name}}
+def test_a_scheduler_needs_evaluations_on_the_way() -> None:
+    section = {"scheduler": {"name": "asha"}}
     message = refused({"sweep": section})
-    assert f"sweep.scheduler.name={name} compares trials as they run: set train.evaluate_every" in message
+    assert "sweep.scheduler.name=asha compares trials as they run: set train.evaluate_every" in message
     assert build_sweep({"sweep": {**section, "evaluations": 12}})
     assert build_sweep({"sweep": {"scheduler": {"name": "none"}}})
     steps = {"train": {"evaluate_every": 700, "max_steps": 600}}
     message = refused({**steps, "sweep": section})
     assert "must be at most train.max_steps=600" in message
     assert build_sweep({**steps, "sweep": {"scheduler": {"name": "none"}}})
-    later = {"scheduler": {"name": name, "grace_evaluations": 3}}
+    later = {"scheduler": {"grace_evaluations": 3}}
     message = refused({"train": {"evaluate_every": 300, "max_steps": 600}, "sweep": later})
     assert "train.evaluate_every=300 x sweep.scheduler.grace_evaluations=3 must be at most" in message
 

@@ -101,7 +101,7 @@ def test_a_finished_sweep_that_tries_a_failed_trial_again_keeps_its_finalists(
         seeds=[1],
         finalists=2,
         max_failures=0,
-        scheduler={"name": "median", "grace_evaluations": 6},  # stops none
+        scheduler={"grace_evaluations": 6},  # stops none
     )
     output = tmp_path / "sweep"
     with sweeping(tmp_path, "--config", str(config)) as sweep:

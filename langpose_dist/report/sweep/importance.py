@@ -72,10 +72,6 @@ def comparable_points(trials: Sequence[TrialRecord], metric: str) -> Points:
     """Collect the search's configurations at the highest step that all of them reached.
 
     Trials that failed, that have not been evaluated yet, and the baseline are left out.
-
-    Args:
-        trials: Trials of all stages.
-        metric: Such as ``masked/mpjpe_mm``.
     """
     searched = (trial for trial in trials if trial.stage == "search" and not trial.is_baseline)
     found = [trial for trial in searched if not trial.is_lost and trial.steps_with([metric])]
@@ -91,39 +87,25 @@ def comparable_points(trials: Sequence[TrialRecord], metric: str) -> Points:
 
 
 def find_importance(sweep: SweepRecord, trials: Sequence[TrialRecord], metric: str) -> Importance:
-    """Work out the importance of each parameter, from ``comparable_points``.
-
-    Args:
-        sweep: Gives the space.
-        trials: Trials of all stages.
-        metric: An objective.
-    """
+    """Work out the importance of each parameter for an objective, from ``comparable_points``."""
     points = comparable_points(trials, metric)
-    left_out = {dimension.key: _why_left_out(dimension, points.params) for dimension in sweep.dimensions}
-    dimensions = [dimension for dimension in sweep.dimensions if not left_out[dimension.key]]
-    reason = _why_not(points, bool(dimensions))
+    dimensions = [
+        one for one in sweep.dimensions if len({repr(point[one.key]) for point in points.params}) > 1
+    ]
+    reason = _why_not(points)
     return Importance(
         metric=metric,
         shares=() if reason else _shares(dimensions, points),
         step=points.step,
         num_configurations=len(points.params),
-        left_out={key: cause for key, cause in left_out.items() if cause},
+        left_out={one.key: "has only one value" for one in sweep.dimensions if one not in dimensions},
         reason=reason,
     )
 
 
-def _why_left_out(dimension: Dimension, params: Sequence[Mapping[str, Any]]) -> str:
-    if not all(dimension.key in point for point in params):
-        return "not in use in every configuration"
-    has_one = len({repr(point[dimension.key]) for point in params}) < 2
-    return "has only one value" if has_one else ""
-
-
-def _why_not(points: Points, has_dimensions: bool) -> str:
+def _why_not(points: Points) -> str:
     if len(points.params) < MIN_CONFIGURATIONS:
         return f"fewer than {MIN_CONFIGURATIONS} configurations that can be compared ({len(points.params)})"
-    if not has_dimensions:
-        return "no parameter is in use in every configuration"
     return "all configurations have the same value" if len(set(points.values)) < 2 else ""
 
 
@@ -135,7 +117,7 @@ def _shares(dimensions: Sequence[Dimension], points: Points) -> tuple[Share, ...
     ]
 
     def fit(values: Sequence[float]) -> dict[str, float]:
-        study = _new_study()
+        study = optuna.create_study()
         study.add_trials(
             optuna.trial.create_trial(params=params, distributions=distributions, value=value)
             for params, value in zip(encoded, values, strict=True)
@@ -143,6 +125,7 @@ def _shares(dimensions: Sequence[Dimension], points: Points) -> tuple[Share, ...
         evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=_NUM_TREES, seed=_SEED)
         return {key: float(share) for key, share in evaluator.evaluate(study).items()}
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # else it has a line for each study
     shares = fit(points.values)
     generator, shuffled = random.Random(_SEED), list(points.values)
     by_chance = dict.fromkeys(distributions, 0.0)
@@ -153,21 +136,11 @@ def _shares(dimensions: Sequence[Dimension], points: Points) -> tuple[Share, ...
     return tuple(sorted(found, key=lambda share: -share.share))
 
 
-def _new_study() -> optuna.Study:
-    """An empty study, without the line that Optuna logs for each."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        return optuna.create_study()
-    finally:
-        optuna.logging.set_verbosity(before)
-
-
 def _encode(dimension: Dimension, value: Any) -> Any:
     """Value on the scale it was drawn on, which fANOVA does not do itself; listed ones by their index."""
     if not dimension.is_range:
         return dimension.values.index(value)
-    return math.log(value) if dimension.is_log else value
+    return math.log(value) if dimension.kind == "log_uniform" else value
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:

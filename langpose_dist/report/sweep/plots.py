@@ -59,9 +59,8 @@ def build_slice(report: Report) -> Figure | None:
     """
     metric = report.sweep.objective[0]
     found = comparable_points(report.trials, metric)
-    used = [one for one in report.sweep.dimensions if any(one.key in params for params in found.params)]
-    dimensions = used[:_MAX_PARAMETERS]
-    if not dimensions:
+    dimensions = report.sweep.dimensions[:_MAX_PARAMETERS]
+    if not dimensions or not found.params:
         return None
     best = _best_of_space(report)
     colours = [_BEST if best is not None and params == best.params else _OTHER for params in found.params]
@@ -76,9 +75,8 @@ def build_slice(report: Report) -> Figure | None:
     for panel, dimension in zip(panels, dimensions, strict=True):
         points = zip(found.params, found.values, colours, strict=True)
         for params, value, colour in points:
-            if dimension.key in params:
-                zorder = 4 if colour == _BEST else 3
-                panel.plot(_place(dimension, params), value, "o", color=colour, mec="white", zorder=zorder)
+            zorder = 4 if colour == _BEST else 3
+            panel.plot(_place(dimension, params), value, "o", color=colour, mec="white", zorder=zorder)
         for value in baseline:
             panel.axhline(value, color=_BASELINE, linestyle="--", linewidth=1.2)
         panel.set_xlabel(textwrap.fill(_say(names[dimension.key]), 24), fontsize=9)
@@ -87,8 +85,8 @@ def build_slice(report: Report) -> Figure | None:
     panels[0].set_ylabel(_axis_label(metric), fontsize=9)
     fit_scale(panels[0], [*found.values, *baseline])
     title = f"{say_count(len(found.params), 'configuration')} of the search at step {found.step}"
-    if len(used) > len(dimensions):
-        title += f"\n{say_count(len(used) - len(dimensions), 'parameter')} not shown"
+    if num_hidden := len(report.sweep.dimensions) - len(dimensions):
+        title += f"\n{say_count(num_hidden, 'parameter')} not shown"
     figure.suptitle(title, fontsize=10)
     handles = []
     if _BEST in colours:
@@ -192,7 +190,7 @@ def _place(dimension: Dimension, params: Mapping[str, Any]) -> Any:
 
 def _label_values(panel: Axes, dimension: Dimension) -> None:
     """Scale of a range, or listed values in place of their indices."""
-    if dimension.is_log:
+    if dimension.kind == "log_uniform":
         panel.set_xscale("log")
     elif dimension.is_range:
         panel.locator_params(axis="x", nbins=4)

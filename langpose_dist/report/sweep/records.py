@@ -1,6 +1,7 @@
 """The folder of a sweep, read and checked: plain JSON, without Ray and without running anything."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,7 @@ class TrialRecord(_File):
     stage: Literal["search", "confirm"]
     is_baseline: bool
     params: dict[str, JsonValue]
-    """Key of the configuration -> value, of the keys that are in use; empty for the baseline."""
+    """Key of the configuration -> value; empty for the baseline."""
     seed: int
     status: Literal["pending", "running", "finished", "stopped", "failed", "diverged", "interrupted"]
     reason: str = ""
@@ -101,19 +102,14 @@ class Dimension:
 
     key: str
     kind: str
-    """choice, grid, integer, log_uniform or uniform."""
+    """choice, integer, log_uniform or uniform."""
     values: tuple[Any, ...]
-    """The listed values of a choice or grid; both ends of a range."""
+    """The listed values of a choice; both ends of a range."""
 
     @property
     def is_range(self) -> bool:
         """True if values come from a range of numbers."""
-        return self.kind not in ("choice", "grid")
-
-    @property
-    def is_log(self) -> bool:
-        """True if values are drawn evenly on a logarithmic scale."""
-        return self.kind == "log_uniform"
+        return self.kind != "choice"
 
 
 class Scheduler(_Record):
@@ -184,7 +180,7 @@ class SweepRecord(_File):
     planned: _Count = 0
     """Trials of the search, with the baseline."""
     space: dict[str, dict[str, Any]] = {}
-    """Key -> kind -> its listed values, or both ends of a range; and ``when``, with what it is in use."""
+    """Key -> kind -> its listed values, or both ends of a range."""
     seeds: tuple[int, ...] = ()
     finalists: _Count = 0
     resources: Resources = Resources()
@@ -203,7 +199,6 @@ class SweepRecord(_File):
             Dimension(key, kind, tuple(values))
             for key, entry in self.space.items()
             for kind, values in entry.items()
-            if kind != "when"
         )
 
 
@@ -289,14 +284,7 @@ def say_count(number: int, noun: str) -> str:
 
 
 def short_names(keys: Iterable[str]) -> dict[str, str]:
-    """Keys by their last words, as many as tell them apart."""
-    keys = list(keys)
-    found = {}
-    for key in keys:
-        words = key.split(".")
-        endings = [".".join(words[start:]) for start in reversed(range(len(words)))]
-        found[key] = next(
-            (ending for ending in endings if sum(f".{other}".endswith(f".{ending}") for other in keys) == 1),
-            key,
-        )
-    return found
+    """Keys by their last word where it tells them apart, else whole."""
+    last_words = {key: key.rpartition(".")[2] for key in keys}
+    counts = Counter(last_words.values())
+    return {key: word if counts[word] == 1 else key for key, word in last_words.items()}

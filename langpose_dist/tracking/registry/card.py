@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from langpose_dist.report.card import describe_numbers
 from langpose_dist.tracking.registry.versions import Tag
 
 _CARD = """# {name}
@@ -14,7 +15,7 @@ LangPose: lifts 2D keypoints of a person to 3D poses. Skeleton: the 17 joints of
 
 ## Load
 
-    pip install langpose-dist
+    pip install mlflow torch numpy safetensors
     export MLFLOW_TRACKING_URI=...        # where this model is registered
 
     import mlflow
@@ -25,8 +26,8 @@ LangPose: lifts 2D keypoints of a person to 3D poses. Skeleton: the 17 joints of
   then the confidence; all zero where a joint is missing. Any number of frames.
 - `poses_3d`: float32 (clips, frames, 17, 3), metres, camera axes (x right, y down, z forward), pelvis near 0.
 
-Nothing is pickled: `pyfunc.py` is the code as text, `artifacts/` holds the weights as safetensors, the
-configuration and the evaluation.
+Nothing is pickled: `pyfunc.py` is text, `artifacts/` holds the weights as safetensors, the text of the code
+that runs them in `langpose_dist.zip`, the configuration and the evaluation.
 
 ## Numbers
 
@@ -72,25 +73,7 @@ def write_model_card(
         origin["MLflow run of the sweep or other run that it belongs to"] = tags[Tag.PARENT_RUN]
     card = _CARD.format(
         name=name,
-        numbers=_numbers(evaluation) if evaluation else "This model was never evaluated.",
+        numbers=describe_numbers(evaluation),
         origin="\n".join(f"- {title}: {value}" for title, value in origin.items()),
     )
     (folder / "model_card.md").write_text(card, encoding="utf-8")
-
-
-def _numbers(evaluation: Mapping[str, Any]) -> str:
-    conditions = evaluation.get("conditions", {})
-    lines = [
-        f"Split `{evaluation.get('split')}` of {evaluation.get('dataset')}, fingerprint "
-        f"`{evaluation.get('data_fingerprint')}`: {evaluation.get('num_windows')} windows, "
-        f"{evaluation.get('num_frames')} frames. 2D input: {evaluation.get('source_2d')}.",
-        "",
-        "| metric | " + " | ".join(conditions) + " |",
-        "|---" * (1 + len(conditions)) + "|",
-    ]
-    for metric in dict.fromkeys(name for values in conditions.values() for name in values):
-        cells = [f"{values[metric]:.4g}" if metric in values else "-" for values in conditions.values()]
-        lines.append(f"| `{metric}` | " + " | ".join(cells) + " |")
-    lines.append("")
-    lines += [f"- `{name}`: {meaning}" for name, meaning in evaluation.get("protocol", {}).items()]
-    return "\n".join(lines)

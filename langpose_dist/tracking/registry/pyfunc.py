@@ -1,14 +1,18 @@
-"""The registered model as MLflow loads it: its text is stored with the weights, nothing is pickled."""
+"""The registered model as MLflow loads it: its text is stored with the weights, nothing is pickled.
 
+It imports the package from the file that is stored beside it. Where a process has imported a
+``langpose_dist`` of its own before, that one serves, as there cannot be two.
+"""
+
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
-
-from langpose_dist.tasks.exported import load_exported
 
 
 class LangPoseModel(PythonModel):
@@ -16,6 +20,12 @@ class LangPoseModel(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the weights, onto a GPU where there is one."""
+        code = Path(context.artifacts["code"]).resolve()
+        if "langpose_dist" not in sys.modules:
+            sys.path.insert(0, str(code))
+        sys.path.append(str(code / "langpose_dist/tracking/registry/standin"))  # last: for what is missing
+        from langpose_dist.tasks.exported import load_exported
+
         self.exported = load_exported(Path(context.artifacts["weights"]))
         self.exported.model.to("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -31,8 +41,15 @@ class LangPoseModel(PythonModel):
 
         Returns:
             float32, likewise.
+
+        Raises:
+            MlflowException: If the input is outside of the contract. A server answers with its message and
+                400; of other exceptions MLflow's server hides the reason.
         """
-        return self.exported.predict(model_input)
+        try:
+            return self.exported.predict(model_input)
+        except ValueError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from None
 
 
 set_model(LangPoseModel())

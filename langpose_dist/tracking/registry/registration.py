@@ -18,18 +18,21 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS, MLFLOW_PARENT_RUN_ID
 
-from langpose_dist import __version__
 from langpose_dist.config import RunConfig, UserError
 from langpose_dist.config.affects import INPUT, keys_that_affect
 from langpose_dist.host.atomic import hash_file
 from langpose_dist.host.redaction import redact
+from langpose_dist.models.weights import read_header
+from langpose_dist.report.card import NO_LICENCE
 from langpose_dist.tasks.task import load_task
 from langpose_dist.tracking.registry.card import write_model_card
-from langpose_dist.tracking.registry.versions import NO_LICENCE, Tag, check_name, search_versions
+from langpose_dist.tracking.registry.code import write_code
+from langpose_dist.tracking.registry.versions import Tag, check_name, search_versions
 from langpose_dist.tracking.runs import MAX_DIGEST_LENGTH, dataset_name, find_values, log_metrics
 
 _MODEL_CODE = Path(__file__).with_name("pyfunc.py")
-_RUNTIME_PACKAGES = ("mlflow", "torch", "numpy", "pydantic", "pyyaml", "jaxtyping", "safetensors")
+_RUNTIME_PACKAGES = ("mlflow", "torch", "numpy", "safetensors")
+"""Packages that the carried code needs to answer; pydantic, PyYAML and filelock come with them."""
 
 
 def register_model(
@@ -47,8 +50,9 @@ def register_model(
 ) -> str:
     """Store a model with a run, register it as a new version and point the alias at it.
 
-    The model holds its code as text, the weights as safetensors, ``config.yaml``, ``evaluation.json`` and a
-    ``model_card.md``; ``mlflow.pyfunc.load_model("models:/NAME@ALIAS")`` loads it without pickle.
+    The model holds its code (``pyfunc.py``, and this package in one file), the weights as safetensors,
+    ``config.yaml``, ``evaluation.json`` and a ``model_card.md``;
+    ``mlflow.pyfunc.load_model("models:/NAME@ALIAS")`` loads it without pickle.
 
     Calling it again for the same name, run and weights makes no second version: wherever the first call
     ended, the second resumes.
@@ -178,6 +182,7 @@ def _write_model(
 ) -> None:
     (folder / "config.yaml").write_text(redact(config.to_yaml()), encoding="utf-8")
     (folder / "evaluation.json").write_text(json.dumps(evaluation, indent=2), encoding="utf-8")
+    write_code(folder / "langpose_dist.zip")
     with warnings.catch_warnings():
         # MLflow warns of its own type hints when its module is imported.
         warnings.filterwarnings("ignore", ".*type hint", UserWarning)
@@ -186,12 +191,13 @@ def _write_model(
             python_model=_MODEL_CODE,
             artifacts={
                 "weights": str(weights),
+                "code": str(folder / "langpose_dist.zip"),
                 "config": str(folder / "config.yaml"),
                 "evaluation": str(folder / "evaluation.json"),
             },
             signature=_signature(config),
             input_example=_input_example(config),
-            pip_requirements=_requirements(),
+            pip_requirements=_requirements(weights),
             mlflow_model=Model(
                 artifact_path=model.artifact_location,
                 model_uuid=model.model_id,
@@ -281,8 +287,9 @@ def _signature(config: RunConfig) -> ModelSignature:
     return ModelSignature(inputs=inputs, outputs=outputs)
 
 
-def _requirements() -> list[str]:
+def _requirements(weights: Path) -> list[str]:
     # Said outright, or MLflow runs the model for minutes to find out. A local label such as +cpu is no
     # version that an index has.
-    installed = {name: importlib.metadata.version(name).partition("+")[0] for name in _RUNTIME_PACKAGES}
-    return [f"langpose-dist=={__version__}", *(f"{name}=={version}" for name, version in installed.items())]
+    has_text_encoder = "text_architecture" in read_header(weights)
+    packages = (*_RUNTIME_PACKAGES, "transformers") if has_text_encoder else _RUNTIME_PACKAGES
+    return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in packages]

@@ -13,11 +13,11 @@ from mlflow.exceptions import MlflowException
 
 from langpose_dist.config import UserError
 from langpose_dist.host.redaction import printable
+from langpose_dist.report.card import NO_LICENCE
 from langpose_dist.tracking.client import explained
 
 CHAMPION = "champion"
 """The alias that only a promotion gives."""
-NO_LICENCE = "not stated; ask for it before use"
 
 
 class Tag:

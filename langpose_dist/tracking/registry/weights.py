@@ -1,6 +1,7 @@
 """Weights by whatever name a user gives them: a run's folder, a file, or a model of the registry."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from filelock import FileLock
 
@@ -10,13 +11,28 @@ from langpose_dist.runs.folder import RunFolder
 from langpose_dist.tracking.client import connect, resolve_uri
 from langpose_dist.tracking.registry.pull import pull
 from langpose_dist.tracking.registry.references import resolve
+from langpose_dist.tracking.registry.versions import RegisteredVersion
+
+
+class FoundModel(NamedTuple):
+    """A model on this machine."""
+
+    weights: Path
+    version: RegisteredVersion | None
+    """``None`` where the name was not one of the registry."""
 
 
 def find_weights(name: str, tracking_uri: str | None = None) -> Path:
-    """File of some weights; those of the registry are fetched into the user's cache, once per version.
+    """File of some weights; see ``find_model``."""
+    return find_model(name, tracking_uri).weights
+
+
+def find_model(name: str, tracking_uri: str | None = None) -> FoundModel:
+    """A model by its name; one of the registry is fetched into the user's cache, once per version.
 
     Args:
-        name: Folder of a finished run, file, or ``models:/NAME@ALIAS`` and the registry's other references.
+        name: Folder of a finished run, folder that a model was fetched or exported to, file, or
+            ``models:/NAME@ALIAS`` and the registry's other references.
         tracking_uri: Of the registry; default: MLflow's.
 
     Raises:
@@ -25,11 +41,12 @@ def find_weights(name: str, tracking_uri: str | None = None) -> Path:
     path = Path(expand_home(name))
     if path.is_dir():
         weights = RunFolder(path).weights
-        if not weights.is_file():
+        fetched = path / "artifacts" / weights.name
+        if not weights.is_file() and not fetched.is_file():
             raise UserError(f"{path} holds no finished run: {weights} does not exist")
-        return weights
+        return FoundModel(weights if weights.is_file() else fetched, None)
     if path.is_file():
-        return path
+        return FoundModel(path, None)
     if not name.startswith("models:/"):
         raise UserError(
             f"model {name}: no such file or run folder; a registered one is models:/NAME@ALIAS or "
@@ -43,7 +60,7 @@ def find_weights(name: str, tracking_uri: str | None = None) -> Path:
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / f".{folder.name}.lock"):
-            return pull(client, name, folder).weights
+            return FoundModel(pull(client, name, folder).weights, version)
     except OSError as error:
         raise UserError(f"{cache} cannot be written: {error.strerror or error}") from None
 

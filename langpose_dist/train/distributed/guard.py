@@ -14,9 +14,7 @@ Losses = Sequence[tuple[Sequence[str], Tensor]]
 class TrainingError(RuntimeError):
     """Training cannot continue; the message is one line for a person.
 
-    Args:
-        message: The line.
-        is_agreed: Whether every rank raises it at the same place.
+    ``is_agreed`` where every rank raises it at the same place.
     """
 
     def __init__(self, message: str, *, is_agreed: bool = True) -> None:
@@ -44,7 +42,7 @@ class FiniteGuard:
         """Add a step, and judge those that are old enough.
 
         Args:
-            step: Number of the step.
+            step: Its number.
             summary: Values that are the same on every rank and not finite if any rank's loss is not.
             losses: Window keys and losses of each of this rank's micro batches.
 

@@ -4,7 +4,6 @@ import contextlib
 import json
 import logging
 import os
-import re
 import socket
 import time
 from collections.abc import Sequence
@@ -50,15 +49,7 @@ class Layout:
         # Torchrun's name, DeepSpeed's name, and one node.
         names = ("LOCAL_WORLD_SIZE", "LOCAL_SIZE", "WORLD_SIZE")
         local = next(name for name in names if name in os.environ)
-        for name in (*_LAUNCHED[:3], local):
-            if not re.fullmatch("[0-9]+", os.environ[name]):
-                raise ConfigError(f"the launcher set {name}={os.environ[name]}, which must be a whole number")
         rank, world_size, local_rank, local_size = (int(os.environ[name]) for name in (*_LAUNCHED[:3], local))
-        if not (rank < world_size and local_rank < local_size <= world_size):
-            raise ConfigError(
-                f"the launcher set RANK={rank} of WORLD_SIZE={world_size} and LOCAL_RANK={local_rank} of "
-                f"{local}={local_size}; a rank lies below the number of ranks"
-            )
         return cls(rank, world_size, local_rank, local_size, is_launched=True)
 
     @property
@@ -75,12 +66,8 @@ class Layout:
 class Meeting:
     """Where ranks exchange plain data before any device or process group is in use.
 
-    Args:
-        layout: This process.
-        timeout: Seconds to wait for the other ranks.
-
     Raises:
-        UserError: If the ranks do not find each other in time.
+        UserError: If the ranks do not find each other within ``timeout`` seconds.
     """
 
     def __init__(self, layout: Layout, timeout: float) -> None:
@@ -104,12 +91,8 @@ class Meeting:
     def gather(self, value: Any, *, timeout: float | None = None) -> list[Any]:
         """Every rank's value, in rank order; what JSON can hold.
 
-        Args:
-            value: This rank's.
-            timeout: Seconds to wait for the others; default: as for the meeting.
-
         Raises:
-            UserError: If a rank does not answer; the message names those.
+            UserError: If a rank does not answer within ``timeout`` seconds, by default those of the meeting.
         """
         self._round += 1
         size = self.layout.world_size

@@ -27,9 +27,7 @@ _POLL_SECONDS = 0.5
 class Interrupted(BaseException):
     """The run was asked to stop. Not an ``Exception``: no library may take it for a failure of its own.
 
-    Args:
-        reason: For a person.
-        is_agreed: Whether every rank raises it at the same place.
+    ``is_agreed`` where every rank raises it at the same place.
     """
 
     def __init__(self, reason: str, *, is_agreed: bool = True) -> None:

@@ -1,5 +1,6 @@
 """The player in a real browser; screenshots stay in ``test-artifacts/``, to be looked at."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Error, Page, sync_playwright
+from playwright.sync_api import Error, Page, expect, sync_playwright
 
 from langpose_dist.inference.lift import lift_tracks
 from langpose_dist.inference.options import LiftOptions
@@ -87,7 +88,7 @@ def test_the_figure_turns_and_time_moves(seen: Seen) -> None:
     page.locator("#path").check()
     page.locator("#speed").select_option("2")
     page.locator("#play").click()
-    page.wait_for_function("Number(document.getElementById('time').value) > 10")
+    expect(page.locator("#clock")).to_have_text(re.compile(r"frame [1-9]\d"))
     assert page.locator("#play").inner_text() == "Pause"
     page.screenshot(path=SCREENSHOTS / "player-playing.png", full_page=True)
     page.keyboard.press("Escape")

@@ -11,9 +11,9 @@ MPJPE, RECALL = "masked/mpjpe_mm", "masked/r_at_1"
 SPACE = {
     "loss.lambda_con": {"log_uniform": [0.05, 5.0]},
     "loss.contrastive": {"choice": ["infonce", "modified"]},
-    "loss.gamma": {"uniform": [0, 4], "when": {"loss.contrastive": "modified"}},
+    "loss.gamma": {"uniform": [0, 4]},
     "optimizer.warmup_steps": {"integer": [10, 100]},
-    "train.global_batch_size": {"grid": [16, 32]},
+    "train.global_batch_size": {"choice": [16, 32]},
 }
 NUM_STEPS = 3000
 
@@ -41,7 +41,7 @@ def sweep_content(**changes: Any) -> dict[str, Any]:
         "num_steps": NUM_STEPS,
         "evaluate_every": 250,
         "planned": 3,
-        "space": SPACE,
+        "space": {"loss.lambda_con": SPACE["loss.lambda_con"]},
         "seeds": [],
         "finalists": 3,
         "resources": {"workers": 1, "cpus": 1.0, "gpus": 0.0},
@@ -150,7 +150,13 @@ def make_asha(folder: Path, num_trials: int = 16, *, seed: int = 0, **changes: A
             )
         )
     scheduler = {"name": "asha", "metric": None, "grace_evaluations": 1, "reduction_factor": 3}
-    content: dict[str, Any] = {"scheduler": scheduler, "rungs": rungs, "planned": num_trials + 1, **changes}
+    content: dict[str, Any] = {
+        "scheduler": scheduler,
+        "rungs": rungs,
+        "planned": num_trials + 1,
+        "space": SPACE,
+    }
+    content |= changes
     folder = write_sweep(folder, trials, **content)
     base = {
         "loss": {"lambda_con": 0.5, "contrastive": "modified", "gamma": 2.0},
@@ -187,7 +193,7 @@ def make_table1(folder: Path) -> Path:
         for place, (form, row) in enumerate(values.items())
         for seed, value in enumerate(row)
     ]
-    space = {"loss.contrastive": {"grid": list(values)}}
+    space = {"loss.contrastive": {"choice": list(values)}}
     return write_sweep(folder, trials, space=space, searcher="grid", planned=9, seeds=[0, 1, 2])
 
 
@@ -241,7 +247,7 @@ def draw_params(generator: random.Random) -> dict[str, Any]:
     return {
         "loss.lambda_con": math.exp(generator.uniform(math.log(0.05), math.log(5))),
         "loss.contrastive": form,
-        **({"loss.gamma": generator.uniform(0, 4)} if form == "modified" else {}),
+        "loss.gamma": generator.uniform(0, 4) if form == "modified" else 0.0,
         "optimizer.warmup_steps": generator.randint(10, 100),
         "train.global_batch_size": generator.choice([16, 32]),
     }

@@ -59,13 +59,13 @@ def dots(axes: Axes, colour: str | None = None) -> list[tuple[float, float]]:
 def test_each_parameter_has_a_panel_on_the_scale_it_was_drawn_on(tmp_path: Path) -> None:
     space = {
         LAMBDA: {"log_uniform": [0.01, 1.0]},
-        "loss.beta": {"uniform": [0.0, 4.0], "when": {"loss.contrastive": "modified"}},
-        "train.global_batch_size": {"grid": [16, 32]},
+        "loss.beta": {"uniform": [0.0, 4.0]},
+        "train.global_batch_size": {"choice": [16, 32]},
     }
     params: list[dict[str, Any]] = [
         {LAMBDA: 0.1, "loss.beta": 1.0, "train.global_batch_size": 32},
-        {LAMBDA: 0.01, "train.global_batch_size": 16},
-        {LAMBDA: 1.0, "train.global_batch_size": 16},
+        {LAMBDA: 0.01, "loss.beta": 2.0, "train.global_batch_size": 16},
+        {LAMBDA: 1.0, "loss.beta": 3.0, "train.global_batch_size": 16},
     ]
     trials = [trial_content(n, row, values={NUM_STEPS: 70.0 + 5 * n}) for n, row in enumerate(params)]
     baseline = trial_content(3, values={NUM_STEPS: 82.0})
@@ -73,7 +73,7 @@ def test_each_parameter_has_a_panel_on_the_scale_it_was_drawn_on(tmp_path: Path)
     assert figure is not None
     weight, beta, batch = figure.axes
     assert dots(weight) == [(0.1, 70.0), (0.01, 75.0), (1.0, 80.0)]
-    assert dots(beta) == [(1.0, 70.0)]
+    assert dots(beta) == [(1.0, 70.0), (2.0, 75.0), (3.0, 80.0)]
     assert dots(batch) == [(1.0, 70.0), (0.0, 75.0), (0.0, 80.0)]
     assert dots(weight, BEST) == [(0.1, 70.0)]
     assert (weight.get_xscale(), beta.get_xscale()) == ("log", "linear")

@@ -1,0 +1,1 @@
+"""Trained models for use elsewhere: ONNX, a safetensors file, a Hugging Face folder."""
