@@ -15,7 +15,7 @@ from langpose_dist.inference.model import LiftingModel
 from langpose_dist.inference.options import LiftOptions
 from langpose_dist.inference.picture import normalise
 from langpose_dist.inference.rate import Rates
-from langpose_dist.inference.windows import blend, default_stride
+from langpose_dist.inference.windows import blend, default_stride, triangle
 from langpose_dist.models.langpose import LangPose
 from langpose_dist.models.pooling import unit_length
 from langpose_dist.models.text import TextEncoder, load_text_encoder
@@ -104,7 +104,7 @@ class LabelReader:
         length = self.span_frames
         total = np.zeros((num_windows, num_frames, len(self.labels)))
         weights = np.zeros((num_frames, 1))
-        ramp = np.minimum(np.arange(1, length + 1), np.arange(length, 0, -1))[:, None]
+        ramp = triangle(length)[:, None]
         for start in [*range(0, num_frames - length, -(-length // 2)), num_frames - length]:
             mask = torch.zeros(num_windows, num_frames, dtype=torch.bool, device=representation.device)
             mask[:, start : start + length] = True

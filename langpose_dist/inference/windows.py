@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 
 from langpose_dist.host.bars import tracked
 
@@ -14,6 +14,11 @@ _AT_ONCE = 16
 def default_stride(num_frames: int) -> int:
     """A third of a window: at half of one, a clip that is cut elsewhere differs by twice as much."""
     return -(-num_frames // 3)
+
+
+def triangle(num_frames: int) -> Float64[np.ndarray, "W"]:
+    """Weights of a window's frames: they rise to its middle, and fall again."""
+    return np.minimum(np.arange(1.0, num_frames + 1), np.arange(num_frames, 0.0, -1))
 
 
 def starts_of(start: int, stop: int, num_frames: int, stride: int) -> Int[np.ndarray, "N"]:
@@ -55,7 +60,7 @@ def blend(
     length = len(keypoints)
     short = max(num_frames - length, 0)
     keypoints = np.pad(keypoints, ((0, short), (0, 0), (0, 0)), mode="edge")
-    ramp = np.minimum(np.arange(1, num_frames + 1), np.arange(num_frames, 0, -1)).astype(np.float64)
+    ramp = triangle(num_frames)
     total, weights = None, np.zeros(len(keypoints))
     begins_all = starts_of(start, start + length, num_frames, stride) - start
     batches = [begins_all[first : first + _AT_ONCE] for first in range(0, len(begins_all), _AT_ONCE)]
