@@ -117,11 +117,11 @@ def write_overlay(folder: Path, pictures: Sequence[Path], clips: Sequence[Lifted
         with _open(source) as file:
             picture = file.convert("RGB")
         pen = ImageDraw.Draw(picture)
-        width = max(2, round(max(picture.size) / 400))
+        width = max(3, round(max(picture.size) / 300))
         for clip in present:
             frame = number - clip.first_frame
             points = clip.keypoints_2d[frame]
-            _draw_figure(pen, points[:, :2], clip.seen[frame], points[:, 2] > 0, width)
+            _draw_figure(pen, points[:, :2], clip.seen[frame], points[:, 2] > 0, width, has_rim=True)
         path = folder / f"{source.stem}.png"
         picture.save(path)
         yield path
@@ -152,14 +152,21 @@ def _draw_figure(
     seen: Bool[np.ndarray, "J"],
     known: Bool[np.ndarray, "J"],
     width: int,
+    *,
+    has_rim: bool = False,
 ) -> None:
-    """Bones between known joints; pale and thin where the detector saw less than both ends."""
+    """Bones between known joints; pale and thin where the detector saw less than both ends.
+
+    A white rim keeps them apart from whatever picture is below.
+    """
     for parent, child in H36M17.bones:
         if known[parent] and known[child]:
             is_seen = bool(seen[parent] and seen[child])
             side = H36M17.joints[child].partition("_")[0]
             colours = _COLOURS if is_seen else _PALE
             line = [*map(float, places[parent]), *map(float, places[child])]
+            if has_rim:
+                pen.line(line, fill="white", width=2 * width)
             pen.line(line, fill=colours.get(side, colours["trunk"]), width=width if is_seen else width // 2)
 
 
