@@ -6,7 +6,7 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 venv=.venv-test
-bash launch/environment.sh "$venv" offline-text,server,cluster,onnx,test </dev/null || exit
+bash launch/environment.sh "$venv" offline-text,server,cluster,onnx,video,test </dev/null || exit
 
 # One thread per process: two test workers share the cores. Each begins with one half of the files, so that it
 # alone makes what a file's tests share, and takes from the other's end when it is done.

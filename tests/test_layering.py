@@ -14,14 +14,19 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"config", "host", "keypoints", "skeleton"}),
     frozenset({"batch", "geometry", "losses", "metrics", "spaces"}),
     frozenset({"data", "models", "runs"}),
-    frozenset({"datasets", "detections", "report", "synthesis", "tasks"}),
+    frozenset({"datasets", "detections", "inference", "report", "synthesis", "tasks"}),
     frozenset({"evaluation", "export", "tracking", "train"}),
     frozenset({"__init__", "benchmarks", "cli", "launch", "library", "tuning"}),
 )
 LAYER_OF = {part: layer for layer, parts in enumerate(LAYERS) for part in parts}
 APART = (2, 3, 4)
 """Layers whose parts do not import each other."""
-TOGETHER = {("synthesis", "datasets"), ("detections", "datasets")}
+TOGETHER = {
+    ("synthesis", "datasets"),
+    ("detections", "datasets"),
+    ("inference", "detections"),
+    ("report", "inference"),
+}
 """Except that the first may import the second."""
 
 ALLOWED_PACKAGES = {
@@ -30,6 +35,7 @@ ALLOWED_PACKAGES = {
 }
 """Third-party packages of the two lowest layers; the others may use any light one."""
 HOMES = {
+    "av": ("langpose_dist/report/player/",),
     "onnx": ("langpose_dist/export/",),
     "onnxruntime": ("langpose_dist/export/",),
     "deepspeed": ("langpose_dist/train/",),
