@@ -79,6 +79,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="lift each window twice, once mirrored: a little better, twice as long",
     )
     parser.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of the model's activations; bfloat16 is faster on a GPU (default: float32)",
+    )
+    parser.add_argument(
         "--labels", metavar="LIST", help="show how well labels fit over time, such as 'walk,run'"
     )
     parser.add_argument(
@@ -156,7 +162,7 @@ def run(arguments: argparse.Namespace) -> int:
     if pictures:
         check_pictures(pictures, max(one.first_frame + len(one.keypoints) for one in tracks.people))
     options = options_of(arguments, tracks)
-    model = open_model(arguments.model, arguments.tracking_uri)
+    model = open_model(arguments.model, arguments.tracking_uri, precision=arguments.precision)
     reader = _open_reader(arguments, model, labels)
     make_folder(arguments.out)
 
@@ -197,7 +203,7 @@ def options_of(arguments: argparse.Namespace, tracks: "Tracks") -> "LiftOptions"
     ).completed(tracks)
 
 
-def open_model(name: str, tracking_uri: str | None) -> "LiftingModel":
+def open_model(name: str, tracking_uri: str | None, *, precision: str = "float32") -> "LiftingModel":
     """A model by whatever name, on a GPU where there is one.
 
     Raises:
@@ -219,6 +225,7 @@ def open_model(name: str, tracking_uri: str | None) -> "LiftingModel":
         fps=found.fps or MOTIONBERT_FPS,
         config=found.config,
         facts={**found.facts, "fps_source": "its file" if found.fps else "assumed: Human3.6M's"},
+        autocast=torch.bfloat16 if precision == "bfloat16" else None,
     )
 
 

@@ -45,6 +45,7 @@ def assumptions(
         "langpose_dist": langpose_dist.__version__,
         "model": model.name,
         "weights": dict(model.facts),
+        "precision": "float32" if model.autocast is None else "bfloat16",
         "space": model.space,
         "skeleton": H36M17.name,
         "axes": "camera: x right, y down, z forward; pelvis at 0 in every frame",

@@ -67,7 +67,10 @@ class WindowLifter:
         size = self.options.size
         inputs, centre = normalise(windows, self.options.normalisation, size, self.model.units_per_metre)
         poses = lift_in_batches(
-            self.model.model, torch.from_numpy(inputs), flip_averaging=self.options.flip_averaging
+            self.model.model,
+            torch.from_numpy(inputs),
+            flip_averaging=self.options.flip_averaging,
+            autocast=self.model.autocast,
         )
         poses = poses - poses[:, :, :1]
         if self.person.limb_total is not None:

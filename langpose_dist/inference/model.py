@@ -31,6 +31,8 @@ class LiftingModel:
     """Configuration of its training; ``None`` for another project's."""
     facts: Mapping[str, Any]
     """Origin of the weights."""
+    autocast: torch.dtype | None = None
+    """Type of the activations; ``None`` for float32."""
 
     @property
     def limb_total(self) -> float | None:

@@ -71,7 +71,11 @@ def lift(
 
 @torch.inference_mode()
 def lift_in_batches(
-    model: Any, windows: Float[Tensor, "N T J 3"], *, flip_averaging: bool = False
+    model: Any,
+    windows: Float[Tensor, "N T J 3"],
+    *,
+    flip_averaging: bool = False,
+    autocast: torch.dtype | None = None,
 ) -> Float[Tensor, "N T J 3"]:
     """Poses of any number of windows, a few at a time, on the device of the input.
 
@@ -79,15 +83,17 @@ def lift_in_batches(
         model: As for ``lift``.
         windows: 2D keypoints, on any device.
         flip_averaging: As for ``lift``.
+        autocast: Type of the activations; ``None`` for float32.
     """
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
     try:
-        parts = [
-            lift_windows(model, part.to(device), flip_averaging=flip_averaging).to(part)
-            for part in windows.split(_MAX_BATCH)
-        ]
+        with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+            parts = [
+                lift_windows(model, part.to(device), flip_averaging=flip_averaging).to(part)
+                for part in windows.split(_MAX_BATCH)
+            ]
     finally:
         model.train(was_training)
     return torch.cat(parts)

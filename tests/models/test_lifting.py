@@ -2,7 +2,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from langpose_dist.models.lifting import lift
+from langpose_dist.config import ModelConfig
+from langpose_dist.models.dstformer import DSTformer
+from langpose_dist.models.lifting import lift, lift_in_batches
 
 NUM_FRAMES = 4
 UNIT = 1 / 2048
@@ -115,3 +117,13 @@ def test_flip_averaging_is_the_mean_with_the_mirror_image_mirrored_back() -> Non
     keypoints = torch.rand(1, 6, 17, 3, generator=torch.Generator().manual_seed(0))
     # To the right in one image is to the left in the other: the mean takes it away.
     torch.testing.assert_close(lift(Sideways(), keypoints, 4, flip_averaging=True), keypoints)
+
+
+def test_bfloat16_activations_are_float32_poses_nearby() -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(dim=32, dim_representation=32, depth=1, num_heads=2, init_std=0.1)
+    encoder, windows = DSTformer(config, num_frames=5), torch.rand(3, 5, 17, 3)
+    exact, rough = (lift_in_batches(encoder, windows, autocast=dtype) for dtype in (None, torch.bfloat16))
+    assert rough.dtype == torch.float32
+    assert not torch.equal(rough, exact)
+    assert (rough - exact).norm() < 0.02 * exact.norm()
