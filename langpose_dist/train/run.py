@@ -32,6 +32,7 @@ from langpose_dist.train.engine_state import full_weights, restore_optimizer
 from langpose_dist.train.evaluate import Evaluator, draw_pictures
 from langpose_dist.train.preflight import Prepared, check_everything
 from langpose_dist.train.start import (
+    COMPILE_TIMEOUT_S,
     IN_HEADER,
     Resume,
     announce,
@@ -98,7 +99,7 @@ def train(
             layout,
             config.train.hang_timeout,
             partial(record_forced_end, run_dir, tracker, "FAILED", is_main=processes.is_main),
-            start_timeout=config.train.start_timeout,
+            start_timeout=config.train.start_timeout + (COMPILE_TIMEOUT_S if config.model.compile else 0),
         )
         with closing(progress), leaving_together(meeting), locked_folder(run_dir, processes):
             is_resumed = will_resume(run_dir, resume)

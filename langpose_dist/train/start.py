@@ -26,6 +26,8 @@ IN_HEADER = ("data_fingerprint", "config_hash", "commit", "dataset", "fps")
 """Entries of a run's origin that its weights carry."""
 Resume = Literal["no", "yes", "if started"]
 """Whether a start goes on with the run in its folder."""
+COMPILE_TIMEOUT_S = 1800.0
+"""Longest time that compiling the model may take, beside the rest of the start."""
 _LOCK_TIMEOUT_S = 15.0
 """Longest wait of a start for the previous job's lock."""
 
