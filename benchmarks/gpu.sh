@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
 # All that the project wants to know of a GPU, most important first, in nine minutes at most.
 #
-#   bash benchmarks/gpu.sh DATA [OUT]       DATA: folder of shards; OUT: folder of results, default gpu-results
+#   bash benchmarks/gpu.sh DATA [OUT]       DATA: folder of shards; OUT: for the results, default gpu-results
 #   SMALL=1 bash benchmarks/gpu.sh DATA     the script itself, on a processor with a tiny model
 #
-# Every part has its own time limit and writes its log and JSON at once, so that a machine that goes away
-# early leaves what was done. Needs this repository's packages; WHEELS names a folder to install missing ones
+# Every part has its own time limit; after each, OUT/results.tar.gz holds all logs and JSON so far, so that a
+# machine that goes away early leaves what was done. Needs this repository's packages; WHEELS names a folder to install missing ones
 # from where there is no network. docs/performance.md says what the numbers are for.
 set -uo pipefail
+data=$(realpath "${1:?usage: bash benchmarks/gpu.sh DATA [OUT]}")
+mkdir -p "${2:-gpu-results}"
+results=$(realpath "${2:-gpu-results}")
+out=$(mktemp -d)
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-data=${1:?usage: bash benchmarks/gpu.sh DATA [OUT]}
-out=${2:-gpu-results}
-mkdir -p "$out"
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} TOKENIZERS_PARALLELISM=false
 
 if [[ -n ${WHEELS:-} ]]; then
@@ -26,7 +27,8 @@ part() {
   timeout -k 10 "$seconds" "$@" >"$out/$name.log" 2>&1
   status=$?
   tail -n 25 "$out/$name.log"
-  echo "== $name: exit $status after ${SECONDS} s in all" | tee -a "$out/summary.txt"
+  echo "== $name: exit $status after ${SECONDS} s in all" | tee -a "$results/summary.txt"
+  tar -C "$out" -czf "$results/results.tar.gz" .
 }
 
 device=cuda small=() repeats=()
@@ -43,13 +45,13 @@ loop() { # name, limit in seconds, steps, overrides
 fast=(model.compile=true model.stream=bfloat16)
 
 nvidia-smi >"$out/nvidia-smi.txt" 2>&1
-part correctness 100 python -m pytest -q -m gpu -p no:cacheprovider -n 8 tests/train/test_gpu.py
-part steps_bfloat16 80 "${steps[@]}" --precision bfloat16 --compile --output "$out"
-loop train_fast 110 400 "${fast[@]}"
-loop train_eager 45 120
-part steps_float32 45 "${steps[@]}" --precision float32 --output "$out/float32"
-part nccl 40 deepspeed --num_gpus 1 launch/train.py --config configs/pretrain/small.yaml output="$out/nccl" \
+part correctness 100 python -m pytest -v -m gpu -p no:cacheprovider -n 8 tests/train/test_gpu.py
+part steps_bfloat16 120 "${steps[@]}" --precision bfloat16 --compile --output "$out"
+loop train_fast 150 1200 "${fast[@]}"
+loop train_eager 40 120
+part steps_float32 30 "${steps[@]}" --precision float32 --output "$out/float32"
+part nccl 30 deepspeed --num_gpus 1 launch/train.py --config configs/pretrain/small.yaml output="$out/run" \
   data.path="$data" train.max_steps=20 train.zero_stage=2 tracking.enabled=false tracking.register_as=null
-part inference 50 python -m benchmarks.lifting_speed --compile --output "$out" "${small[@]}"
-loop train_graphs 70 200 "${fast[@]}" model.compile_mode=reduce-overhead
-rm -rf "$out/nccl"
+rm -rf "$out/run"
+part inference 30 python -m benchmarks.lifting_speed --compile --output "$out" "${small[@]}"
+loop train_graphs 40 200 "${fast[@]}" model.compile_mode=reduce-overhead

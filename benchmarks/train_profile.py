@@ -3,10 +3,10 @@
     python -m benchmarks.train_profile --data data/shards                # a small model on a CPU
     python -m benchmarks.train_profile --data data/shards --config configs/pretrain/paper.yaml
 
-The bare step is forward, backward, clipping and AdamW on one batch that lies on the device. The loop is
-``langpose train`` itself, in this process: first without a profiler, for its speed, then with one. On a GPU
-the table also says what each part launches, how long the GPU works on it, and how long the GPU stands idle
-while the processor is in that part.
+The bare step is forward, backward, clipping and AdamW on one batch that lies on the device, with the kernels
+that the loop takes; it is timed before the loop and after it. The loop is ``langpose train`` itself, in this
+process: first without a profiler, for its speed, then with one. On a GPU the table also says what each part
+launches, how long the GPU works on it, and how long the GPU stands idle while the processor is in that part.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from torch.profiler import profile, record_function
 
 from benchmarks.common import RESULTS, write_result
 from langpose_dist.config import RunConfig, UserError, load_config
+from langpose_dist.models.kernels import measure_joint_attention, use_joint_attention
 from langpose_dist.runs.tracker import NullTracker
 from langpose_dist.tasks.task import load_task, total_loss
 from langpose_dist.train.distributed.processes import choose_device
@@ -83,24 +84,41 @@ def main() -> None:
             ],
         )
         device = choose_device(config.train, 0)
-        bare = measure_bare_step(config, device, warm=warm, repeats=arguments.steps)
+        step = bare_step(config, device)
+        for _ in range(warm):
+            step()
+        bare = [step_milliseconds(step, device, arguments.steps)]
         loop = profile_loop(config, warm=warm, timed=arguments.steps, profiled=arguments.profiled)
-    results = {"batch_size": config.train.global_batch_size, "bare_step_ms": bare, **loop}
-    results["loop_over_bare_step"] = loop["loop_step_ms"] / bare
+        bare.append(step_milliseconds(step, device, arguments.steps))
+    results = {"batch_size": config.train.global_batch_size, "bare_step_ms": statistics.fmean(bare), **loop}
+    results["bare_step_ms_before_and_after"] = bare
+    results["loop_over_bare_step"] = loop["loop_step_ms"] / results["bare_step_ms"]
     report(results)
     print(write_result(arguments.name, results, arguments, arguments.output))
 
 
-def measure_bare_step(config: RunConfig, device: torch.device, *, warm: int, repeats: int) -> float:
-    """Median milliseconds of a step on one batch; with ``model.compile``, compiled."""
+def bare_step(config: RunConfig, device: torch.device) -> Callable[[], None]:
+    """A step on one batch; with ``model.compile``, compiled.
+
+    Raises:
+        UserError: If the data cannot be read, or the batch would be cut into micro batches.
+    """
+    if config.train.micro_batch_size not in (None, config.train.global_batch_size):
+        raise UserError("a bare step has one micro batch; leave out train.micro_batch_size")
     task_class = load_task(config.task)
     corpus = task_class.open(config)
     task = task_class.build(config, corpus)
     task.autocast = resolve_autocast(config, device)
     task.to(device).train()
+    num_windows = config.train.global_batch_size
+    frames = config.window.num_frames
+    is_fused, _ = measure_joint_attention(
+        task, num_windows=num_windows, num_frames=frames, device=device, dtype=task.autocast
+    )
+    use_joint_attention(task, is_fused=is_fused)
     if config.model.compile:
         task.compile(mode=config.model.compile_mode)
-    windows = corpus.training_set[[(0, index % 8) for index in range(config.train.global_batch_size)]]
+    windows = corpus.training_set[[(0, index % 8) for index in range(num_windows)]]
     if isinstance(windows, UserError):
         raise windows
     windows = windows.to(device)
@@ -115,20 +133,20 @@ def measure_bare_step(config: RunConfig, device: torch.device, *, warm: int, rep
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    for _ in range(warm):
-        step()
-    return statistics.median(_chunks(step, device, repeats))
+    return step
 
 
-def _chunks(step: Callable[[], None], device: torch.device, repeats: int) -> Iterator[float]:
-    """Milliseconds of a step in each of five series, within which nothing waits for the device."""
+def step_milliseconds(step: Callable[[], None], device: torch.device, repeats: int) -> float:
+    """Median of five series of steps, within which nothing waits for the device."""
+    length, found = max(1, repeats // 5), []
     for _ in range(5):
         _wait(device)
         start = time.perf_counter()
-        for _ in range(max(1, repeats // 5)):
+        for _ in range(length):
             step()
         _wait(device)
-        yield (time.perf_counter() - start) * 1000 / max(1, repeats // 5)
+        found.append((time.perf_counter() - start) * 1000 / length)
+    return statistics.median(found)
 
 
 def _wait(device: torch.device) -> None:
@@ -190,37 +208,57 @@ def shares(events: Sequence[Any], num_steps: int) -> dict[str, dict[str, float]]
         (event.time_range.start, event.time_range.end, event.name) for event in on_host if event.name in names
     )
     starts = [start for start, _, _ in ranges]
-
-    def part_at(moment: float) -> str:
-        place = bisect_right(starts, moment) - 1
-        return ranges[place][2] if place >= 0 and moment <= ranges[place][1] else _OTHER
-
     rows: dict[str, dict[str, float]] = defaultdict(
-        lambda: dict.fromkeys(("host", "gpu", "launches", "idle"), 0)
+        lambda: dict.fromkeys(("host", "gpu", "launches", "idle"), 0.0)
     )
     for start, end, name in ranges:
         rows[name]["host"] += end - start
     steps = [event.time_range for event in on_host if event.name == _STEP]
     first, last = min(step.start for step in steps), max(step.end for step in steps)
     rows[_OTHER]["host"] = last - first - sum(row["host"] for row in rows.values())
-    busy_until = first
     for event in on_host:  # a launch knows its part, its kernels know how long they took
+        place = bisect_right(starts, event.time_range.start) - 1
+        is_inside = place >= 0 and event.time_range.start <= ranges[place][1]
         for kernel in event.kernels:
-            row = rows[part_at(event.time_range.start)]
+            row = rows[ranges[place][2] if is_inside else _OTHER]
             row["gpu"] += kernel.duration
             row["launches"] += 1
-    on_gpu = (event.time_range for event in events if event.device_type == DeviceType.CUDA)
-    for span in sorted(on_gpu, key=lambda span: span.start):
-        if span.start > busy_until:
-            rows[part_at(span.start)]["idle"] += span.start - busy_until
-        busy_until = max(busy_until, span.end)
+    for name, idle in _idle(events, ranges, first).items():
+        rows[name]["idle"] += idle
     return {
         name: {
-            key if key == "launches" else f"{key}_ms": value / num_steps / (1 if key == "launches" else 1000)
-            for key, value in row.items()
+            "host_ms": row["host"] / num_steps / 1000,
+            "gpu_ms": row["gpu"] / num_steps / 1000,
+            "launches": row["launches"] / num_steps,
+            "idle_ms": row["idle"] / num_steps / 1000,
         }
         for name, row in rows.items()
     }
+
+
+def _idle(
+    events: Sequence[Any], ranges: Sequence[tuple[float, float, str]], first: float
+) -> dict[str, float]:
+    """Part of the loop -> microseconds that the GPU stood idle while the processor was in it."""
+    # The profiler draws its ranges on the GPU's line too.
+    spans = sorted(
+        (event.time_range.start, event.time_range.end)
+        for event in events
+        if event.device_type == DeviceType.CUDA and not event.is_user_annotation
+    )
+    idle: dict[str, float] = defaultdict(float)
+    busy_until = first
+    for start, end in spans:
+        if start > busy_until:
+            inside = 0.0
+            for begin, stop, name in ranges:
+                overlap = min(stop, start) - max(begin, busy_until)
+                if overlap > 0:
+                    idle[name] += overlap
+                    inside += overlap
+            idle[_OTHER] += start - busy_until - inside
+        busy_until = max(busy_until, end)
+    return idle
 
 
 def report(results: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ JointMap = Mapping[str, Mapping[str, float]]
 class Skeleton:
     """A tree of named joints.
 
-    Its properties are no cached ones, whose lock would break the graph of a compiled model.
+    Its properties are not cached: the lock of a cached one would break the graph of a compiled model.
 
     Args:
         name: Short name, written into manifests.

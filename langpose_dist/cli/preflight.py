@@ -50,7 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
     config = with_initial_weights(config)
     is_resumed = will_resume(config.output, arguments.resume)
     problems = check_here(config, arguments.ranks, build_tracker(config), is_resumed=is_resumed)
-    memory = None if problems else estimate_memory(config, arguments.ranks)
+    memory = None
+    if not problems and config.train.device != "cpu":
+        memory = estimate_memory(config, arguments.ranks)
     if arguments.json:
         found = (
             {} if memory is None else {"gpu_bytes": memory.fixed, "gpu_bytes_per_window": memory.per_window}
@@ -61,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     task = load_task(config.task)
     for note in task.notes(config, task.open(config)):
         print(note)
-    assert memory is not None
-    print(memory.describe(micro_batch_size(config, arguments.ranks), gpu_memory()))
+    if memory is not None:
+        print(memory.describe(micro_batch_size(config, arguments.ranks), gpu_memory()))
     print(f"nothing stands in the way of {arguments.ranks} ranks on this machine")
     return 0

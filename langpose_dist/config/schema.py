@@ -247,7 +247,7 @@ class ModelConfig(Section):
     compile_mode: Annotated[Literal["default", "reduce-overhead", "max-autotune-no-cudagraphs"], RUNTIME] = (
         "default"
     )
-    """torch.compile's mode; reduce-overhead replays CUDA graphs."""
+    """torch.compile's mode; reduce-overhead replays CUDA graphs, without gradient accumulation."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -3,7 +3,8 @@
 A sequence of 17 joints fills a quarter of the smallest tile that general kernels are made for. Here a tile
 holds as many whole frames as fit, one under the other, and a mask keeps the frames apart. Rows of a tile lie
 side by side in memory, so q, k and v are read from what their product wrote, and the output is what the next
-product reads. The backward pass computes a tile's weights again; nothing but the input is kept.
+product reads. The backward pass computes a tile's weights again; nothing but the input is kept. A value that
+is no number reaches the other frames of its tile, which may be another window's.
 """
 
 import importlib.util
@@ -43,21 +44,21 @@ def joint_attention(qkv: Tensor, num_heads: int) -> Tensor:
     """Self-attention over the joints of each frame.
 
     Args:
-        qkv: ``* J 3D``: queries, keys and values side by side, as their product writes them; contiguous.
+        qkv: ``* J 3D``: queries, keys and values side by side, as their product writes them.
         num_heads: H; a head has D / H features.
 
     Returns:
         ``* J D``, contiguous.
     """
     output = qkv.new_empty((*qkv.shape[:-1], qkv.shape[-1] // 3))
-    _launch("forward_kernel", (qkv, output), num_heads)
+    _launch("forward_kernel", (qkv.contiguous(), output), num_heads)
     return output
 
 
 @torch.library.custom_op("langpose::joint_attention_backward", mutates_args=())
 def _backward(qkv: Tensor, gradient: Tensor, num_heads: int) -> Tensor:
-    into_qkv = torch.empty_like(qkv)
-    _launch("backward_kernel", (qkv, gradient.contiguous(), into_qkv), num_heads)
+    into_qkv = torch.empty_like(qkv, memory_format=torch.contiguous_format)
+    _launch("backward_kernel", (qkv.contiguous(), gradient.contiguous(), into_qkv), num_heads)
     return into_qkv
 
 
@@ -70,7 +71,7 @@ def _(qkv: Tensor, num_heads: int) -> Tensor:
 @_backward.register_fake
 def _(qkv: Tensor, gradient: Tensor, num_heads: int) -> Tensor:
     del gradient, num_heads
-    return torch.empty_like(qkv)
+    return torch.empty_like(qkv, memory_format=torch.contiguous_format)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -4,14 +4,16 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
 from langpose_dist.config import RunConfig
 from langpose_dist.models.dstformer import DSTformer
-from langpose_dist.models.kernels import choose_joint_attention
 from langpose_dist.models.layers import without_autocast
 from langpose_dist.skeleton import H36M17
+
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,7 @@ class Speed:
     """Lifting of one batch of windows, keypoints to poses."""
 
     device: str
-    precision: str
-    """float32 or bfloat16."""
+    precision: Precision
     is_compiled: bool
     batch_size: int
     milliseconds: float
@@ -32,14 +33,14 @@ class Speed:
 
 @torch.inference_mode()
 def measure_lifting(
-    config: RunConfig, *, batch_size: int, precision: str, is_compiled: bool = False, repeats: int = 5
+    config: RunConfig, *, batch_size: int, precision: Precision, is_compiled: bool = False, repeats: int = 5
 ) -> Speed:
     """Time the encoder with its pose head on random keypoints; on the GPU, if there is one.
 
     Args:
         config: Architecture and window.
         batch_size: Windows at a time.
-        precision: float32 or bfloat16.
+        precision: Type of the activations.
         is_compiled: Through torch.compile; its time is not counted.
         repeats: Timed calls, after two that are not.
     """
@@ -47,9 +48,7 @@ def measure_lifting(
     dtype = torch.bfloat16 if precision == "bfloat16" else None
     frames = config.window.num_frames
     encoder = DSTformer(config.model, num_frames=frames).to(device).eval()
-    with torch.inference_mode(False):
-        choose_joint_attention(encoder, num_windows=batch_size, num_frames=frames, device=device, dtype=dtype)
-    lift = torch.compile(encoder.lift_windows) if is_compiled else encoder.lift_windows
+    lift = torch.compile(encoder.lift_windows, dynamic=False) if is_compiled else encoder.lift_windows
     keypoints = torch.rand(batch_size, frames, H36M17.num_joints, 3, device=device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

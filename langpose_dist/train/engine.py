@@ -16,7 +16,8 @@ def micro_batch_size(config: RunConfig, world_size: int) -> int:
     """Windows per rank and micro step.
 
     Raises:
-        ConfigError: If ranks and micro batches do not divide the global batch.
+        ConfigError: If ranks and micro batches do not divide the global batch, or gradients would add up in
+            CUDA graphs, which overwrite them.
     """
     train = config.train
     micro = train.micro_batch_size or train.global_batch_size // world_size
@@ -24,6 +25,12 @@ def micro_batch_size(config: RunConfig, world_size: int) -> int:
         raise ConfigError(
             f"train.global_batch_size={train.global_batch_size} must be a multiple of "
             f"{world_size} ranks times train.micro_batch_size={micro or 1}"
+        )
+    has_graphs = config.model.compile and config.model.compile_mode == "reduce-overhead"
+    if has_graphs and micro * world_size < train.global_batch_size:
+        raise ConfigError(
+            f"model.compile_mode=reduce-overhead does not go with train.micro_batch_size={micro}, which adds "
+            "up gradients; leave one of them out"
         )
     return micro
 
@@ -103,7 +110,9 @@ def build_engine(
         schedule=config.optimizer.schedule,
         final_ratio=config.optimizer.final_ratio,
     )
-    zero: dict[str, Any] = {"stage": config.train.zero_stage}
+    # The default bucket has 500 million numbers.
+    num_parameters = sum(parameter.numel() for parameter in task.parameters())
+    zero: dict[str, Any] = {"stage": config.train.zero_stage, "reduce_bucket_size": num_parameters}
     if config.train.offload != "none":
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": processes.device.type == "cuda"}
     if config.train.offload == "parameters":

@@ -39,12 +39,14 @@ class StepMemory:
         """Line for a person; ``available``: bytes of this machine's GPU."""
         size = available or 80 * 10**9
         gpu = "this GPU" if available else "one of 80 GB"
+        largest = self.largest(_USABLE * size)
         line = (
             f"memory of a GPU: about {self.of(num_windows) / 2**30:.1f} GiB for {num_windows} windows in a "
-            f"forward pass; {gpu} holds {self.largest(_USABLE * size)}"
+            f"forward pass; {gpu} holds {largest}"
         )
-        if self.of(num_windows) > _USABLE * size:
-            line += "; set train.micro_batch_size to that or less, or model.recompute=true"
+        if largest < num_windows:
+            smaller = "set train.micro_batch_size to that or less" if largest else "it takes a larger GPU"
+            line += f"; {smaller}, or see model.recompute and model.stream"
         return line
 
 
@@ -53,7 +55,7 @@ def estimate_step_memory(
 ) -> StepMemory:
     """Count what the backward pass will need by forward passes without values.
 
-    Measured beside it: benchmarks/results, docs/performance.md. What the allocator wastes is not in it.
+    Compared with a GPU without ZeRO alone; see docs/performance.md. What the allocator wastes is not in it.
 
     Args:
         task: On the CPU, with ``autocast`` as on the GPU.
@@ -68,11 +70,14 @@ def estimate_step_memory(
         (0 if offload == "parameters" else 4) / (world_size if stage >= 3 else 1)  # weights
         + 4 / (world_size if stage >= 2 else 1)  # gradients
         + (8 if offload == "none" else 0) / (world_size if stage >= 1 else 1)  # AdamW's moments
+        # DeepSpeed's copy of the weights that a rank updates, and the bucket that gradients are reduced in.
+        + (4 + (4 if offload == "none" else 0) / world_size if stage >= 1 else 0)
     )
     trained = sum(parameter.numel() for parameter in task.parameters() if parameter.requires_grad)
     frozen = sum(parameter.numel() for parameter in task.parameters() if not parameter.requires_grad)
-    fixed = bytes_per_parameter * trained + 4 * frozen + two - 2 * per_window
-    return StepMemory(int(fixed), per_window)
+    # What does not grow with the windows are the weights: as they are, or in the activations' type.
+    casts = 0 if task.autocast is None else two - 2 * per_window
+    return StepMemory(int(bytes_per_parameter * trained + 4 * frozen + casts), per_window)
 
 
 def _bytes_kept(task: Task, windows: WindowBatch, config: RunConfig) -> float:

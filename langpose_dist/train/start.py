@@ -13,7 +13,7 @@ from filelock import Timeout
 from langpose_dist.config import RunConfig, UserError, load_config
 from langpose_dist.config.affects import EVALUATION, LENGTH, RUNTIME, keys_that_affect
 from langpose_dist.host.atomic import write_text
-from langpose_dist.models.kernels import choose_joint_attention
+from langpose_dist.models.kernels import measure_joint_attention, use_joint_attention
 from langpose_dist.models.weights import initial_header
 from langpose_dist.runs.folder import RunFolder
 from langpose_dist.runs.tracker import Tracker
@@ -126,16 +126,20 @@ def _evaluation_keys(config: RunConfig) -> dict[str, Any]:
 
 
 def choose_kernels(task: Task, prepared: Prepared, processes: Processes) -> None:
-    """Take the fastest kernels of this device; rank 0 says which."""
-    told = choose_joint_attention(
-        task.to(processes.device),
-        num_windows=prepared.micro_batch_size,
-        num_frames=prepared.config.window.num_frames,
-        device=processes.device,
-        dtype=task.autocast,
-    )
-    if told and processes.is_main:
+    """Take the fastest kernels of rank 0's device on every rank, and say which."""
+    task.to(processes.device)
+    is_fused, told = False, ""
+    if processes.is_main:
+        is_fused, told = measure_joint_attention(
+            task,
+            num_windows=prepared.micro_batch_size,
+            num_frames=prepared.config.window.num_frames,
+            device=processes.device,
+            dtype=task.autocast,
+        )
+    if told:
         print(told, flush=True)
+    use_joint_attention(task, is_fused=processes.broadcast(is_fused))
 
 
 def compile_task(task: Task, prepared: Prepared, processes: Processes) -> None:
