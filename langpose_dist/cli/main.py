@@ -42,14 +42,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> "Parser":
     """Build the parser of all commands."""
-    from langpose_dist.cli import data, doctor, evaluate, export, model, preflight, registry, report, train
+    from langpose_dist.cli import (
+        analyse,
+        data,
+        doctor,
+        evaluate,
+        export,
+        model,
+        preflight,
+        registry,
+        report,
+        train,
+    )
     from langpose_dist.cli.arguments import Parser
 
     parser = Parser(prog="langpose", description="Train, evaluate and look up LangPose models.")
     parser.add_argument("--version", action="version", version=f"langpose {__version__}")
     subparsers = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     # In the order of their use, as help lists them.
-    for command in (doctor, data, model, preflight, train, evaluate, registry, export, report):
+    for command in (doctor, data, model, preflight, train, evaluate, analyse, registry, export, report):
         command.add_parser(subparsers)
     return parser
 
