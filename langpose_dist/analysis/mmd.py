@@ -73,7 +73,7 @@ def compare(kernels: KernelSums, is_first: Bool[np.ndarray, "N"]) -> Discrepancy
 
     Source:
         Test: Gretton et al., JMLR 2012, with units in place of samples. Interval: the two-sample jackknife of
-        Arvesen, 1969, with Student's t of the smaller set.
+        Arvesen, 1969, with the degrees of freedom of Welch, 1947.
     """
     mmd2 = float(kernels.mmd2(is_first[None], ~is_first[None])[0])
     rng = np.random.Generator(np.random.Philox(key=0))
@@ -93,9 +93,8 @@ def compare(kernels: KernelSums, is_first: Bool[np.ndarray, "N"]) -> Discrepancy
 def _half_width(kernels: KernelSums, is_first: Bool[np.ndarray, "N"]) -> float:
     others = ~np.eye(len(is_first), dtype=bool)
     without = kernels.mmd2(is_first & others, ~is_first & others)
-    variance = 0.0
-    for side in (is_first, ~is_first):
-        values, count = without[side], int(side.sum())
-        variance += (count - 1) / count * float(np.square(values - values.mean()).sum())
-    num_smaller = min(int(is_first.sum()), int((~is_first).sum()))
-    return float(t.ppf((1 + CONFIDENCE) / 2, num_smaller - 1)) * variance**0.5
+    parts = [without[side] for side in (is_first, ~is_first)]
+    counts = np.array([len(values) for values in parts])
+    variances = (counts - 1) * np.array([values.var() for values in parts])
+    freedom = variances.sum() ** 2 / (variances**2 / (counts - 1)).sum()
+    return float(t.ppf((1 + CONFIDENCE) / 2, freedom) * variances.sum() ** 0.5)

@@ -3,6 +3,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from langpose_dist.analysis.kernels import clip_sums
 from langpose_dist.analysis.mmd import KernelSums, compare
@@ -87,15 +88,19 @@ def test_test_keeps_its_level_where_frames_of_a_clip_are_alike() -> None:
 def test_jackknife_is_that_of_estimates_without_one_clip() -> None:
     first, second = made_clips(4), made_clips(3, 0.4, 1)
     found = compare(kernels_of([*first, *second]), is_first(4, 7))
-    variance = 0.0
+    variances = []
     for side in (0, 1):
         values = []
         for place in range(len((first, second)[side])):
             kept = [list(first), list(second)]
             del kept[side][place]
             values.append(direct_mmd2(np.concatenate(kept[0]), np.concatenate(kept[1]), 1.0))
-        variance += (len(values) - 1) * np.var(values)
-    assert found.high - found.mmd2 == pytest.approx(4.302653 * math.sqrt(variance), rel=1e-4)  # t of 2
+        variances.append((len(values) - 1) * float(np.var(values)))
+    freedom = sum(variances) ** 2 / (variances[0] ** 2 / 3 + variances[1] ** 2 / 2)
+    expected = t.ppf(0.975, freedom) * math.sqrt(sum(variances))
+    assert 2 < freedom < 5
+    assert found.high - found.mmd2 == pytest.approx(expected, rel=1e-4)
+    assert found.mmd2 - found.low == pytest.approx(expected, rel=1e-4)
 
 
 def test_persons_are_exchanged_with_all_their_clips() -> None:
