@@ -9,10 +9,9 @@ two populations, from which both sets are drawn with replacement. Writes NAME.js
 
 import argparse
 import itertools
-import resource
-import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -48,19 +47,15 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[5, 10, 20], help="clips of each set")
     parser.add_argument("--repeats", type=int, default=40, help="draws per pair of actions and size")
     parser.add_argument("--frames", type=int, nargs="*", default=[10_000, 40_000, 67_000, 100_000])
-    parser.add_argument("--time-only", type=int, default=0, help="print seconds and MiB of so many frames")
     parser.add_argument("--name", default="mmd", help="name of the result")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the result")
     arguments = parser.parse_args()
-    if arguments.time_only:
-        print(*time_sums(arguments.time_only))
-        return
     actions = read_actions(arguments.data)
     results = {
         "null_splits": [null_splits(actions, size, arguments.splits) for size in arguments.sizes],
         "pairs": [pairs(actions, size, arguments.repeats) for size in arguments.sizes],
         "frame_rates": frame_rates(arguments.rates),
-        "speed": [time_apart(arguments.data, frames) for frames in arguments.frames],
+        "speed": [time_sums(frames) for frames in arguments.frames],
     }
     print(write_result(arguments.name, results, arguments, arguments.results))
 
@@ -206,27 +201,24 @@ def read_poses(root: Path) -> tuple[float, Clips]:
     return Manifest.load(root).fps, [found[key] for key in sorted(found)]
 
 
-def time_apart(data: Path, num_frames: int) -> dict[str, Any]:
-    """Seconds and memory of kernel sums and test, in a process of its own."""
-    words = [sys.executable, "-m", "benchmarks.mmd", str(data), "--time-only", str(num_frames)]
-    out = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
-    names = ("seconds_of_sums", "seconds_of_test", "peak_mib", "mib_before")
-    return {"num_frames": num_frames, "clip_frames": CLIP_FRAMES} | dict(
-        zip(names, map(float, out), strict=True)
-    )
-
-
-def time_sums(num_frames: int) -> tuple[float, float, float, float]:
-    """Processor seconds of the sums and of test and interval; peak memory in MiB, and that before."""
-    rng = np.random.default_rng(0)
-    clips = list(rng.normal(size=(num_frames // CLIP_FRAMES, CLIP_FRAMES, 6)))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def time_sums(num_frames: int) -> dict[str, Any]:
+    """Processor seconds of kernel sums, and of test and interval, and what they allocate at most."""
+    clips = list(np.random.default_rng(0).normal(size=(num_frames // CLIP_FRAMES, CLIP_FRAMES, 6)))
+    tracemalloc.start()
     start = time.process_time()
     sums = clip_sums(clips, 3.0)
     between = time.process_time()
     compare(KernelSums(sums, np.full(len(clips), CLIP_FRAMES)), np.arange(len(clips)) < len(clips) // 2)
     end = time.process_time()
-    return between - start, end - between, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, before
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return {
+        "num_frames": num_frames,
+        "clip_frames": CLIP_FRAMES,
+        "seconds_of_sums": between - start,
+        "seconds_of_test": end - between,
+        "peak_mib": peak / 2**20,
+    }
 
 
 if __name__ == "__main__":

@@ -152,4 +152,6 @@ def _interval(rank: float, count: int) -> tuple[float, float]:
         Bonett and Wright, Psychometrika 2000.
     """
     half = norm.ppf((1 + CONFIDENCE) / 2) * np.sqrt((1 + rank**2 / 2) / (count - 3))
-    return float(np.tanh(np.arctanh(rank) - half)), float(np.tanh(np.arctanh(rank) + half))
+    with np.errstate(divide="ignore"):  # equal order: both ends are 1
+        middle = np.arctanh(rank)
+    return float(np.tanh(middle - half)), float(np.tanh(middle + half))

@@ -5,12 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from langpose_dist.analysis import table3
 from langpose_dist.analysis.table3 import improvement_of, join_columns, measure_table3, printed_table
 from langpose_dist.analysis.text import table3_text
 from langpose_dist.config import UserError
-from langpose_dist.data.manifest import Manifest
-from tests.analysis.motions import build_motions, perform, seen_by
+from tests.analysis.motions import build_motions, evaluation_of, perform, seen_by
 from tests.corpus import build_samples
 
 
@@ -65,38 +63,35 @@ def test_a_report_without_one_improvement_by_action_is_refused(improvements: lis
         improvement_of({"improvements": improvements})
 
 
-def evaluation_of(root: str, **gains: float) -> dict[str, Any]:
-    return {
-        "data": {"split": "validation", "fingerprint": Manifest.load(root).fingerprint},
-        "improvements": [
-            {"metric": "p_mpjpe_mm", "actions": {}},
-            {"metric": "mpjpe_mm", "actions": gains},
-        ],
-    }
+GAINS = {"walk": 1.0, "run": 2.0, "sway": 0.5, "shake": 3.0}
 
 
-def test_columns_are_measured_and_what_cannot_be_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(table3, "MIN_ACTIONS", 2)
-    monkeypatch.setattr(
-        table3, "_correlate", lambda title, column, improvement: {"column": title} | dict(column)
-    )
-    root = build_motions(tmp_path / "bare", 3)
-    report = measure_table3(evaluation_of(root, walk=1.0, run=2.0), root, "train", root)
+def test_columns_are_measured_and_what_cannot_be_is_said(tmp_path: Path) -> None:
+    root = build_motions(tmp_path, 3, actions=GAINS)
+    report = measure_table3(evaluation_of(root, **GAINS), root, "train", root)
     assert report["columns"] == ["MMD2 v->t", "MMD2 v->made-up"]
-    assert report["rows"]["run"]["MMD2 v->t"] < 0.1 < report["rows"]["run"]["MMD2 v->made-up"]
-    assert "no visibility: " in report["notes"][0]
-    samples = [
-        seen_by("front", perform(f"{action}{n}", action), np.full(17, 0.5 + 0.2 * n, np.float32))
-        for action in ("walk", "run")
+    assert report["rows"]["shake"]["MMD2 v->t"] < 0.1 < report["rows"]["shake"]["MMD2 v->made-up"]
+    assert [one["num_actions"] for one in report["correlations"]] == [4, 4]
+    assert "no visibility: " in table3_text(report)
+
+
+def test_visibility_is_a_column_where_there_are_confidences(tmp_path: Path) -> None:
+    seen = [
+        seen_by("front", perform(f"{action}{n}", action), np.linspace(place / 4, 1, 17, dtype=np.float32))
+        for place, action in enumerate(GAINS)
         for n in range(2)
     ]
-    build_samples(tmp_path / "seen", samples)
-    seen = str(tmp_path / "seen")
-    report = measure_table3(evaluation_of(seen, walk=1.0, run=2.0), seen, "train", None)
+    build_samples(tmp_path, seen)
+    report = measure_table3(evaluation_of(str(tmp_path), **GAINS), str(tmp_path), "train", None)
     assert report["columns"] == ["MMD2 v->t", "visibility"]
-    assert report["rows"]["walk"]["visibility"] == 0.5
+    assert report["rows"]["walk"]["visibility"] == 7 / 17  # 0.625 to 1 in steps of 1/16
+    assert report["correlations"][1]["spearman"] == pytest.approx(0.4)  # ranks 2 3 1 4 against 1 2 3 4
+    assert report["notes"] == []
+
+
+def test_equal_order_has_a_correlation_of_1() -> None:
+    (found,) = join_columns(GAINS, {"column": GAINS})["correlations"]
+    assert (found["spearman"], found["low"], found["high"]) == pytest.approx((1, 1, 1))
 
 
 def test_data_of_another_evaluation_are_refused(tmp_path: Path) -> None:

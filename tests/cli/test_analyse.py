@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from langpose_dist.cli.main import main
-from tests.analysis.motions import build_motions
+from tests.analysis.motions import SPEEDS, build_motions, evaluation_of
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +31,25 @@ def test_table3_without_words_is_the_supplements(tmp_path: Path, capsys: pytest.
     assert main(["analyse", "table3", "--out", str(tmp_path / "t.json")]) == 0
     assert "visibility: -0.60 [-0.86, -0.08], p 0.018, n 15; Pearson -0.83" in capsys.readouterr().out
     assert (tmp_path / "t-table3.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_table3_of_an_evaluation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = build_motions(tmp_path / "shards", 2, actions=SPEEDS)
+    file = tmp_path / "evaluation.json"
+    file.write_text(json.dumps(evaluation_of(root, walk=1.0, run=2.0, sway=0.5, shake=3.0)))
+    assert main(["analyse", "table3", str(file), f"data.path={root}", "--other", root]) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[0].split() == [
+        "action",
+        "MMD2",
+        "v->t",
+        "MMD2",
+        "v->made-up",
+        "improvement",
+        "(mm)",
+    ]
+    assert "MMD2 v->made-up: " in out
+    assert "n 4" in out
 
 
 @pytest.mark.parametrize(
