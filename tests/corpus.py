@@ -151,14 +151,14 @@ class _Given(MadeClip):
         return self.sample
 
 
-def build_samples(root: Path, samples: Sequence[Sample]) -> Manifest:
+def build_samples(root: Path, samples: Sequence[Sample], fps: float = 30.0) -> Manifest:
     """Samples as they are, in training and in validation."""
     pairs = [
         (split, _Given(f"{split}-{sample.key}", None, 0, sample=replace(sample, key=f"{split}-{sample.key}")))
         for split in ("train", "validation")
         for sample in samples
     ]
-    return build_shards(pairs, root, dataset="made-up", source="memory", fps=30.0, options={}, shard_size=4)
+    return build_shards(pairs, root, dataset="made-up", source="memory", fps=fps, options={}, shard_size=4)
 
 
 def open_corpus(root: Path, **changes: Mapping[str, Any]) -> Corpus:

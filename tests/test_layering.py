@@ -15,7 +15,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"batch", "geometry", "losses", "metrics", "spaces"}),
     frozenset({"data", "models", "runs"}),
     frozenset({"datasets", "detections", "inference", "report", "synthesis", "tasks"}),
-    frozenset({"evaluation", "export", "tracking", "train"}),
+    frozenset({"analysis", "evaluation", "export", "tracking", "train"}),
     frozenset({"__init__", "benchmarks", "cli", "launch", "library", "tuning"}),
 )
 LAYER_OF = {part: layer for layer, parts in enumerate(LAYERS) for part in parts}
@@ -26,6 +26,7 @@ TOGETHER = {
     ("detections", "datasets"),
     ("inference", "detections"),
     ("report", "inference"),
+    ("analysis", "evaluation"),
 }
 """Except that the first may import the second."""
 
@@ -155,6 +156,12 @@ def test_imports_point_down_and_heavy_dependencies_stay_at_home() -> None:
             "import langpose_dist.synthesis.corpus",
             "may not import each other",
         ),
+        (
+            "langpose_dist/evaluation/tables.py",
+            "import langpose_dist.analysis.mmd",
+            "may not import each other",
+        ),
+        ("langpose_dist/analysis/table3.py", "import langpose_dist.train.run", "may not import each other"),
         ("benchmarks/faults.py", "from tests.train.jobs import Job", "but tests are for tests alone"),
         ("benchmarks/common.py", "import mlflow", "whose home is langpose_dist/tracking/"),
         ("langpose_dist/train/trainer.py", "import langpose_dist.tracking.runs", "may not import each other"),
@@ -192,6 +199,7 @@ def test_an_offending_import_is_reported(path: str, source: str, reason: str) ->
         ("langpose_dist/tasks/pretrain.py", "from langpose_dist.models import langpose\nimport scipy"),
         ("langpose_dist/train/engine.py", "import deepspeed\nfrom langpose_dist.data import loader"),
         ("langpose_dist/detections/arrays.py", "from langpose_dist.datasets.pickles import load_npz"),
+        ("langpose_dist/analysis/visibility.py", "from langpose_dist.evaluation import visibility"),
         ("launch/train.py", "from langpose_dist.cli.main import main"),
         ("tuning/sweep.py", "def f():\n    import ray\n    from langpose_dist.train import trainer"),
     ],

@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Evaluate and report."""
     # Overrides may stand among the names of corruptions too.
     misplaced = [word for word in arguments.robustness or () if "=" in word]
-    names, overrides = _sort_words([*arguments.overrides, *misplaced])
+    names, overrides = sort_words([*arguments.overrides, *misplaced])
     if arguments.out is not None and (arguments.out.is_dir() or not arguments.out.parent.is_dir()):
         raise UserError(
             f"--out {arguments.out} must be a file in a folder that exists; this one does not exist"
@@ -121,7 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _sort_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+def sort_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Models, and overrides, which are told by their ``=``."""
     overrides = [word for word in words if "=" in word and not Path(word).exists()]
     names = [word for word in words if word not in overrides]
@@ -146,7 +146,7 @@ def _evaluate_one(
     from langpose_dist.tracking.registry.weights import find_weights
     from langpose_dist.train.evaluate_weights import evaluate_weights
 
-    report = evaluate_weights(find_weights(names[0], _tracking_uri(overrides)), overrides).report
+    report = evaluate_weights(find_weights(names[0], tracking_uri_of(overrides)), overrides).report
     return report, describe(report)
 
 
@@ -214,7 +214,7 @@ def _evaluate_by_protocol(
         overrides,
         arguments.protocol,
         arguments.split,
-        tracking_uri=_tracking_uri(overrides),
+        tracking_uri=tracking_uri_of(overrides),
         with_confidences=arguments.visibility,
     )
     if arguments.visibility:
@@ -238,7 +238,7 @@ def _evaluate_by_protocol(
     return report, text
 
 
-def _tracking_uri(overrides: Sequence[str]) -> str | None:
+def tracking_uri_of(overrides: Sequence[str]) -> str | None:
     content = with_overrides({}, [word for word in overrides if word.startswith("tracking.uri=")])
     return content.get("tracking", {}).get("uri")
 

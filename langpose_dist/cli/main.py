@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> "Parser":
     """Build the parser of all commands."""
     from langpose_dist.cli import (
+        analyse,
         data,
         doctor,
         evaluate,
@@ -61,7 +62,20 @@ def build_parser() -> "Parser":
     parser.add_argument("--version", action="version", version=f"langpose {__version__}")
     subparsers = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     # In the order of their use, as help lists them.
-    for command in (doctor, data, model, preflight, train, evaluate, infer, label, registry, export, report):
+    for command in (
+        doctor,
+        data,
+        model,
+        preflight,
+        train,
+        evaluate,
+        infer,
+        label,
+        analyse,
+        registry,
+        export,
+        report,
+    ):
         command.add_parser(subparsers)
     return parser
 

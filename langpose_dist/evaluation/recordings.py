@@ -12,7 +12,8 @@ from langpose_dist.config import RunConfig, UserError, build_config, with_values
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.dataset import Augmentation, WindowDataset
 from langpose_dist.data.draws import EVALUATION_EPOCH
-from langpose_dist.data.manifest import SampleEntry
+from langpose_dist.data.manifest import Manifest, SampleEntry
+from langpose_dist.data.shards import ShardReader
 from langpose_dist.data.windows import Window
 from langpose_dist.evaluation.protocols import Protocol
 from langpose_dist.geometry import observe
@@ -178,9 +179,14 @@ def source_2d(corpus: Corpus, protocol: Protocol, split: str) -> str:
     """Origin of the 2D joints, such as the name of the detector."""
     if protocol.observation == "camera":
         return "synthetic: ground-truth 3D through a virtual camera, with detector noise"
+    return stored_2d(corpus.manifest, corpus.reader, split)
+
+
+def stored_2d(manifest: Manifest, reader: ShardReader, split: str) -> str:
+    """Origin of the 2D joints in the shards of a split."""
     names = {
-        str(corpus.reader.read_meta(shard_index, sample_index).get("keypoints_2d", "unknown"))
-        for shard_index, shard in corpus.manifest.shards_of(split)
+        str(reader.read_meta(shard_index, sample_index).get("keypoints_2d", "unknown"))
+        for shard_index, shard in manifest.shards_of(split)
         for sample_index, _ in enumerate(shard.samples)
     }
     return "stored: " + ", ".join(sorted(names))

@@ -25,11 +25,15 @@ def check_confidences(protocol: Protocol, config: RunConfig) -> None:
     check_data(corpus, protocol, split)
     recordings = read_recordings(corpus, protocol, split)
     if all((recording.keypoints_2d[..., 2] == 1).all() for recording in recordings):
-        raise UserError(
-            f"--visibility needs confidences of a detector, and all of split {split!r} are 1 (2D: "
-            f"{source_2d(corpus, protocol, split)}); leave it out, or build the data with detections that "
-            "have some, such as MotionBERT's pickle"
-        )
+        raise without_confidences(split, source_2d(corpus, protocol, split))
+
+
+def without_confidences(split: str, source: str) -> UserError:
+    """What to say of 2D joints whose confidences are all 1."""
+    return UserError(
+        f"visibility needs confidences of a detector, and all of split {split!r} are 1 (2D: {source}); leave "
+        "it out, or build the data with detections that have some, such as MotionBERT's pickle"
+    )
 
 
 def add_visibility(
