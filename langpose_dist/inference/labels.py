@@ -48,6 +48,8 @@ class LabelReader:
     model: LiftingModel
     labels: tuple[str, ...]
     text_features: Float[Tensor, "L D"]
+    notes: tuple[str, ...] = ()
+    """What its text encoder makes of the labels, where it is not what one would expect."""
 
     @classmethod
     def open(cls, model: LiftingModel, labels: Sequence[str]) -> Self:
@@ -121,6 +123,8 @@ class LabelReader:
         return {
             "labels": list(self.labels),
             "model": self.model.name,
+            "weights": dict(self.model.facts),
+            "notes": list(self.notes),
             "temperature": self.model.config.loss.temperature,
             "span_s": round(self.span_frames / self.model.fps, 3),
             "meaning": "softmax over these labels alone; they say which fits best, not that any does",
