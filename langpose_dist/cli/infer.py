@@ -3,7 +3,9 @@
 import argparse
 import json
 import re
+import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -138,10 +140,17 @@ def add_input_options(parser: argparse.ArgumentParser, *, model_help: str) -> No
         choices=("image", "box"),
         help="2D by the width of the picture, or by the person's size and place in it; default: box",
     )
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="that the model runs on; default: the GPU where there is one",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Lift and report."""
+    from langpose_dist.config import UserError
     from langpose_dist.inference.files import write_results
     from langpose_dist.inference.labels import parse_labels
     from langpose_dist.inference.lift import lift_tracks
@@ -154,16 +163,28 @@ def run(arguments: argparse.Namespace) -> int:
 
     if "mp4" in arguments.formats:
         check_video()
+    if arguments.label_model is not None and arguments.labels is None:
+        raise UserError("--label-model needs --labels, such as --labels 'sit down,walk'")
     labels = None if arguments.labels is None else parse_labels(arguments.labels)
     pictures = [] if arguments.overlay is None else list_pictures(arguments.overlay)
-    if pictures and arguments.size is None:
-        arguments.size = picture_size(pictures[0])
+    if pictures:
+        size = picture_size(pictures[0])
+        _check_same_size(size, arguments.size, "--size says")
+        arguments.size = size
     tracks = read(arguments)
     if pictures:
+        _check_same_size(arguments.size, tracks.facts["size_in_file"], f"{arguments.keypoints} says")
         check_pictures(pictures, max(one.first_frame + len(one.keypoints) for one in tracks.people))
     options = options_of(arguments, tracks)
-    model = open_model(arguments.model, arguments.tracking_uri, precision=arguments.precision)
-    reader = _open_reader(arguments, model, labels)
+    model = open_model(
+        arguments.model, arguments.tracking_uri, precision=arguments.precision, device=arguments.device
+    )
+    reader = None
+    if labels is not None:
+        text_model = model
+        if arguments.label_model is not None:
+            text_model = open_model(arguments.label_model, arguments.tracking_uri, device=arguments.device)
+        reader = open_reader(text_model, labels)
     make_folder(arguments.out)
 
     clips = lift_tracks(model, tracks, options, reader)
@@ -173,6 +194,16 @@ def run(arguments: argparse.Namespace) -> int:
     written += _write_pictures(arguments, clips, pictures)
     _report(arguments, clips, written)
     return 0
+
+
+def _check_same_size(pictures: tuple[int, int], other: Sequence[int] | None, source: str) -> None:
+    from langpose_dist.config import UserError
+
+    if other is not None and tuple(other) != pictures:
+        raise UserError(
+            f"the pictures of --overlay are {pictures[0]}x{pictures[1]}, {source} {other[0]}x{other[1]}; "
+            "give the frames of the video that the keypoints are of"
+        )
 
 
 def read(arguments: argparse.Namespace) -> "Tracks":
@@ -203,42 +234,73 @@ def options_of(arguments: argparse.Namespace, tracks: "Tracks") -> "LiftOptions"
     ).completed(tracks)
 
 
-def open_model(name: str, tracking_uri: str | None, *, precision: str = "float32") -> "LiftingModel":
-    """A model by whatever name, on a GPU where there is one.
+def open_model(
+    name: str, tracking_uri: str | None, *, precision: str = "float32", device: str = "auto"
+) -> "LiftingModel":
+    """A model by whatever name.
+
+    Args:
+        name: As the user gives it.
+        tracking_uri: Of the registry.
+        precision: Of the activations.
+        device: ``cpu``, ``cuda``, or ``auto``: the GPU where there is one.
 
     Raises:
-        UserError: If there is none of that name, or it lifts no poses.
+        UserError: If there is none of that name, it lifts no poses, or there is no GPU.
     """
     import torch
 
+    from langpose_dist.config import UserError
     from langpose_dist.evaluation.contenders import open_contender
     from langpose_dist.inference.model import MOTIONBERT_FPS, LiftingModel
-    from langpose_dist.tracking.registry.weights import find_weights
+    from langpose_dist.tracking.registry.weights import find_model
 
-    found = open_contender(find_weights(name, tracking_uri), name)
-    model = found.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: PyTorch finds no GPU here; --device cpu or auto needs none")
+    weights, version = find_model(name, tracking_uri)
+    found = open_contender(weights, name)
+    facts = {
+        **found.facts,
+        "fps_source": "its file" if found.fps else "assumed: Human3.6M's",
+        "reference": name,
+    }
+    if version is not None:
+        facts |= {
+            "registered_name": version.name,
+            "version": version.version,
+            "run_id": version.run_id,
+        }
     return LiftingModel(
         name=name,
-        model=model,
+        model=found.model.to(device).eval(),
         space=found.space,
         num_frames=found.num_frames,
         fps=found.fps or MOTIONBERT_FPS,
         config=found.config,
-        facts={**found.facts, "fps_source": "its file" if found.fps else "assumed: Human3.6M's"},
+        facts=facts,
         autocast=torch.bfloat16 if precision == "bfloat16" else None,
     )
 
 
-def _open_reader(
-    arguments: argparse.Namespace, model: "LiftingModel", labels: Sequence[str] | None
-) -> "LabelReader | None":
-    from langpose_dist.inference.labels import LabelReader
+def open_reader(model: "LiftingModel", labels: Sequence[str]) -> "LabelReader":
+    """Labels for a model; those that its text encoder cuts, confuses or does not know are named.
 
-    if labels is None:
-        return None
-    if arguments.label_model is not None:
-        model = open_model(arguments.label_model, arguments.tracking_uri)
-    return LabelReader.open(model, labels)
+    Raises:
+        UserError: If the model has no text side.
+    """
+    from langpose_dist.inference.labels import LabelReader
+    from langpose_dist.models.tokens import load_tokenizer
+    from langpose_dist.tasks.labels import describe_labels
+
+    reader = LabelReader.open(model, labels)
+    assert model.config is not None
+    text = model.config.text
+    reader = replace(reader, notes=tuple(describe_labels(labels, load_tokenizer(text), text)))
+    for note in reader.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return reader
 
 
 def _write_pictures(

@@ -2,18 +2,16 @@
 
 import argparse
 import json
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from langpose_dist.cli.infer import add_input_options, open_model, options_of, read
+from langpose_dist.cli.infer import add_input_options, open_model, open_reader, options_of, read
 from langpose_dist.host.arguments import positive_number
 
 if TYPE_CHECKING:
     import numpy as np
 
     from langpose_dist.detections.track import Track
-    from langpose_dist.inference.labels import LabelReader
 
 _EXAMPLES = """examples:
   langpose label openpose_json/ --model models:/langpose-small@champion --fps 30 \\
@@ -52,16 +50,30 @@ def run(arguments: argparse.Namespace) -> int:
     """Label and report."""
     import numpy as np
 
-    from langpose_dist.inference.labels import LabelReader, parse_labels
+    from langpose_dist.inference.assumptions import reading_facts, reading_sentences
+    from langpose_dist.inference.labels import parse_labels
     from langpose_dist.inference.lift import used_keypoints
 
     labels = parse_labels(arguments.labels)
     tracks = read(arguments)
     options = options_of(arguments, tracks)
     assert options.fps is not None
-    reader = LabelReader.open(open_model(arguments.model, arguments.tracking_uri), labels)
-    for note in _notes(reader):
-        print(f"note: {note}", file=sys.stderr)
+    model = open_model(arguments.model, arguments.tracking_uri, device=arguments.device)
+    reader = open_reader(model, labels)
+    facts = {
+        **reader.describe(),
+        "normalisation": options.normalisation,
+        "device": model.device.type,
+        **reading_facts(tracks, options.size),
+    }
+    if not arguments.json:
+        ids = dict.fromkeys(track.person for track in tracks.people)
+        print(
+            f"person {', '.join(ids)} from {tracks.detector} ({tracks.layout}), {options.fps:g} frames a "
+            f"second, by {model.name}"
+        )
+        for sentence in reading_sentences(facts):
+            print(sentence)
     people = []
     for track in tracks.people:
         values = reader.probabilities(used_keypoints(track), track.first_frame, options)
@@ -70,18 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
         series = {label: np.round(row.astype(float), 4).tolist() for label, row in values.items()}
         people.append({"person": track.person, "first_frame": track.first_frame, "probabilities": series})
     if arguments.json:
-        print(json.dumps({"fps": options.fps, "facts": reader.describe(), "people": people}, indent=2))
+        print(json.dumps({"fps": options.fps, "facts": facts, "people": people}, indent=2))
     return 0
-
-
-def _notes(reader: "LabelReader") -> Iterator[str]:
-    """Labels that the text encoder cuts, confuses or does not know."""
-    from langpose_dist.models.tokens import load_tokenizer
-    from langpose_dist.tasks.labels import describe_labels
-
-    assert reader.model.config is not None
-    config = reader.model.config.text
-    yield from describe_labels(reader.labels, load_tokenizer(config), config)
 
 
 def _table(track: "Track", values: "Mapping[str, np.ndarray]", fps: float, every_s: float) -> str:

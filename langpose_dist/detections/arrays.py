@@ -120,6 +120,11 @@ def _columns(person: np.ndarray, where: str) -> np.ndarray:
     if num_columns == 2:
         return np.column_stack((person, np.ones(num_keypoints)))
     if num_columns == 3:
+        if num_keypoints == _MEDIAPIPE_KEYPOINTS and (person[:, 2] < 0).any():
+            raise UserError(
+                f"{where}: the third of 33 x 3 numbers goes down to {np.nanmin(person[:, 2]):.3g}: "
+                "MediaPipe's z, not a confidence; give x, y, visibility or x, y, z, visibility"
+            )
         return person
     if num_columns in (4, 5) and num_keypoints == _MEDIAPIPE_KEYPOINTS:
         return person[:, [0, 1, 3]]

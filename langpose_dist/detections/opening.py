@@ -1,5 +1,6 @@
 """Which program wrote a file or folder: told by its structure, not by its name."""
 
+from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from langpose_dist.detections.mmpose import MMPOSE, MMPOSE_DEMO
 from langpose_dist.detections.openpose import OPENPOSE, OPENPOSE_BY_NAME
 from langpose_dist.detections.recording import Detection, Frame, Recording, in_order, number_names
 from langpose_dist.detections.results import ALPHAPOSE, COCO
-from langpose_dist.detections.ultralytics import ULTRALYTICS, ULTRALYTICS_TXT, read_text
+from langpose_dist.detections.ultralytics import ULTRALYTICS, ULTRALYTICS_TXT, identify, read_text
 
 KINDS = (OPENPOSE, OPENPOSE_BY_NAME, ALPHAPOSE, COCO, MMPOSE, MMPOSE_DEMO, ULTRALYTICS)
 
@@ -98,9 +99,8 @@ def _one_frame(kind: Kind, path: Path) -> list[Detection]:
 def _texts(paths: Sequence[Path]) -> Recording:
     """Ultralytics counts from 1, and writes no file where nobody is."""
     numbered = _by_number(paths, base=1)
-    frames = (
-        Frame(number, read_text(_read(path).decode(errors="replace"), str(path))) for number, path in numbered
-    )
+    lines = [read_text(_read(path).decode(errors="replace"), str(path)) for _, path in numbered]
+    frames = [Frame(number, people) for (number, _), people in zip(numbered, identify(lines), strict=True)]
     return Recording(ULTRALYTICS_TXT, frames, layout="coco17", num_frames=numbered[-1][0] + 1)
 
 
@@ -130,7 +130,8 @@ def _load(path: Path) -> Any:
 
 
 def _read(path: Path) -> bytes:
+    """Content without the mark that Windows' editors put before UTF-8."""
     try:
-        return path.read_bytes()
+        return path.read_bytes().removeprefix(BOM_UTF8)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None

@@ -30,6 +30,8 @@ NUM_LOOKED_AT = 200
 """People whose keypoints tell layout and unit."""
 MAX_RELATIVE = 2.0
 """Half of all coordinates are below it if they are parts of width and height, above it if they are pixels."""
+MAX_OUTSIDE = 0.1
+"""Share of relative coordinates that may lie outside of the picture, 0..1; of metres it is about half."""
 MIN_FRAMES = 5
 """A person seen in fewer frames is mostly a false detection, and one of ``all`` only in shorter files."""
 
@@ -67,8 +69,9 @@ def read_tracks(
         raise UserError(f"{path}: nobody was detected in any frame")
     chosen, chosen_by = _choose_layout(recording, layout, samples)
     size = size or recording.size
-    unit = _unit(recording, samples, size)
     threshold = recording.detector.threshold if threshold is None else threshold
+    used = np.concatenate([points[chosen.columns] for points in samples])
+    unit = _unit(recording, used[(used[:, 2] > 0) & (used[:, 2] >= threshold), :2], size)
 
     sieve = Sieve(chosen, unit, threshold)
     tracker = PeopleTracker()
@@ -96,6 +99,7 @@ def read_tracks(
         "chosen": ids,
         "layout_by": chosen_by,
         "unit": "pixels" if unit is None else "parts of width and height",
+        "size_in_file": None if recording.size is None else list(recording.size),
         "threshold": threshold,
         "share_dropped": sieve.num_dropped / max(sieve.num_detected, 1),
         "max_gap": max_gap,
@@ -184,11 +188,9 @@ def _check_number(points: Float32[np.ndarray, "K 3"], num_keypoints: int) -> Non
 
 
 def _unit(
-    recording: Recording, samples: Sequence[Float32[np.ndarray, "K 3"]], size: tuple[int, int] | None
+    recording: Recording, points: Float32[np.ndarray, "N 2"], size: tuple[int, int] | None
 ) -> tuple[int, int] | None:
     """Width and height to multiply by, where coordinates are parts of them."""
-    points = np.concatenate(samples)
-    points = points[points[:, 2] > 0, :2]
     if not len(points) or np.median(np.abs(points)) > MAX_RELATIVE:
         return None
     if not recording.detector.is_relative:
@@ -200,6 +202,13 @@ def _unit(
         raise UserError(
             f"{recording.detector.name}: coordinates are parts of width and height; give the picture's size: "
             "--size WxH"
+        )
+    outside = float(((points < 0) | (points > 1)).mean())
+    if outside > MAX_OUTSIDE:
+        raise UserError(
+            f"{recording.detector.name}: {outside:.0%} of the coordinates lie outside of 0..1, at most "
+            f"{MAX_OUTSIDE:.0%} do in a picture: these look like metres; give the landmarks of the "
+            "picture, not those of the world"
         )
     return size
 

@@ -41,3 +41,8 @@ class Tracks:
     """Keypoints that it held, such as ``body25``."""
     facts: Mapping[str, Any]
     """Counts for the report, JSON values only."""
+
+    @property
+    def seen_points(self) -> Float32[np.ndarray, "N 2"]:
+        """Pixels of every joint that was seen."""
+        return np.concatenate([track.keypoints[track.seen, :2] for track in self.people])

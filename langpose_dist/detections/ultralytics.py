@@ -1,9 +1,10 @@
 """Ultralytics' results: ``to_json`` or ``summary`` of each frame, and the text files of ``save_txt``."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float64
 from pydantic import BaseModel
 
 from langpose_dist.config import UserError
@@ -53,7 +54,16 @@ def _matches(content: Any) -> bool:
 ULTRALYTICS = Kind(Detector("Ultralytics JSON", threshold=0.5, is_relative=True), _matches, _read)
 
 
-def read_text(text: str, where: str) -> list[Detection]:
+class Line(NamedTuple):
+    """One person of one frame's text file."""
+
+    points: Float64[np.ndarray, "17 3"]
+    rest: tuple[float, ...]
+    """Confidence of the box and id of the track, of which either may be left out."""
+    where: str
+
+
+def read_text(text: str, where: str) -> list[Line]:
     """People of one frame's text file: a line each of class, box, keypoints, and perhaps confidence and id.
 
     Raises:
@@ -63,7 +73,28 @@ def read_text(text: str, where: str) -> list[Detection]:
     return [_line(line, f"{where}, line {number}") for number, line in enumerate(lines, start=1)]
 
 
-def _line(words: Sequence[str], where: str) -> Detection:
+def identify(frames: Sequence[Sequence[Line]]) -> list[list[Detection]]:
+    """People of a recording with their ids, if it holds any.
+
+    The last of two more numbers is an id. A single one may be either: it is an id if it is whole in every
+    line and not 1 in all, as a confidence may be printed.
+
+    Raises:
+        UserError: If they are no parts of a picture and confidences.
+    """
+    single = [line.rest[0] for lines in frames for line in lines if len(line.rest) == 1]
+    has_single = all(value.is_integer() for value in single) and max(single, default=0) > 1
+    min_rest = 1 if has_single else 2
+    return [
+        [
+            detection(line.points, line.where, _identity(line.rest) if len(line.rest) >= min_rest else None)
+            for line in lines
+        ]
+        for lines in frames
+    ]
+
+
+def _line(words: Sequence[str], where: str) -> Line:
     try:
         numbers = [float(word) for word in words]
     except ValueError:
@@ -74,12 +105,11 @@ def _line(words: Sequence[str], where: str) -> Detection:
             points = np.array(numbers[NUM_BOX:end]).reshape(NUM_KEYPOINTS, width)
             if width == 2:
                 points = np.column_stack((points, np.ones(NUM_KEYPOINTS)))
-            return detection(points, where, _identity(numbers[end:]))
+            return Line(points, tuple(numbers[end:]), where)
     raise UserError(
         f"{where}: {len(numbers)} numbers; one of a pose model with 17 keypoints has 39 to 41 or 56 to 58"
     )
 
 
 def _identity(rest: Sequence[float]) -> str | None:
-    """One number more is the confidence of the box, or the track's id, which is whole."""
-    return f"{rest[-1]:.0f}" if rest and rest[-1].is_integer() else None
+    return f"{rest[-1]:.0f}" if rest[-1].is_integer() else None

@@ -15,7 +15,7 @@ from langpose_dist.inference.model import LiftingModel
 from langpose_dist.inference.options import LiftOptions
 from langpose_dist.inference.picture import normalise
 from langpose_dist.inference.rate import Rates
-from langpose_dist.inference.windows import blend, default_stride, triangle
+from langpose_dist.inference.windows import Clip, blend, default_stride, triangle
 from langpose_dist.models.langpose import LangPose
 from langpose_dist.models.pooling import unit_length
 from langpose_dist.models.text import TextEncoder, load_text_encoder
@@ -48,6 +48,8 @@ class LabelReader:
     model: LiftingModel
     labels: tuple[str, ...]
     text_features: Float[Tensor, "L D"]
+    notes: tuple[str, ...] = ()
+    """What its text encoder makes of the labels, where it is not what one would expect."""
 
     @classmethod
     def open(cls, model: LiftingModel, labels: Sequence[str]) -> Self:
@@ -90,7 +92,7 @@ class LabelReader:
             inputs, _ = normalise(windows, options.normalisation, options.size, self.model.units_per_metre)
             return self._read_windows(torch.from_numpy(inputs))
 
-        values = blend(read, frames, start, num_frames, default_stride(num_frames))
+        (values,) = blend(read, [Clip(frames, start)], num_frames, default_stride(num_frames))
         values = rates.to_video(values, start, first_frame, len(keypoints)).clip(0, 1)
         values /= values.sum(axis=1, keepdims=True)
         return dict(zip(self.labels, values.T, strict=True))
@@ -121,6 +123,8 @@ class LabelReader:
         return {
             "labels": list(self.labels),
             "model": self.model.name,
+            "weights": dict(self.model.facts),
+            "notes": list(self.notes),
             "temperature": self.model.config.loss.temperature,
             "span_s": round(self.span_frames / self.model.fps, 3),
             "meaning": "softmax over these labels alone; they say which fits best, not that any does",

@@ -1,6 +1,8 @@
 """A person's 2D joints to 3D poses: the model's rate, its windows, the size of the person, and back."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +19,7 @@ from langpose_dist.inference.rate import Rates
 from langpose_dist.inference.result import LiftedClip
 from langpose_dist.inference.root import estimate_root
 from langpose_dist.inference.smoothing import smooth
-from langpose_dist.inference.windows import blend, default_stride
+from langpose_dist.inference.windows import Clip, blend, default_stride
 from langpose_dist.models.lifting import lift_in_batches
 from langpose_dist.spaces import scale_to_person
 
@@ -28,7 +30,7 @@ _FILLED_CONFIDENCE = 0.5
 def lift_tracks(
     model: LiftingModel, tracks: Tracks, options: LiftOptions, reader: LabelReader | None = None
 ) -> list[LiftedClip]:
-    """Lift everybody who was chosen.
+    """Lift everybody who was chosen, together.
 
     Args:
         model: The model.
@@ -40,7 +42,19 @@ def lift_tracks(
         UserError: If rate or size of the video are needed and nobody says them, or the size is wrong.
     """
     options = options.completed(tracks)
-    return [_lift(model, track, tracks, options, reader) for track in tracks.people]
+    assert options.fps is not None
+    rates = Rates(options.fps, model.fps)
+    person = choose_person(model.space, model.limb_total, options.height)
+    clips = [Clip(*rates.to_model(used_keypoints(track), track.first_frame)) for track in tracks.people]
+    lifter = WindowLifter(model, options, person)
+    lifted = blend(lifter, clips, model.num_frames, default_stride(model.num_frames))
+    found = []
+    for track, clip, values in zip(tracks.people, clips, lifted, strict=True):
+        poses = rates.to_video(values, clip.start, track.first_frame, len(track.keypoints))
+        keypoints = used_keypoints(track)
+        facts = assumptions(model, track, keypoints, tracks, options, person)
+        found.append(_finish(track, keypoints, poses, options, reader, facts))
+    return found
 
 
 def used_keypoints(track: Track) -> Float[np.ndarray, "T 17 3"]:
@@ -82,19 +96,15 @@ class WindowLifter:
         return np.einsum("nij,ntkj->ntki", rotations, poses.numpy())
 
 
-def _lift(
-    model: LiftingModel, track: Track, tracks: Tracks, options: LiftOptions, reader: LabelReader | None
+def _finish(
+    track: Track,
+    keypoints: Float[np.ndarray, "T 17 3"],
+    poses: Float[np.ndarray, "T 17 3"],
+    options: LiftOptions,
+    reader: LabelReader | None,
+    facts: Mapping[str, Any],
 ) -> LiftedClip:
     assert options.fps is not None
-    keypoints = used_keypoints(track)
-    person = choose_person(model.space, model.limb_total, options.height)
-
-    rates = Rates(options.fps, model.fps)
-    frames, start = rates.to_model(keypoints, track.first_frame)
-    lifter = WindowLifter(model, options, person)
-    lifted = blend(lifter, frames, start, model.num_frames, default_stride(model.num_frames))
-    poses = rates.to_video(lifted, start, track.first_frame, len(keypoints))
-
     root = None
     if options.focal_length is not None and options.size is not None:
         root = estimate_root(poses, keypoints, options.size, options.focal_length)
@@ -111,7 +121,7 @@ def _lift(
         size=options.size or _extent(keypoints),
         labels=labels,
         facts={
-            **assumptions(model, track, keypoints, tracks, options, person),
+            **facts,
             "smoothing": smoothed.effect,
             **({} if reader is None else {"labels": reader.describe()}),
         },

@@ -96,6 +96,11 @@ def normalise_box(keypoints: Float[np.ndarray, "N T 17 3"], units_per_metre: flo
     return _normalise(keypoints, np.array(centre), np.array(unit))
 
 
+def share_outside(points: Float[np.ndarray, "N 2"], size: tuple[int, int]) -> float:
+    """Share of the points, in pixels, that lie outside of a picture of this width and height."""
+    return float(((points < 0) | (points > size)).any(axis=-1).mean())
+
+
 def ray_rotations(
     centre: Float[np.ndarray, "N 2"], size: tuple[int, int], focal_length: float
 ) -> Float[np.ndarray, "N 3 3"]:

@@ -3,7 +3,11 @@
 import numpy as np
 from jaxtyping import Float
 
+from langpose_dist.config import UserError
+from langpose_dist.detections.people import extent
+
 _MIN_JOINTS = 4
+_MIN_EXTENT_PX = 1.0
 
 
 def estimate_root(
@@ -16,8 +20,8 @@ def estimate_root(
 
     A joint at ``(x, y, z)`` from a pelvis at ``(X, Y, Z)`` is seen at ``u``, focal lengths from the picture's
     middle, where ``X - u Z = u z - x``, and likewise for y: linear in the unknown place. The distance is as
-    right as the size of the figure and the focal length are. A frame with too few joints lies between its
-    neighbours.
+    right as the size of the figure and the focal length are. A frame with too few joints, or with all of them
+    on one pixel, lies between its neighbours.
 
     Args:
         poses: Camera axes, metres, pelvis at 0.
@@ -27,6 +31,9 @@ def estimate_root(
 
     Returns:
         Metres, origin at the camera.
+
+    Raises:
+        UserError: If all joints are on one pixel in every frame.
     """
     places = (keypoints[..., :2] - np.array(size) / 2) / focal_length
     weight = keypoints[..., 2].astype(np.float64)
@@ -36,9 +43,15 @@ def estimate_root(
     right = places * poses[..., 2:] - poses[..., :2]
     normal = np.einsum("tjai,tjak,tj->tik", rows, rows, weight)
     product = np.einsum("tjai,tja,tj->ti", rows, right, weight)
-    known = np.flatnonzero((keypoints[..., 2] > 0).sum(axis=1) >= _MIN_JOINTS)
-    if not len(known):
+    has_joints = (keypoints[..., 2] > 0).sum(axis=1) >= _MIN_JOINTS
+    if not has_joints.any():
         return np.zeros((len(poses), 3), np.float32)
+    known = np.flatnonzero(has_joints & (extent(keypoints) > _MIN_EXTENT_PX))
+    if not len(known):
+        raise UserError(
+            f"all joints of a person lie within {_MIN_EXTENT_PX:g} pixel in every frame, which says nothing "
+            "about its place; leave out --focal-length, or check the keypoints"
+        )
     solved = np.linalg.solve(normal[known], product[known][..., None])[..., 0]
     times = np.arange(len(poses))
     return np.stack([np.interp(times, known, axis) for axis in solved.T], axis=-1).astype(np.float32)

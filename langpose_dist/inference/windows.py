@@ -1,6 +1,7 @@
 """Windows of a long clip: cut on one grid, lifted a few at a time, and blended."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float64, Int
@@ -41,36 +42,55 @@ def starts_of(start: int, stop: int, num_frames: int, stride: int) -> Int[np.nda
     return np.unique(np.concatenate(([start], inner, [last])))
 
 
+class Clip(NamedTuple):
+    """Frames of a model."""
+
+    keypoints: Float[np.ndarray, "S 17 3"]
+    start: int
+    """Number of the first."""
+
+
 def blend(
     transform: Callable[[Float[np.ndarray, "N W 17 3"]], Float[np.ndarray, "N W *C"]],
-    keypoints: Float[np.ndarray, "S 17 3"],
-    start: int,
+    clips: Sequence[Clip],
     num_frames: int,
     stride: int,
-) -> Float[np.ndarray, "S *C"]:
+) -> list[Float[np.ndarray, "S *C"]]:
     """Mean of what a model says of overlapping windows; the middle of a window weighs most.
 
     Args:
         transform: The model, from windows to values of each of their frames.
-        keypoints: The clip.
-        start: Number of its first frame.
+        clips: Their windows go through the model together.
         num_frames: Frames per window (W); a shorter clip repeats its last frame.
         stride: Frames from one window to the next.
+
+    Returns:
+        Values of each clip.
     """
-    length = len(keypoints)
-    short = max(num_frames - length, 0)
-    keypoints = np.pad(keypoints, ((0, short), (0, 0), (0, 0)), mode="edge")
+    padded = [
+        np.pad(keypoints, ((0, max(num_frames - len(keypoints), 0)), (0, 0), (0, 0)), mode="edge")
+        for keypoints, _ in clips
+    ]
+    windows = [
+        (number, begin - start)
+        for number, (keypoints, start) in enumerate(clips)
+        for begin in starts_of(start, start + len(keypoints), num_frames, stride).tolist()
+    ]
     ramp = triangle(num_frames)
-    total, weights = None, np.zeros(len(keypoints))
-    begins_all = starts_of(start, start + length, num_frames, stride) - start
-    batches = [begins_all[first : first + _AT_ONCE] for first in range(0, len(begins_all), _AT_ONCE)]
-    for begins in tracked(batches, "windows", "part"):
-        values = transform(np.stack([keypoints[begin : begin + num_frames] for begin in begins]))
-        if total is None:
-            total = np.zeros((len(keypoints), *values.shape[2:]))
+    totals: dict[int, np.ndarray] = {}
+    weights = [np.zeros(len(keypoints)) for keypoints in padded]
+    batches = [windows[first : first + _AT_ONCE] for first in range(0, len(windows), _AT_ONCE)]
+    for batch in tracked(batches, "windows", "part"):
+        values = transform(np.stack([padded[number][begin : begin + num_frames] for number, begin in batch]))
         weight = ramp.reshape(-1, *[1] * (values.ndim - 2))
-        for begin, window in zip(begins, values, strict=True):
-            total[begin : begin + num_frames] += weight * window
-            weights[begin : begin + num_frames] += ramp
-    assert total is not None
-    return (total / weights.reshape(-1, *[1] * (total.ndim - 1)))[:length].astype(np.float32)
+        for (number, begin), window in zip(batch, values, strict=True):
+            if number not in totals:
+                totals[number] = np.zeros((len(padded[number]), *values.shape[2:]))
+            totals[number][begin : begin + num_frames] += weight * window
+            weights[number][begin : begin + num_frames] += ramp
+    return [
+        (totals[number] / weights[number].reshape(-1, *[1] * (totals[number].ndim - 1)))[
+            : len(keypoints)
+        ].astype(np.float32)
+        for number, (keypoints, _) in enumerate(clips)
+    ]

@@ -2,6 +2,8 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from PIL import Image
 
 from langpose_dist.cli.main import main
 from langpose_dist.models.langpose import LangPose
+from langpose_dist.tracking.registry import weights
 from tests.corpus import tiny_config
 from tests.exports import save_weights
 from tests.inference.figures import standing
@@ -100,11 +103,22 @@ def test_labels_are_shown_over_time(
     ]
     assert main(["label", *words, "--every", "0.5"]) == 0
     output = capsys.readouterr().out.splitlines()
-    assert output[1].split()[-5:] == ["sit", "down", "stand", "up", "walk"]
-    assert len(output) == 2 + 3  # 1.33 s
-    assert sum(map(float, output[2].split()[-3:])) == pytest.approx(1, abs=0.015)
+    assert output[0] == f"person 0 from NumPy array (h36m17), 30 frames a second, by {model}"
+    assert output[1] == "layout h36m17: as asked for"
+    assert output[3].split()[-5:] == ["sit", "down", "stand", "up", "walk"]
+    assert len(output) == 4 + 3  # 1.33 s
+    assert sum(map(float, output[4].split()[-3:])) == pytest.approx(1, abs=0.015)
     assert main(["label", *words, "--json"]) == 0
-    (person,) = json.loads(capsys.readouterr().out)["people"]
+    content = json.loads(capsys.readouterr().out)
+    (person,) = content["people"]
+    facts = content["facts"]
+    assert (facts["detector"], facts["layout"], facts["detections"]["chosen"]) == (
+        "NumPy array",
+        "h36m17",
+        ["0"],
+    )
+    assert facts["detections"]["share_dropped"] == 0
+    assert facts["weights"]["reference"] == model
     assert [len(series) for series in person["probabilities"].values()] == [40, 40, 40]
     assert main(["infer", *words, "--out", str(tmp_path / "out"), "--formats", "npz", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
@@ -113,9 +127,82 @@ def test_labels_are_shown_over_time(
         np.testing.assert_allclose(file["labels"].sum(axis=1), np.ones(40), atol=1e-5)
 
 
+def test_labels_that_the_encoder_does_not_know_are_named(
+    model: str, keypoints: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "infer",
+        keypoints,
+        "--layout",
+        "h36m17",
+        "--model",
+        model,
+        "--fps",
+        "30",
+        "--formats",
+        "npz",
+        "--json",
+    ]
+    assert main([*words, "--labels", "walk,龘", "--out", str(tmp_path / "out")]) == 0
+    output = capsys.readouterr()
+    assert "note: 1 of 2 labels hold no word that text.encoder=" in output.err
+    (note,) = json.loads(output.out)["clips"][0]["facts"]["labels"]["notes"]
+    assert note in output.err
+
+
+def test_the_version_of_a_registered_model_is_a_fact(
+    model: str,
+    keypoints: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    version = SimpleNamespace(name="small", version=3, run_id="abc")
+    monkeypatch.setattr(weights, "find_model", lambda name, uri: (Path(model), version))
+    words = [keypoints, "--layout", "h36m17", "--model", "models:/small@champion", "--fps", "30", "--json"]
+    assert main(["infer", *words, "--out", str(tmp_path / "out"), "--formats", "npz"]) == 0
+    infer = json.loads(capsys.readouterr().out)["clips"][0]["facts"]["weights"]
+    assert main(["label", *words, "--labels", "walk,run"]) == 0
+    label = json.loads(capsys.readouterr().out)["facts"]["weights"]
+    expected = {
+        "reference": "models:/small@champion",
+        "registered_name": "small",
+        "version": 3,
+        "run_id": "abc",
+    }
+    for found in (infer, label):
+        assert {key: found[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize("words", [["--size", "900x1000"], []])
+def test_pictures_of_another_video_are_refused(
+    words: list[str], model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size: dict[str, Any] = {} if words else {"size": [900, 1000]}
+    np.savez(tmp_path / "keypoints.npz", keypoints=standing(1), **size)
+    (tmp_path / "frames").mkdir()
+    Image.new("RGB", (1000, 900)).save(tmp_path / "frames/0.png")
+    words = [str(tmp_path / "keypoints.npz"), *words, "--overlay", str(tmp_path / "frames"), "--out", "x"]
+    assert main(["infer", *words, "--layout", "h36m17", "--model", model, "--fps", "30"]) == 2
+    error = capsys.readouterr().err
+    assert "the pictures of --overlay are 1000x900, " in error
+    assert " says 900x1000; give the frames of the video" in error
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+@pytest.mark.parametrize("command", [["infer", "--out", "x"], ["label", "--labels", "walk,run"]])
+def test_a_gpu_that_is_not_there_is_named(
+    command: list[str], model: str, keypoints: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [keypoints, "--layout", "h36m17", "--model", model, "--fps", "30"]
+    assert main([*command, *words, "--device", "cuda"]) == 2
+    assert "--device cuda: PyTorch finds no GPU here; --device cpu or auto" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--out", "x", "--label-model", "runs/pretrained"], "--label-model needs --labels"),
         (["--out", "x"], "add --fps, such as --fps 30"),
         (["--out", "x", "--fps", "30", "--normalise", "image"], "add --size, such as --size 1920x1080"),
         (["--out", "x", "--fps", "30", "--labels", "walk"], "two labels or more"),

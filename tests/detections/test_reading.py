@@ -385,6 +385,22 @@ def test_ultralytics_text_files(rest: tuple[float, ...], num_columns: int, tmp_p
     assert track.keypoints[0, 0, 2] == pytest.approx(0.9 if num_columns == 3 else 1)
 
 
+def test_a_confidence_that_is_printed_as_1_is_no_track(tmp_path: Path) -> None:
+    points = made.figure("coco17") / [640, 480, 1]
+    for number, confidence in enumerate((1, 1, 0.97, 1, 0.98, 1, 1, 1)):
+        (tmp_path / f"walk_{number + 1}.txt").write_text(made.ultralytics_line(points[number], confidence))
+    check_walk(read_tracks(tmp_path, size=(640, 480)))
+    for number in range(8):
+        (tmp_path / f"walk_{number + 1}.txt").write_text(made.ultralytics_line(points[number], 1))
+    assert read_tracks(tmp_path, size=(640, 480)).people[0].person == "0"
+
+
+def test_a_file_that_begins_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    path = coco(made.figure("coco17"), tmp_path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    check_walk(read_tracks(path))
+
+
 def test_pixels_are_due_where_a_program_writes_none_else(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"are no pixels; write pixels .OpenPose: --keypoint_scale 0"):
         read_tracks(openpose_folder(made.figure("body25") / [1000, 1000, 1], tmp_path))
@@ -406,6 +422,27 @@ def test_mediapipes_z_is_no_confidence(tmp_path: Path) -> None:
     np.save(tmp_path / "walk.npy", made.figure("mediapipe33", confidence=3.9))
     with pytest.raises(UserError, match=r"a confidence of 3.9, at most 1 is one; .* give x, y, confidence"):
         read_tracks(tmp_path / "walk.npy")
+
+
+def test_mediapipes_x_y_z_is_refused(tmp_path: Path) -> None:
+    points = made.figure("mediapipe33")
+    points[:, 3, 2] = -0.25
+    np.save(tmp_path / "walk.npy", points)
+    with pytest.raises(
+        UserError, match=r"frame 0: the third .* down to -0.25: MediaPipe's z.* x, y, visibility"
+    ):
+        read_tracks(tmp_path / "walk.npy")
+
+
+def test_landmarks_in_metres_are_no_parts_of_a_picture(tmp_path: Path) -> None:
+    points = (made.figure("mediapipe33") - [200, 280, 0]) / [300, 300, 1]  # about the hips
+    np.save(tmp_path / "walk.npy", points)
+    with pytest.raises(UserError, match=r"5\d% of the coordinates lie outside .* these look like metres"):
+        read_tracks(tmp_path / "walk.npy", size=(640, 480))
+    hidden = made.figure("mediapipe33") / [640, 300, 1]  # legs below the picture, and not visible
+    hidden[..., 2] = np.where(hidden[..., 1] > 1, 0.1, 0.9)
+    np.save(tmp_path / "walk.npy", hidden)
+    assert read_tracks(tmp_path / "walk.npy", size=(640, 300)).layout == "mediapipe33"
 
 
 def test_videopose3d_gives_the_pictures_size(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A track through a model, to metres."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,6 +97,7 @@ def test_filled_gaps_are_used_with_half_a_confidence_and_stay_marked() -> None:
     (clip,) = lift_tracks(lifting_model(Flat()), tracks, LiftOptions())
     assert not clip.seen[5:8, 16].any()
     assert clip.facts["filled_share"] == pytest.approx(3 / 340, abs=1e-4)
+    assert "0.9% of the joints are filled over short gaps, with confidence 0.5" in sentences(clip)
 
 
 def test_rate_and_size_are_asked_for_where_they_are_needed() -> None:
@@ -108,6 +110,59 @@ def test_rate_and_size_are_asked_for_where_they_are_needed() -> None:
         lift_tracks(model, tracks, LiftOptions(fps=30.0, focal_length=1000.0))
     (clip,) = lift_tracks(model, tracks, LiftOptions(fps=30.0))
     assert clip.size == (560, 856)  # just holds all joints
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fps": 0.0333}, r"0.0333 looks like seconds per frame: --fps 30.03"),
+        ({"fps": 2e4}, "20000 frames per second are no video's, 1 to 1000 are$"),
+        (
+            {"focal_length": 35.0},
+            "--focal-length 35 is none of a picture of 1000x1000, 100 to 100000 pixels are",
+        ),
+        ({"smoothing": 30.0}, "--smooth 30 seconds .* 10 at most"),
+        (
+            {"size": (480, 360)},
+            "middle joint of all is at 500, 500, outside of a picture of 480x360; .* --size",
+        ),
+    ],
+)
+def test_what_no_video_has_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        lift_tracks(lifting_model(Flat()), tracks_of(standing(20)), LiftOptions(**options))
+
+
+def test_a_size_that_was_swapped_is_doubted() -> None:
+    (clip,) = lift_tracks(lifting_model(Flat()), tracks_of(standing(20)), LiftOptions(size=(1000, 700)))
+    assert clip.facts["outside"] == {"share": round(2 / 17, 4), "share_if_swapped": 0.0}
+    assert "12% of the joints lie outside of 1000x700: is it 700x1000?" in sentences(clip)
+    (clip,) = lift_tracks(lifting_model(Flat()), tracks_of(standing(20)), LiftOptions(size=(1000, 900)))
+    assert clip.facts["outside"]["share"] == 0
+    assert not any("outside" in line for line in sentences(clip))
+
+
+def test_what_the_reader_did_is_said() -> None:
+    tracks = tracks_of(standing(20))
+    found = {"people": [{}, {}, {}], "chosen": ["0"], "person": "largest", "layout_by": "names"}
+    found |= {"filled_frames": 6, "split_gaps": 1, "max_gap": 15, "merged_bodies": 2}
+    model = replace(lifting_model(Flat(), fps=50.0), facts={"fps_source": "assumed: Human3.6M's"})
+    (clip,) = lift_tracks(model, replace(tracks, facts=found), LiftOptions())
+    told = sentences(clip)
+    assert "other people in the file: 2; the largest was chosen, by height times frames" in told
+    assert "layout h36m17: told by the names of its keypoints" in told
+    assert "frames without the person, filled from those around: 6" in told
+    assert "gaps of more than 15 frames, at which a person is cut into parts: 1" in told
+    assert "bodies that the detector gave in two halves, joined: 2" in told
+    assert "the model's file does not say its rate: 50 frames a second are assumed, as of Human3.6M" in told
+
+
+def test_one_joint_has_one_place() -> None:
+    keypoints = standing(20)
+    keypoints[:, 15] = 0
+    (clip,) = lift_tracks(lifting_model(Flat()), tracks_of(keypoints), LiftOptions())
+    (line,) = (line for line in sentences(clip) if "guess" in line)
+    assert line.startswith("right_elbow is seen in less than half of the frames: its place is the model's")
 
 
 def test_everybody_is_lifted_and_a_single_frame_too() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from langpose_dist.inference.windows import blend, default_stride, starts_of
+from langpose_dist.inference.windows import Clip, blend, default_stride, starts_of
 
 
 def clip_of(num_frames: int) -> np.ndarray:
@@ -20,7 +20,8 @@ def test_windows_begin_on_one_grid_and_at_both_ends() -> None:
 @pytest.mark.parametrize("num_frames", [1, 5, 9, 10, 13, 14, 200])
 def test_what_each_window_repeats_stays_as_it_is(num_frames: int) -> None:
     clip = clip_of(num_frames)
-    np.testing.assert_allclose(blend(lambda windows: windows, clip, 3, 9, 5), clip, atol=1e-6)
+    (found,) = blend(lambda windows: windows, [Clip(clip, 3)], 9, 5)
+    np.testing.assert_allclose(found, clip, atol=1e-6)
 
 
 def test_the_middle_of_a_window_weighs_most() -> None:
@@ -28,7 +29,7 @@ def test_the_middle_of_a_window_weighs_most() -> None:
     def numbered(windows: np.ndarray) -> np.ndarray:
         return np.broadcast_to(np.arange(len(windows), dtype=float)[:, None], windows.shape[:2])
 
-    found = blend(numbered, clip_of(8), 0, 5, 3)
+    (found,) = blend(numbered, [Clip(clip_of(8), 0)], 5, 3)
     np.testing.assert_allclose(found, [0, 0, 0, 1 / 3, 2 / 3, 1, 1, 1], atol=1e-6)
 
 
@@ -37,9 +38,9 @@ def test_a_clip_that_is_cut_anywhere_has_the_same_middle() -> None:
         return np.broadcast_to(windows.mean(axis=1, keepdims=True), windows.shape)
 
     clip = clip_of(80)
-    whole = blend(average, clip, 0, 9, 5)
+    (whole,) = blend(average, [Clip(clip, 0)], 9, 5)
     for cut in range(1, 30):
-        later = blend(average, clip[cut:71], cut, 9, 5)
+        (later,) = blend(average, [Clip(clip[cut:71], cut)], 9, 5)
         np.testing.assert_array_equal(later[9:-9], whole[cut + 9 : 62])
 
 
@@ -50,6 +51,20 @@ def test_a_long_clip_goes_through_a_few_windows_at_a_time() -> None:
         sizes.append(len(windows))
         return windows
 
-    blend(count, clip_of(1000), 0, 9, 5)
+    blend(count, [Clip(clip_of(1000), 0)], 9, 5)
     assert max(sizes) == 16
     assert sum(sizes) == len(starts_of(0, 1000, 9, 5))
+
+
+def test_clips_share_the_windows_that_go_through_together() -> None:
+    sizes = []
+
+    def average(windows: np.ndarray) -> np.ndarray:
+        sizes.append(len(windows))
+        return np.broadcast_to(windows.mean(axis=1, keepdims=True), windows.shape)
+
+    clips = [Clip(clip_of(number), number) for number in (1, 9, 14, 30, 2, 47)]
+    found = blend(average, clips, 9, 5)
+    assert sizes == [16, 5]
+    for clip, values in zip(clips, found, strict=True):
+        np.testing.assert_array_equal(values, blend(average, [clip], 9, 5)[0])
