@@ -80,8 +80,14 @@ def check_pictures(pictures: Sequence[Path], num_frames: int) -> None:
     """Find out whether each frame of the keypoints has its picture, before anything is lifted.
 
     Raises:
-        UserError: If one has none.
+        UserError: If one has none, or two pictures would be drawn into one file.
     """
+    by_stem: dict[str, Path] = {}
+    for path in pictures:
+        if (other := by_stem.setdefault(path.stem, path)) is not path:
+            raise UserError(
+                f"--overlay has both {other.name} and {path.name}; leave one picture of every frame"
+            )
     if len(pictures) < num_frames:
         raise UserError(
             f"--overlay has {len(pictures)} pictures, the keypoints have {num_frames} frames: extract every "
@@ -108,8 +114,13 @@ def write_overlay(folder: Path, pictures: Sequence[Path], clips: Sequence[Lifted
         clips: People.
 
     Raises:
-        UserError: If a picture cannot be read.
+        UserError: If a picture cannot be read, or would be drawn over.
     """
+    if any(folder.samefile(parent) for parent in {source.parent for source in pictures}):
+        raise UserError(
+            f"--overlay {folder} is where the drawings go, they would replace your frames; move the frames, "
+            "or name another --out"
+        )
     for number, source in enumerate(pictures):
         present = [clip for clip in clips if 0 <= number - clip.first_frame < len(clip.poses_3d)]
         if not present:

@@ -93,3 +93,20 @@ def test_overlay_refuses_too_few_pictures_and_what_is_none(tmp_path: Path) -> No
     (tmp_path / "broken.png").write_text("no picture")
     with pytest.raises(UserError, match="cannot be read"):
         picture_size(tmp_path / "broken.png")
+
+
+def test_frames_are_never_drawn_over(tmp_path: Path) -> None:
+    frames = write_frames(tmp_path / "overlay", 3)
+    (tmp_path / "link").symlink_to(frames)
+    before = {path.name: path.read_bytes() for path in frames.iterdir()}
+    for folder in (frames, tmp_path / "link"):
+        with pytest.raises(UserError, match="would replace your frames; move the frames, or name another"):
+            list(write_overlay(folder, list_pictures(frames), [clip_of(3)]))
+    assert {path.name: path.read_bytes() for path in frames.iterdir()} == before
+
+
+def test_two_pictures_of_one_name_are_refused(tmp_path: Path) -> None:
+    frames = write_frames(tmp_path / "frames", 3)
+    Image.new("RGB", (10, 10)).save(frames / "1.png")
+    with pytest.raises(UserError, match=r"both 1\.(jpg|png) and 1\.(jpg|png); leave one"):
+        check_pictures(list_pictures(frames), 3)
