@@ -152,3 +152,19 @@ def test_a_damaged_header_is_one_line(tmp_path: Path) -> None:
     write_weights(path, {}, weights_header({}, tiny_config(), {}))
     with pytest.raises(UserError, match="cannot be rebuilt by langpose_dist"):
         LangPose.open(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"training_data_licence": ', "cannot be read: "),
+        ("[" * 100_000, "cannot be read: "),
+        ('["CC BY 4.0"]', "must be a JSON object whose training_data_licence is a text; export"),
+        ('{"training_data_licence": 4}', "must be a JSON object whose training_data_licence is a text"),
+    ],
+)
+def test_a_damaged_config_beside_the_weights_is_one_line(tmp_path: Path, content: str, message: str) -> None:
+    run = make_run(tmp_path)
+    (run / "config.json").write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=f"config.json {message}"):
+        LangPose.open(run / "model.safetensors")
