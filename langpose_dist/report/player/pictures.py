@@ -1,5 +1,6 @@
 """Moving pictures of lifted people, and their 2D joints drawn on the video's own frames."""
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
-from PIL import Image, ImageDraw, UnidentifiedImageError
+from PIL import Image, ImageDraw
 
 from langpose_dist.config import UserError
 from langpose_dist.inference.result import LiftedClip
@@ -70,10 +71,14 @@ def list_pictures(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise UserError(f"--overlay {folder} is no folder")
-    found = [path for path in folder.iterdir() if path.suffix.lower() in _PICTURES]
+    found = [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in _PICTURES and not path.name.startswith(".")  # ._0.png is macOS's
+    ]
     if not found:
         raise UserError(f"--overlay {folder} holds no picture ({', '.join(_PICTURES)})")
-    return sorted(found, key=lambda path: [int(part) if part.isdigit() else part for part in _split(path)])
+    return sorted(found, key=_numbers_apart)
 
 
 def check_pictures(pictures: Sequence[Path], num_frames: int) -> None:
@@ -181,12 +186,16 @@ def _draw_figure(
             pen.line(line, fill=colours.get(side, colours["trunk"]), width=width if is_seen else width // 2)
 
 
-def _split(path: Path) -> list[str]:
-    return re.split(r"(\d+)", path.stem)
+def _numbers_apart(path: Path) -> list[str | int]:
+    parts = re.split(r"(\d+)", path.stem)  # a number is every second part
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)]
 
 
-def _open(path: Path) -> Image.Image:
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[Image.Image]:
+    """A picture; what makes it unreadable, also while it is used, names its file."""
     try:
-        return Image.open(path)
-    except (OSError, UnidentifiedImageError) as error:
-        raise UserError(f"picture {path} cannot be read: {error}") from None
+        with Image.open(path) as picture:
+            yield picture
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"picture {path} cannot be read: {error}; extract the frame again") from None

@@ -110,3 +110,28 @@ def test_two_pictures_of_one_name_are_refused(tmp_path: Path) -> None:
     Image.new("RGB", (10, 10)).save(frames / "1.png")
     with pytest.raises(UserError, match=r"both 1\.(jpg|png) and 1\.(jpg|png); leave one"):
         check_pictures(list_pictures(frames), 3)
+
+
+def test_only_numbers_are_counted_and_hidden_files_left_out(tmp_path: Path) -> None:
+    names = ["m².png", "m2.png", "m10.png", "².png", "10.png", "9.png"]
+    for name in [*names, "._9.png", ".hidden.jpg"]:
+        (tmp_path / name).touch()
+    assert [path.name for path in list_pictures(tmp_path)] == [
+        "9.png",
+        "10.png",
+        "m2.png",
+        "m10.png",
+        "m².png",
+        "².png",
+    ]
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".png"])
+def test_a_picture_that_ends_early_is_named(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"0{ending}"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[:1500])
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UserError, match=f"0{ending} cannot be read: .*; extract the frame again"):
+        list(write_overlay(tmp_path / "out", [path], [clip_of(1)]))
