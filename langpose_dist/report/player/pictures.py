@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from PIL import Image, ImageDraw
 
 from langpose_dist.config import UserError
+from langpose_dist.host.atomic import PARTIAL
 from langpose_dist.inference.result import LiftedClip
 from langpose_dist.skeleton import H36M17
 
@@ -35,7 +36,9 @@ def write_gif(path: Path, clip: LiftedClip) -> None:
     times = np.arange(0, min(len(clip.poses_3d) / clip.fps, MAX_GIF_S), _GIF_DELAY_CS / 100)
     frames = _draw_clip(clip, (times * clip.fps).astype(int).clip(0, last).tolist())
     first, *rest = (frame.quantize(64) for frame in frames)
-    first.save(path, format="GIF", save_all=True, append_images=rest, duration=10 * _GIF_DELAY_CS, loop=0)
+    partial = path.with_name(path.name + PARTIAL)
+    first.save(partial, format="GIF", save_all=True, append_images=rest, duration=10 * _GIF_DELAY_CS, loop=0)
+    partial.replace(path)
 
 
 def check_video() -> None:
@@ -54,13 +57,15 @@ def write_mp4(path: Path, clip: LiftedClip) -> None:
     """The whole clip at its own rate: 2D input beside the 3D figure, H.264."""
     import av  # pyright: ignore[reportMissingImports]  (an extra)
 
-    with av.open(str(path), "w", format="mp4") as file:
+    partial = path.with_name(path.name + PARTIAL)
+    with av.open(str(partial), "w", format="mp4") as file:
         stream = file.add_stream("libx264", rate=Fraction(clip.fps).limit_denominator(1001))
         stream.width, stream.height = 2 * _PANEL, _PANEL  # even, as the format's colours need
         stream.pix_fmt = "yuv420p"
         for picture in _draw_clip(clip, range(len(clip.poses_3d))):
             file.mux(stream.encode(av.VideoFrame.from_image(picture)))
         file.mux(stream.encode())
+    partial.replace(path)
 
 
 def list_pictures(folder: Path) -> list[Path]:

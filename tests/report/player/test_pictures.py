@@ -1,7 +1,9 @@
 """Moving pictures, and drawings on the video's frames."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,6 +51,32 @@ def test_mp4_has_every_frame_and_even_sizes(tmp_path: Path) -> None:
         assert len(list(file.decode(stream))) == 20
         assert float(stream.average_rate) == pytest.approx(29.97, abs=0.01)
         assert (stream.width % 2, stream.height % 2) == (0, 0)
+
+
+def test_an_interrupted_gif_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut_off(_: Image.Image, path: Path, **__: Any) -> None:
+        path.write_text("a part")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Image.Image, "save", cut_off)
+    (tmp_path / "a.gif").write_text("whole")
+    with pytest.raises(KeyboardInterrupt):
+        write_gif(tmp_path / "a.gif", clip_of(5))
+    assert (tmp_path / "a.gif").read_text() == "whole"
+
+
+def test_an_interrupted_mp4_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("av")
+
+    def cut_off(*_: Any) -> Iterator[Image.Image]:
+        yield from (Image.new("RGB", (840, 420)) for _ in range(100))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pictures, "_draw_clip", cut_off)
+    (tmp_path / "a.mp4").write_text("whole")
+    with pytest.raises(KeyboardInterrupt):
+        write_mp4(tmp_path / "a.mp4", clip_of(5))
+    assert (tmp_path / "a.mp4").read_text() == "whole"
 
 
 def test_without_the_extra_mp4_is_refused_first(monkeypatch: pytest.MonkeyPatch) -> None:
