@@ -88,6 +88,8 @@ def test_the_folder_says_what_the_model_is(tmp_path: Path) -> None:
         "training_data_licence: CC BY 4.0",
         content["weights_sha256"],
         "half image widths from the image centre",
+        "units_per_metre: ",
+        "normalisation_box: of a window of pixels (u, v)",
     ):
         assert text in card, text
 
