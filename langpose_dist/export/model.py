@@ -12,8 +12,9 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from langpose_dist.config import UserError
-from langpose_dist.export.facts import LICENCE, describe
+from langpose_dist.export.facts import LICENCE, as_lifting_model, describe
 from langpose_dist.host.atomic import hash_file, write_text
+from langpose_dist.inference.model import LiftingModel
 from langpose_dist.models.weights import write_weights
 from langpose_dist.report.card import describe_numbers
 from langpose_dist.runs.folder import RunFolder
@@ -97,6 +98,11 @@ class LangPose(nn.Module, PyTorchModelHubMixin):
         evaluation = RunFolder(weights.parent).read_evaluation()
         return cls(exported, hash_file(weights), evaluation, licence).eval()
 
+    @property
+    def lifting_model(self) -> LiftingModel:
+        """The same model as ``langpose_dist.inference.lift.lift_tracks`` takes it: from pixels."""
+        return as_lifting_model(self.exported, self.facts)
+
     def lift(self, keypoints_2d: np.ndarray) -> np.ndarray:
         """Lift clips of any length.
 
@@ -110,7 +116,10 @@ class LangPose(nn.Module, PyTorchModelHubMixin):
         Raises:
             ValueError: If the input is something else, such as pixels.
         """
-        clips = np.asarray(keypoints_2d, np.float32)
+        given = np.asarray(keypoints_2d)
+        if given.dtype.kind not in "fiub":
+            raise ValueError(f"keypoints_2d has type {given.dtype}, not real numbers; give float32")
+        clips = given.astype(np.float32)
         if clips.ndim not in (3, 4):
             raise ValueError(f"keypoints_2d has shape {clips.shape}, not T x 17 x 3 or B x T x 17 x 3")
         return self.exported.predict(clips[None])[0] if clips.ndim == 3 else self.exported.predict(clips)

@@ -50,6 +50,9 @@ def test_figures_of_the_image_s_space_become_people_of_the_stated_size(tmp_path:
         (clips(), r"has shape \(17, 3\), not T x 17 x 3"),
         (np.zeros((4, 16, 3)), "not ... x 17 x 3"),
         (np.full((4, 17, 3), np.nan), "not finite"),
+        (clips(4) + 1j, "has type complex64, not real numbers; give float32"),
+        (np.full((4, 17, 3), {}), "has type object, not real numbers; give float32"),
+        (np.full((4, 17, 3), "0.5"), "has type <U3, not real numbers; give float32"),
     ],
 )
 def test_what_is_no_clip_is_refused(tmp_path: Path, keypoints_2d: np.ndarray, message: str) -> None:
