@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import langpose_dist
+from langpose_dist.cli.main import main
 from langpose_dist.config import UserError
 from langpose_dist.export.model import LangPose
 from tests.export.trained import clips, make_run
@@ -63,3 +64,19 @@ def test_the_readme_s_lines_run_as_they_are_written(tmp_path: Path) -> None:
         folder=tmp_path,
         XDG_CACHE_HOME=str(tmp_path / "cache"),
     )
+
+
+def test_a_detector_s_file_is_lifted_as_infer_does(tmp_path: Path) -> None:
+    page = (ROOT / "docs/export.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (code,) = (block for block in blocks if "read_tracks" in block)
+    detections = ROOT / "tests/detections/files/alphapose_halpe26/one_person_numbered.json"
+    (tmp_path / "keypoints.json").write_bytes(detections.read_bytes())
+    run = make_run(tmp_path / "runs/one")
+    run_python(f"{code}\nnp.save('poses.npy', poses)", folder=tmp_path)
+    out = tmp_path / "out"
+    words = ["infer", str(tmp_path / "keypoints.json"), "--model", str(run), "--fps", "30", "--out", str(out)]
+    assert main([*words, "--formats", "npz"]) == 0
+    (path,) = out.glob("*.npz")
+    with np.load(path) as file:
+        np.testing.assert_allclose(np.load(tmp_path / "poses.npy"), file["poses_3d"], atol=1e-5)

@@ -8,11 +8,13 @@ from typing import Any, Self
 import numpy as np
 from huggingface_hub import ModelCard, ModelCardData, PyTorchModelHubMixin, snapshot_download
 from jaxtyping import Float
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from langpose_dist.config import UserError
-from langpose_dist.export.facts import LICENCE, describe
+from langpose_dist.export.facts import LICENCE, as_lifting_model, describe
 from langpose_dist.host.atomic import hash_file, write_text
+from langpose_dist.inference.model import LiftingModel
 from langpose_dist.models.weights import write_weights
 from langpose_dist.report.card import describe_numbers
 from langpose_dist.runs.folder import RunFolder
@@ -85,16 +87,21 @@ class LangPose(nn.Module, PyTorchModelHubMixin):
             licence: As above.
 
         Raises:
-            UserError: If the file holds no such model, one that lifts no poses, or damaged numbers beside it.
+            UserError: If the file holds no such model, one that lifts no poses, or a file beside is damaged.
         """
         exported = load_exported(weights)
         if not hasattr(exported.model, "lift_windows"):
             raise UserError(f"{weights}: task={exported.config.task} lifts no poses")
         config = weights.with_name(_CONFIG)
         if licence is None and config.is_file():
-            licence = json.loads(config.read_text(encoding="utf-8")).get(LICENCE)
+            licence = _read_licence(config)
         evaluation = RunFolder(weights.parent).read_evaluation()
         return cls(exported, hash_file(weights), evaluation, licence).eval()
+
+    @property
+    def lifting_model(self) -> LiftingModel:
+        """The same model as ``langpose_dist.inference.lift.lift_tracks`` takes it: from pixels."""
+        return as_lifting_model(self.exported, self.facts)
 
     def lift(self, keypoints_2d: np.ndarray) -> np.ndarray:
         """Lift clips of any length.
@@ -109,7 +116,10 @@ class LangPose(nn.Module, PyTorchModelHubMixin):
         Raises:
             ValueError: If the input is something else, such as pixels.
         """
-        clips = np.asarray(keypoints_2d, np.float32)
+        given = np.asarray(keypoints_2d)
+        if given.dtype.kind not in "fiub":
+            raise ValueError(f"keypoints_2d has type {given.dtype}, not real numbers; give float32")
+        clips = given.astype(np.float32)
         if clips.ndim not in (3, 4):
             raise ValueError(f"keypoints_2d has shape {clips.shape}, not T x 17 x 3 or B x T x 17 x 3")
         return self.exported.predict(clips[None])[0] if clips.ndim == 3 else self.exported.predict(clips)
@@ -119,8 +129,15 @@ class LangPose(nn.Module, PyTorchModelHubMixin):
         return self.exported.model.lift_windows(keypoints_2d)  # pyright: ignore[reportCallIssue]
 
     def save(self, path: Path) -> None:
-        """Write the weights as one file like those of a run, which every command takes."""
-        write_weights(path, self.model.state_dict(), self.exported.header)
+        """Write the weights as one file like those of a run, which every command takes.
+
+        Raises:
+            UserError: If there is no space or no access.
+        """
+        try:
+            write_weights(path, self.model.state_dict(), self.exported.header)
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"{path} cannot be written: {error}") from None
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """The folder's README.md."""
@@ -150,3 +167,13 @@ class LangPose(nn.Module, PyTorchModelHubMixin):
             names = [_WEIGHTS, _CONFIG, RunFolder(model_id).evaluation.name]
             folder = Path(snapshot_download(model_id, allow_patterns=names, **options))
         return cls.open(folder / _WEIGHTS).to(map_location)
+
+
+def _read_licence(config: Path) -> str | None:
+    try:
+        content = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{config} cannot be read: {error}; export the model again") from None
+    if not isinstance(content, dict) or not isinstance(content.get(LICENCE), str | None):
+        raise UserError(f"{config} must be a JSON object whose {LICENCE} is a text; export the model again")
+    return content.get(LICENCE)

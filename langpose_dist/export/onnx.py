@@ -39,6 +39,8 @@ def write_onnx(path: Path, model: LangPose) -> None:
         import onnxscript
     except ImportError:
         raise UserError("ONNX needs packages that are missing: install langpose-dist[onnx]") from None
+    import torch._dynamo  # here, as the exporter makes a failure of its own of a Ctrl-C during this import
+
     max_frames = model.exported.config.window.num_frames
     # Sizes of 1 would be taken for constants.
     example = torch.zeros(3, min(4, max_frames), H36M17.num_joints, 3)

@@ -70,6 +70,7 @@ def test_a_registered_model_goes_to_hugging_face_with_its_licence_and_numbers(
         ([".", "--out", "x"], "holds no finished run"),
         (["run", "--out", "run"], "--out run exists; name another place, or remove it first"),
         (["run", "--out", "none/x"], "must be in a folder that exists; none does not"),
+        (["run", "--out", "/proc/x"], "/proc/x cannot be written: "),
     ],
 )
 def test_mistakes_are_one_line(

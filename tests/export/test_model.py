@@ -50,6 +50,9 @@ def test_figures_of_the_image_s_space_become_people_of_the_stated_size(tmp_path:
         (clips(), r"has shape \(17, 3\), not T x 17 x 3"),
         (np.zeros((4, 16, 3)), "not ... x 17 x 3"),
         (np.full((4, 17, 3), np.nan), "not finite"),
+        (clips(4) + 1j, "has type complex64, not real numbers; give float32"),
+        (np.full((4, 17, 3), {}), "has type object, not real numbers; give float32"),
+        (np.full((4, 17, 3), "0.5"), "has type <U3, not real numbers; give float32"),
     ],
 )
 def test_what_is_no_clip_is_refused(tmp_path: Path, keypoints_2d: np.ndarray, message: str) -> None:
@@ -88,6 +91,8 @@ def test_the_folder_says_what_the_model_is(tmp_path: Path) -> None:
         "training_data_licence: CC BY 4.0",
         content["weights_sha256"],
         "half image widths from the image centre",
+        "units_per_metre: ",
+        "normalisation_box: of a window of pixels (u, v)",
     ):
         assert text in card, text
 
@@ -152,3 +157,19 @@ def test_a_damaged_header_is_one_line(tmp_path: Path) -> None:
     write_weights(path, {}, weights_header({}, tiny_config(), {}))
     with pytest.raises(UserError, match="cannot be rebuilt by langpose_dist"):
         LangPose.open(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"training_data_licence": ', "cannot be read: "),
+        ("[" * 100_000, "cannot be read: "),
+        ('["CC BY 4.0"]', "must be a JSON object whose training_data_licence is a text; export"),
+        ('{"training_data_licence": 4}', "must be a JSON object whose training_data_licence is a text"),
+    ],
+)
+def test_a_damaged_config_beside_the_weights_is_one_line(tmp_path: Path, content: str, message: str) -> None:
+    run = make_run(tmp_path)
+    (run / "config.json").write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=f"config.json {message}"):
+        LangPose.open(run / "model.safetensors")

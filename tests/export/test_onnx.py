@@ -76,6 +76,29 @@ def test_a_failed_export_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Monk
     assert not list(tmp_path.glob("*.onnx*"))
 
 
+def test_what_hides_a_ctrl_c_is_imported_before_the_export(tmp_path: Path) -> None:
+    code = """
+import sys, torch
+from pathlib import Path
+from langpose_dist.export.model import LangPose
+from langpose_dist.export.onnx import write_onnx
+
+def export(*_, **__):
+    print("torch._dynamo" in sys.modules)
+    raise KeyboardInterrupt
+
+torch.onnx.export = export
+folder = Path(sys.argv[1])
+try:
+    write_onnx(folder / "model.onnx", LangPose.open(folder / "model.safetensors"))
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    command = (sys.executable, "-c", code, str(make_run(tmp_path)))
+    process = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    assert process.stdout == "True\ninterrupted\n"
+
+
 def test_torch_is_left_as_it_was(pair: tuple[LangPose, Path]) -> None:
     start, end = torch.zeros(1), torch.ones(1)
     assert torch.lerp(start, end, 0.25).item() == 0.25

@@ -19,6 +19,8 @@ from langpose_dist.skeleton import H36M17
 
 MAX_FRAMES = 20_000
 """Frames of one person in a page, 3 MB of it; of longer clips every second, third, ... frame is shown."""
+_UNITS = 10_000
+"""2D places are whole numbers of this part of the picture's longer side, whatever its size; 32,767 fit."""
 
 
 def write_player(path: Path, clips: Sequence[LiftedClip], title: str) -> None:
@@ -50,9 +52,11 @@ def write_player(path: Path, clips: Sequence[LiftedClip], title: str) -> None:
 
 def _pack(clip: LiftedClip) -> dict[str, Any]:
     step = -(-len(clip.poses_3d) // MAX_FRAMES)
-    points = clip.keypoints_2d[::step].copy()
-    points[..., 2] *= 100
+    unit = max(clip.size) / _UNITS
+    points = clip.keypoints_2d[::step] / [unit, unit, 0.01]
     notes = sentences(clip)
+    if np.abs(points).max() > np.iinfo("<i2").max:
+        notes.append("2D places more than three pictures away are shown nearer; the result files hold them")
     if step > 1:
         notes.append(f"this page shows one of {step} frames; the result files hold all")
     return {
@@ -63,6 +67,7 @@ def _pack(clip: LiftedClip) -> dict[str, Any]:
         "video_fps": clip.fps,
         "fps": clip.fps / step,
         "size": list(clip.size),
+        "unit": unit,
         "poses": _encode(clip.poses_3d[::step] * 1000, "<i2"),
         "points": _encode(points, "<i2"),
         "seen": _encode(clip.seen[::step], "u1"),

@@ -1,5 +1,6 @@
 """Moving pictures of lifted people, and their 2D joints drawn on the video's own frames."""
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -8,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
-from PIL import Image, ImageDraw, UnidentifiedImageError
+from PIL import Image, ImageDraw
 
 from langpose_dist.config import UserError
+from langpose_dist.host.atomic import PARTIAL
 from langpose_dist.inference.result import LiftedClip
 from langpose_dist.skeleton import H36M17
 
@@ -34,7 +36,9 @@ def write_gif(path: Path, clip: LiftedClip) -> None:
     times = np.arange(0, min(len(clip.poses_3d) / clip.fps, MAX_GIF_S), _GIF_DELAY_CS / 100)
     frames = _draw_clip(clip, (times * clip.fps).astype(int).clip(0, last).tolist())
     first, *rest = (frame.quantize(64) for frame in frames)
-    first.save(path, format="GIF", save_all=True, append_images=rest, duration=10 * _GIF_DELAY_CS, loop=0)
+    partial = path.with_name(path.name + PARTIAL)
+    first.save(partial, format="GIF", save_all=True, append_images=rest, duration=10 * _GIF_DELAY_CS, loop=0)
+    partial.replace(path)
 
 
 def check_video() -> None:
@@ -53,13 +57,15 @@ def write_mp4(path: Path, clip: LiftedClip) -> None:
     """The whole clip at its own rate: 2D input beside the 3D figure, H.264."""
     import av  # pyright: ignore[reportMissingImports]  (an extra)
 
-    with av.open(str(path), "w", format="mp4") as file:
+    partial = path.with_name(path.name + PARTIAL)
+    with av.open(str(partial), "w", format="mp4") as file:
         stream = file.add_stream("libx264", rate=Fraction(clip.fps).limit_denominator(1001))
         stream.width, stream.height = 2 * _PANEL, _PANEL  # even, as the format's colours need
         stream.pix_fmt = "yuv420p"
         for picture in _draw_clip(clip, range(len(clip.poses_3d))):
             file.mux(stream.encode(av.VideoFrame.from_image(picture)))
         file.mux(stream.encode())
+    partial.replace(path)
 
 
 def list_pictures(folder: Path) -> list[Path]:
@@ -70,18 +76,28 @@ def list_pictures(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise UserError(f"--overlay {folder} is no folder")
-    found = [path for path in folder.iterdir() if path.suffix.lower() in _PICTURES]
+    found = [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in _PICTURES and not path.name.startswith(".")  # ._0.png is macOS's
+    ]
     if not found:
         raise UserError(f"--overlay {folder} holds no picture ({', '.join(_PICTURES)})")
-    return sorted(found, key=lambda path: [int(part) if part.isdigit() else part for part in _split(path)])
+    return sorted(found, key=_numbers_apart)
 
 
 def check_pictures(pictures: Sequence[Path], num_frames: int) -> None:
     """Find out whether each frame of the keypoints has its picture, before anything is lifted.
 
     Raises:
-        UserError: If one has none.
+        UserError: If one has none, or two pictures would be drawn into one file.
     """
+    by_stem: dict[str, Path] = {}
+    for path in pictures:
+        if (other := by_stem.setdefault(path.stem, path)) is not path:
+            raise UserError(
+                f"--overlay has both {other.name} and {path.name}; leave one picture of every frame"
+            )
     if len(pictures) < num_frames:
         raise UserError(
             f"--overlay has {len(pictures)} pictures, the keypoints have {num_frames} frames: extract every "
@@ -108,8 +124,13 @@ def write_overlay(folder: Path, pictures: Sequence[Path], clips: Sequence[Lifted
         clips: People.
 
     Raises:
-        UserError: If a picture cannot be read.
+        UserError: If a picture cannot be read, or would be drawn over.
     """
+    if any(folder.samefile(parent) for parent in {source.parent for source in pictures}):
+        raise UserError(
+            f"--overlay {folder} is where the drawings go, they would replace your frames; move the frames, "
+            "or name another --out"
+        )
     for number, source in enumerate(pictures):
         present = [clip for clip in clips if 0 <= number - clip.first_frame < len(clip.poses_3d)]
         if not present:
@@ -170,12 +191,16 @@ def _draw_figure(
             pen.line(line, fill=colours.get(side, colours["trunk"]), width=width if is_seen else width // 2)
 
 
-def _split(path: Path) -> list[str]:
-    return re.split(r"(\d+)", path.stem)
+def _numbers_apart(path: Path) -> list[str | int]:
+    parts = re.split(r"(\d+)", path.stem)  # a number is every second part
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)]
 
 
-def _open(path: Path) -> Image.Image:
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[Image.Image]:
+    """A picture; what makes it unreadable, also while it is used, names its file."""
     try:
-        return Image.open(path)
-    except (OSError, UnidentifiedImageError) as error:
-        raise UserError(f"picture {path} cannot be read: {error}") from None
+        with Image.open(path) as picture:
+            yield picture
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"picture {path} cannot be read: {error}; extract the frame again") from None

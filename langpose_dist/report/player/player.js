@@ -4,6 +4,7 @@
   const $ = (id) => document.getElementById(id);
   const COLOURS = { right: "#c8373d", left: "#2166ac", trunk: "#4d4d4d" };
   const LINES = ["#c8373d", "#2166ac", "#e08214", "#35978f", "#7b3294", "#4d9221", "#8c510a", "#c51b7d"];
+  const DASHES = [[], [7, 4], [2, 3], [9, 3, 2, 3]];
   const HOME = { yaw: 0, pitch: 0 };
   const view = { yaw: 0.6, pitch: 0.15, zoom: 1 };
   const state = { frame: 0, playing: false, shown: null };
@@ -86,7 +87,7 @@
     const places = [], known = [];
     for (let joint = 0; joint < J; joint++) {
       const at = 3 * (state.frame * J + joint);
-      places.push([left + clip.points[at] * scale, top + clip.points[at + 1] * scale]);
+      places.push([left + clip.points[at] * clip.unit * scale, top + clip.points[at + 1] * clip.unit * scale]);
       known.push(clip.points[at + 2] > 0);
     }
     drawBones(pen, places, isSeen, (joint) => known[joint]);
@@ -145,8 +146,16 @@
     }
   };
 
+  const shorten = (pen, text, room) => {
+    if (pen.measureText(text).width <= room) return text;
+    const signs = [...text];
+    while (signs.length && pen.measureText(`${signs.join("")}\u2026`).width > room) signs.pop();
+    return `${signs.join("")}\u2026`;
+  };
+
   const drawLabels = () => {
     if (!clip.labels.length) return;
+    $("labels").style.height = `${Math.max(150, 24 + 16 * clip.labels.length)}px`;
     const { pen, width, height } = prepare($("labels"));
     const left = 34, right = width - 190, top = 10, bottom = height - 18;
     const x = (frame) => left + ((right - left) * frame) / Math.max(clip.frames - 1, 1);
@@ -166,14 +175,19 @@
     clip.labels.forEach((label, number) => {
       pen.strokeStyle = pen.fillStyle = LINES[number % LINES.length];
       pen.lineWidth = 1.8;
+      pen.setLineDash(DASHES[Math.floor(number / LINES.length) % DASHES.length]);
       pen.beginPath();
       for (let frame = 0; frame < clip.frames; frame += step) pen.lineTo(x(frame), y(label.values[frame] / 255));
       pen.stroke();
-      if (number < 8) {
-        const share = Math.round((100 * label.values[state.frame]) / 255);
-        pen.fillText(`${share} % ${label.name}`.slice(0, 28), right + 12, top + 10 + 16 * number);
-      }
+      const middle = top + 6 + 16 * number;
+      pen.beginPath();
+      pen.moveTo(right + 10, middle);
+      pen.lineTo(right + 32, middle);
+      pen.stroke();
+      const share = Math.round((100 * label.values[state.frame]) / 255);
+      pen.fillText(shorten(pen, `${share} % ${label.name}`, width - right - 44), right + 38, middle + 4);
     });
+    pen.setLineDash([]);
     pen.strokeStyle = "#1c2024";
     pen.lineWidth = 1;
     pen.beginPath();

@@ -110,3 +110,36 @@ def test_the_page_runs_and_loads_nothing_else(seen: Seen) -> None:
     assert seen.page.evaluate("window.injected") is None
     failed = "fetch('file:///etc/hostname').then(() => 'loaded', () => 'refused')"
     assert seen.page.evaluate(failed) == "refused"
+
+
+DRAWN = """
+window.texts = []; window.dashes = [];
+const {fillText, setLineDash} = CanvasRenderingContext2D.prototype;
+CanvasRenderingContext2D.prototype.fillText = function (...words) {
+  window.texts.push(words[0]); fillText.apply(this, words); };
+CanvasRenderingContext2D.prototype.setLineDash = function (dash) {
+  window.dashes.push(String(dash)); setLineDash.call(this, dash); };
+"""
+
+
+def test_every_label_has_its_line_in_the_legend(tmp_path: Path) -> None:
+    (clip,) = lift_tracks(lifting_model(Flat()), tracks_of(standing(30)), LiftOptions(height=1.7))
+    names = ["walk and then turn around and walk back again", *(f"label {number}" for number in range(1, 20))]
+    share = np.linspace(0, 1, 30, dtype=np.float32)
+    clip = replace(clip, labels={name: share * (number / 20) for number, name in enumerate(names)})
+    write_player(tmp_path / "player.html", [clip], "many labels")
+    with sync_playwright() as manager:
+        browser = manager.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1300, "height": 1000})
+        page.add_init_script(DRAWN)
+        page.goto(f"file://{tmp_path}/player.html")
+        SCREENSHOTS.mkdir(exist_ok=True)
+        page.locator("#time").fill("20")
+        page.screenshot(path=SCREENSHOTS / "player-labels.png", full_page=True)
+        texts, dashes = page.evaluate("[window.texts, window.dashes]")
+        height = page.locator("#labels").evaluate("canvas => canvas.clientHeight")
+        browser.close()
+    assert {f"0 % {name}" for name in names[1:]} <= set(texts)
+    assert any(re.fullmatch("0 % walk and then .*\u2026", text) for text in texts)
+    assert {"", "7,4", "2,3"} <= set(dashes)
+    assert height >= 24 + 16 * 20 - 2

@@ -81,3 +81,19 @@ def test_of_a_long_clip_the_page_shows_every_other_frame_and_says_so(
     assert (first["frames"], first["step"], first["fps"]) == (count // 2, 2, 15)
     assert any("one of 2 frames" in line for line in first["sentences"])
     assert second["step"] == 1
+
+
+def test_places_in_a_large_picture_are_kept_and_cut_ones_are_said(tmp_path: Path, clip: LiftedClip) -> None:
+    large = replace(
+        clip, size=(90_000, 60_000), keypoints_2d=clip.keypoints_2d * np.array([80, 80, 1], np.float32)
+    )
+    far = replace(clip, keypoints_2d=clip.keypoints_2d * np.array([80, 80, 1], np.float32))
+    write_player(tmp_path / "player.html", [large, far], "title")
+    _, content = read_page(tmp_path / "player.html")
+    packed, cut = content["clips"]
+    points = np.frombuffer(base64.b64decode(packed["points"]), "<i2").reshape(60, 17, 3)
+    assert large.keypoints_2d[..., 1].max() > 60_000
+    np.testing.assert_allclose(points[..., :2] * packed["unit"], large.keypoints_2d[..., :2], atol=4.6)
+    np.testing.assert_array_equal(points[..., 2], np.rint(large.keypoints_2d[..., 2] * 100))
+    said = "are shown nearer"
+    assert [any(said in line for line in one["sentences"]) for one in (packed, cut)] == [False, True]

@@ -1,7 +1,9 @@
 """Moving pictures, and drawings on the video's frames."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,6 +53,32 @@ def test_mp4_has_every_frame_and_even_sizes(tmp_path: Path) -> None:
         assert (stream.width % 2, stream.height % 2) == (0, 0)
 
 
+def test_an_interrupted_gif_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut_off(_: Image.Image, path: Path, **__: Any) -> None:
+        path.write_text("a part")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Image.Image, "save", cut_off)
+    (tmp_path / "a.gif").write_text("whole")
+    with pytest.raises(KeyboardInterrupt):
+        write_gif(tmp_path / "a.gif", clip_of(5))
+    assert (tmp_path / "a.gif").read_text() == "whole"
+
+
+def test_an_interrupted_mp4_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("av")
+
+    def cut_off(*_: Any) -> Iterator[Image.Image]:
+        yield from (Image.new("RGB", (840, 420)) for _ in range(100))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pictures, "_draw_clip", cut_off)
+    (tmp_path / "a.mp4").write_text("whole")
+    with pytest.raises(KeyboardInterrupt):
+        write_mp4(tmp_path / "a.mp4", clip_of(5))
+    assert (tmp_path / "a.mp4").read_text() == "whole"
+
+
 def test_without_the_extra_mp4_is_refused_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'langpose-dist\[video\]'"):
@@ -93,3 +121,45 @@ def test_overlay_refuses_too_few_pictures_and_what_is_none(tmp_path: Path) -> No
     (tmp_path / "broken.png").write_text("no picture")
     with pytest.raises(UserError, match="cannot be read"):
         picture_size(tmp_path / "broken.png")
+
+
+def test_frames_are_never_drawn_over(tmp_path: Path) -> None:
+    frames = write_frames(tmp_path / "overlay", 3)
+    (tmp_path / "link").symlink_to(frames)
+    before = {path.name: path.read_bytes() for path in frames.iterdir()}
+    for folder in (frames, tmp_path / "link"):
+        with pytest.raises(UserError, match="would replace your frames; move the frames, or name another"):
+            list(write_overlay(folder, list_pictures(frames), [clip_of(3)]))
+    assert {path.name: path.read_bytes() for path in frames.iterdir()} == before
+
+
+def test_two_pictures_of_one_name_are_refused(tmp_path: Path) -> None:
+    frames = write_frames(tmp_path / "frames", 3)
+    Image.new("RGB", (10, 10)).save(frames / "1.png")
+    with pytest.raises(UserError, match=r"both 1\.(jpg|png) and 1\.(jpg|png); leave one"):
+        check_pictures(list_pictures(frames), 3)
+
+
+def test_only_numbers_are_counted_and_hidden_files_left_out(tmp_path: Path) -> None:
+    names = ["m².png", "m2.png", "m10.png", "².png", "10.png", "9.png"]
+    for name in [*names, "._9.png", ".hidden.jpg"]:
+        (tmp_path / name).touch()
+    assert [path.name for path in list_pictures(tmp_path)] == [
+        "9.png",
+        "10.png",
+        "m2.png",
+        "m10.png",
+        "m².png",
+        "².png",
+    ]
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".png"])
+def test_a_picture_that_ends_early_is_named(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"0{ending}"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[:1500])
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UserError, match=f"0{ending} cannot be read: .*; extract the frame again"):
+        list(write_overlay(tmp_path / "out", [path], [clip_of(1)]))
