@@ -165,10 +165,12 @@ def sweeping(folder: Path, *words: str, variables: Mapping[str, str] | None = No
         sweep.kill()
 
 
-def finish(folder: Path, *words: str, variables: Mapping[str, str] | None = None) -> str:
+def finish(
+    folder: Path, *words: str, variables: Mapping[str, str] | None = None, seconds: float = 240.0
+) -> str:
     """Let a sweep come to its end; returns what it printed."""
     with sweeping(folder, *words, variables=variables) as sweep:
-        status = sweep.wait()
+        status = sweep.wait(seconds)
         assert status == 0, sweep.text[-4000:]
         return sweep.text
 
