@@ -27,9 +27,9 @@ from langpose_dist.datasets.timing import resample
 
 LEVEL = 0.05
 MIN_CLIPS = 9
-"""Of an action that takes part in pairs."""
+"""Fewest clips of an action that takes part in pairs."""
 CLIP_FRAMES = 100
-"""Of the clips that are timed."""
+"""Length of the timed clips."""
 NUM_BY_FRAMES = 100
 """Null splits that are tested by exchanging frames too, every eighth of them."""
 
@@ -106,7 +106,7 @@ class Population:
 
 
 def null_splits(actions: dict[str, Clips], size: int, num_splits: int) -> dict[str, Any]:
-    """How often two random sets of clips of one distribution are said to differ."""
+    """Rejection rate between two random sets of clips of one distribution."""
     population = Population([clip for some in actions.values() for clip in some])
     rng = np.random.default_rng(0)
     found, by_frames = [], []

@@ -1,4 +1,4 @@
-"""How far bfloat16 activations, and a bfloat16 residual stream, take a training from float32.
+"""Distance of a training in bfloat16, with and without a bfloat16 residual stream, from float32.
 
     python -m benchmarks.precision --data data/table1 --out runs/precision --steps 300
 

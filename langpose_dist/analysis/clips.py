@@ -78,7 +78,7 @@ class ClipSet:
         return frame_features(resample(poses, self.manifest.fps, fps), fps)
 
     def describe(self) -> dict[str, Any]:
-        """What identifies the data."""
+        """Identity of the data: fingerprint, split and rate."""
         return {
             "dataset": self.manifest.dataset,
             "split": self.split,

@@ -16,7 +16,7 @@ STD_FLOOR = 0.01
 """Least standard deviation of a coordinate in metres: joints that are still would blow up their noise."""
 
 MIN_FRAMES = 4
-"""Of a clip: two frames with one before and one after, as an acceleration needs them."""
+"""Shortest clip: two frames with one before and one after, as an acceleration needs them."""
 
 
 def frame_features(poses: Float[np.ndarray, "T J 3"], fps: float) -> Float64[np.ndarray, "S 6"]:

@@ -14,12 +14,12 @@ from scipy.stats import t
 NUM_PERMUTATIONS = 999
 CONFIDENCE = 0.95
 _ROUNDING = 1e-12
-"""Of sums in another order: a permutation that changes nothing ties with what was found."""
+"""Difference of sums in another order: a permutation that changes nothing ties with the observed value."""
 
 
 @dataclass(frozen=True)
 class Discrepancy:
-    """What two sets of clips differ by."""
+    """Difference of two sets of clips."""
 
     mmd2: float
     floor: float
