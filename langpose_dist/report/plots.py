@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -19,6 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from langpose_dist.host.redaction import printable
 from langpose_dist.metrics.table import METRICS
 from langpose_dist.skeleton import H36M17
 
@@ -288,7 +290,19 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save_figure(figure: Figure, path: Path) -> Figure:
-    """Draw a figure into a PNG file, in a new folder if need be; returns it."""
+    """Draw a figure into a PNG file or, by its ending, an SVG file, in a new folder if need be; returns it.
+
+    An SVG file keeps text as text, and is the same whenever it is drawn.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=_DPI, format="png")
+    if path.suffix == ".svg":
+        with rc_context({"svg.fonttype": "none", "svg.hashsalt": "langpose"}):
+            figure.savefig(path, format="svg", metadata={"Date": None})
+    else:
+        figure.savefig(path, dpi=_DPI, format="png")
     return figure
+
+
+def plain_text(text: str) -> str:
+    """Text of others for a figure: one line, and no formula."""
+    return printable(text).replace("$", "\\$")
