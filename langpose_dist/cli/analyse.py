@@ -9,6 +9,7 @@ from typing import Any
 from langpose_dist.cli.evaluate import compare_models, sort_words, tracking_uri_of
 from langpose_dist.config import RunConfig, UserError, with_overrides
 from langpose_dist.host.arguments import count, local_path, place, positive_number
+from langpose_dist.host.environment import describe_environment
 
 _EXAMPLES = """examples:
   langpose analyse mmd data/h36m data/h36m --by action
@@ -170,7 +171,9 @@ def _report(
     out: Path | None = arguments.out
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise UserError(f"--out {out} must be a file in a folder that exists; this one does not exist")
-    report = measure()
+    environment = describe_environment()
+    origin = {"commit": environment["git_commit"], "commit_dirty": environment["git_dirty"]}
+    report = {"analysis": arguments.analysis, **origin, **measure()}
     content = json.dumps(report, indent=2)
     if out is not None:
         out.write_text(content + "\n", encoding="utf-8")

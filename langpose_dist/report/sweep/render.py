@@ -46,7 +46,8 @@ def build_sections(report: Report) -> list[Section]:
     if len(report.sweep.objective) > 1:
         ranks = [str(one.rank) for one in report.configurations if one.is_on_front]
         text = f"on the front: rank {', '.join(ranks) or NONE}"
-        sections.append(Section("Pareto front", [text], figures={"front.png": "both objectives, a point per configuration"}))
+        figures = {"front.png": "both objectives, a point per configuration"}
+        sections.append(Section("Pareto front", [text], figures=figures))
     return [*sections, _importance_section(report), _cost_section(report)]
 
 

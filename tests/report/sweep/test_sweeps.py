@@ -688,7 +688,8 @@ def test_long_tables_are_cut_on_a_terminal_only(tmp_path: Path) -> None:
     ]
     report = report_of(write_sweep(tmp_path / "sweep", trials))
     assert "and 10 more, in sweep.md" in to_text(report)
-    assert sum(line.startswith("| ") for line in to_markdown(build_sections(report)).splitlines()) == 45  # and the importance
+    lines = to_markdown(build_sections(report)).splitlines()
+    assert sum(line.startswith("| ") for line in lines) == 45  # and the importance
 
 
 def test_names_are_as_short_as_they_can_be() -> None:
