@@ -156,12 +156,14 @@ def build_sections(
         if section is not None:
             section.lines += [origin_of(one, runs) for one in materials if one.kind == "conditions"]
     cost = efficiency(costs)
+    if cost is not None:
+        cost.lines += [origin_of(one, runs) for one in materials if one.kind == "model"]
     found = [
         who(title, runs),
         training(runs, folder),
-        pictures(runs, folder),
         lifting,
         *protocol_sections(by_protocol, folder),
+        pictures(runs, folder),
         retrieval,
         *_analyses(runs, materials, folder),
         cost,
@@ -190,7 +192,8 @@ def _analyses(runs: "Sequence[Run]", materials: "Sequence[Material]", folder: Pa
         if one.kind in SECTIONS:
             SECTIONS[one.kind](section, one.content, folder / f"analysis-{place}.svg")
         else:
-            section.tables += generic_tables(one.content)
+            known = ("analysis", "commit", "commit_dirty")  # in the title and the line of its origin
+            section.tables += generic_tables({k: v for k, v in one.content.items() if k not in known})
         yield section
 
 

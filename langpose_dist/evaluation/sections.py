@@ -1,7 +1,7 @@
 """Evaluations by protocols as sections of a report."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ VISIBLE = "Errors of visible and other joints"
 def protocol_sections(reports: Mapping[str, Mapping[str, Any]], folder: Path) -> Iterator[Section]:
     """Sections of reports of ``langpose evaluate --protocol``; those without data are left out.
 
-    Models of several reports stand in one table where protocol and data are equal, else apart.
+    Models of several reports stand in one table where protocol, data and commit are equal, else apart.
 
     Args:
         reports: By a line about their origin.
@@ -29,7 +29,7 @@ def protocol_sections(reports: Mapping[str, Mapping[str, Any]], folder: Path) ->
     """
     groups = _join(reports.values())
     if groups:
-        apart = ["models of different protocols, spaces or data stand apart: their numbers do not compare"]
+        apart = ["models of different protocols, spaces, data or commits stand apart"]
         origins = [*reports, *(apart if len(groups) > 1 else [])]
         lifting = Section(LIFTING, origins, [_table(mean_rows(group), group) for group in groups])
         for group in groups:
@@ -46,15 +46,13 @@ def protocol_sections(reports: Mapping[str, Mapping[str, Any]], folder: Path) ->
             yield build(Section(title), found, folder)
 
 
-def _join(reports: Sequence[Mapping[str, Any]] | Any) -> list[dict[str, Any]]:
-    """Reports whose protocol and data are equal, as one; a model that several hold counts once."""
+def _join(reports: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Reports whose protocol, data and commit are equal, as one; a model that several hold counts once."""
     groups: dict[str, dict[str, Any]] = {}
     for report in reports:
-        key = json.dumps([report["protocol"], report["data"]], sort_keys=True)
+        key = json.dumps([report["protocol"], report["data"], report["commit"]], sort_keys=True)
         group = groups.setdefault(key, {**report, "models": []})
         group["models"] = [*group["models"], *(one for one in report["models"] if one not in group["models"])]
-        if report["commit"] not in group["commit"]:
-            group["commit"] = f"{group['commit'][:12]} and {report['commit']}"
     return [*groups.values()]
 
 
@@ -66,7 +64,7 @@ def _identity(report: Mapping[str, Any]) -> str:
     protocol, data = report["protocol"], report["data"]
     return (
         f"protocol {protocol['name']}, space {protocol['space']}; {data['dataset']}, split {data['split']} "
-        f"({data['fingerprint'][:16]}); 2D: {data['source_2d']}"
+        f"({data['fingerprint'][:12]}); 2D: {data['source_2d']}; commit {report['commit'][:12]}"
     )
 
 

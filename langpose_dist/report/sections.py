@@ -20,10 +20,9 @@ class Table:
 
     @property
     def number_columns(self) -> list[bool]:
-        """True for each column that holds numbers alone."""
-        columns = zip(*self.rows, strict=True)
-        found = [all(re.match(r"[-+]?\d|-?$", cell) for cell in column) for column in columns]
-        return found or [False] * len(self.head)
+        """True for each column that holds numbers alone; never the first, which names the rows."""
+        _, *columns = zip(self.head, *self.rows, strict=True)
+        return [False, *(all(re.match(r"[-+]?\d|-?$", cell) for cell in cells) for _, *cells in columns)]
 
 
 @dataclass

@@ -14,7 +14,12 @@ from langpose_dist.report.run.records import UNKNOWN, Material, Run
 from langpose_dist.report.sections import Section, Table, say_number
 
 Kind = Literal["pose", "retrieval"]
-_OBSERVED = ("window", "camera", "noise", "masking", "target", "evaluation")
+_OBSERVED = (
+    *("camera.", "noise.", "data.observation", "window.num_frames", "window.clip_rule"),
+    "evaluation.flip_averaging",
+)
+"""Beginnings of the configuration's keys that change what a model sees in an evaluation."""
+_NOT_STATED = "not stated"
 _SHORT = 60
 _REFERENCES = {"pose": ("mean_pose", "mean pose"), "retrieval": ("chance", "chance")}
 
@@ -40,6 +45,10 @@ class Evaluated:
         names = [row.protocol_name or row.name for row in self.metrics(kind)]
         counts = ["num_windows", "num_frames"]
         counts += ["num_labelled_windows", "num_labels"] if kind == "retrieval" else []
+        observed = {"configuration": _NOT_STATED}
+        if config is not None:
+            keys = (*_OBSERVED, "masking.") if "masked" in content["conditions"] else _OBSERVED
+            observed = {key: str(value) for key, value in config.to_flat().items() if key.startswith(keys)}
         return {
             "space": content.get("space", UNKNOWN),
             "data": f"{content.get('dataset')} {str(content.get('data_fingerprint'))[:16]}",
@@ -47,10 +56,8 @@ class Evaluated:
             "rate": f"{content.get('fps')} Hz",
             "2D input": str(content.get("source_2d", UNKNOWN)),
             "size": ", ".join(f"{content.get(name)} {name[4:].replace('_', ' ')}" for name in counts),
-            "definitions": json.dumps({name: texts.get(name) for name in (*names, "windows", "condition")}),
-            "window, camera, noise and masks": "not stated"
-            if config is None
-            else json.dumps({name: config.to_dict()[name] for name in _OBSERVED}),
+            **{f"definition of {name}": str(texts.get(name)) for name in (*names, "windows", "condition")},
+            **observed,
         }
 
 
@@ -80,32 +87,41 @@ def condition_section(title: str, evaluated: Sequence[Evaluated], kind: Kind) ->
         names = ", ".join(one.name for one in group)
         section.lines.append(f"{names}: apart from {first[0].name}, as these differ: {'; '.join(reasons)}")
     section.tables = [_table(group, kind) for group in groups.values()]
-    texts = {name: text for one in evaluated for name, text in one.content.get("protocol", {}).items()}
-    metrics = {row.name: row for one in evaluated for row in one.metrics(kind)}
-    keys = dict.fromkeys([row.protocol_name or row.name for row in metrics.values()])
-    wanted = [*keys, _REFERENCES[kind][0], "condition", "windows"]
-    section.below = [f"{name}: {texts[name]}" for name in wanted if name in texts]
+    section.below = [*dict.fromkeys(line for group in groups.values() for line in _definitions(group, kind))]
     return section
+
+
+def _definitions(group: Sequence[Evaluated], kind: Kind) -> list[str]:
+    one = group[0]
+    texts = one.content.get("protocol", {})
+    names = dict.fromkeys(row.protocol_name or row.name for row in one.metrics(kind))
+    lines = [
+        f"{name}: {texts[name]}" for name in (*names, _REFERENCES[kind][0], "condition") if name in texts
+    ]
+    models = ", ".join(dict.fromkeys(each.name for each in group))
+    return [*lines, f"windows of {models}: {texts['windows']}"] if "windows" in texts else lines
 
 
 def _differences(terms: Mapping[str, str], others: Mapping[str, str]) -> list[str]:
     """Terms that differ, with both values where these are short."""
-    return [
-        title + (f" ({value} against {others[title]})" if len(value + others[title]) < _SHORT else "")
-        for title, value in terms.items()
-        if value != others[title]
-    ]
+    found = []
+    for title in dict.fromkeys([*terms, *others]):
+        value, other = (some.get(title, _NOT_STATED) for some in (terms, others))
+        if value != other:
+            found.append(title + (f" ({value} against {other})" if len(value + other) < _SHORT else ""))
+    return found
 
 
 def _table(group: Sequence[Evaluated], kind: Kind) -> Table:
     terms, metrics = group[0].terms(kind), group[0].metrics(kind)
     key, title = _REFERENCES[kind]
+    scales = {row.name: _largest(group, row.name) for row in metrics}
     rows = []
     for condition in dict.fromkeys(name for one in group for name in one.content["conditions"]):
         for one in group:
             if condition in one.content["conditions"]:
-                rows.append([condition, one.name, *_cells(one.content["conditions"][condition], metrics)])
-    rows += [[title, one.name, *_cells(one.content[key], metrics)] for one in group if key in one.content]
+                rows.append([condition, one.name, *_cells(one.content["conditions"][condition], scales)])
+    rows += [[title, one.name, *_cells(one.content[key], scales)] for one in group if key in one.content]
     commits = sorted({str(one.content.get("commit"))[:12] for one in group})
     names = ("space", "data", "split", "rate", "size")
     origin = "; ".join(f"{name} {terms[name]}" for name in names)
@@ -116,5 +132,9 @@ def _table(group: Sequence[Evaluated], kind: Kind) -> Table:
     )
 
 
-def _cells(values: Mapping[str, float], metrics: Sequence[Metric]) -> list[str]:
-    return [say_number(values.get(row.name)) for row in metrics]
+def _cells(values: Mapping[str, float], scales: Mapping[str, float]) -> list[str]:
+    return [say_number(values.get(name), scale) for name, scale in scales.items()]
+
+
+def _largest(group: Sequence[Evaluated], metric: str) -> float:
+    return max(values.get(metric, 0.0) for one in group for values in one.content["conditions"].values())

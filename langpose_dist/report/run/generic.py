@@ -14,7 +14,7 @@ def generic_tables(content: Mapping[str, Any], title: str = "") -> Iterator[Tabl
     """Single values in one table of two columns, each list or mapping of alike rows in one of its own."""
     rows = [[name, _cell(value)] for name, value in content.items() if _is_cell(value)]
     if rows:
-        yield Table([title or "name", "value"], rows, is_folded=len(rows) > _FOLD_FROM, title=title)
+        yield Table(["", "value"], rows, title, is_folded=len(rows) > _FOLD_FROM)
     for name, value in content.items():
         path = f"{title}: {name}" if title else name
         if _is_cell(value):

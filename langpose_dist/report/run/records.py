@@ -11,8 +11,15 @@ from langpose_dist.runs.folder import RunFolder
 from langpose_dist.runs.metrics import read_metrics
 
 UNKNOWN = "unknown"
-_FINGERPRINTS = ("data_fingerprint", "fingerprint")
-_COMMITS = ("commit",)
+_IDENTITY = {
+    "data": ("data_fingerprint", "fingerprint"),
+    "configuration": ("config_hash",),
+    "commit": ("commit",),
+}
+"""Keys that hold a report's identity."""
+_STATED = ("data", "commit")
+"""What a report ought to state."""
+_DIGITS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,18 +116,25 @@ def read_material(path: Path) -> Material:
 
 
 def origin_of(material: Material, runs: Sequence[Run]) -> str:
-    """One line: the file, its data and commit, and where they are not those of the runs."""
+    """One line: the file, its data, configuration and commit, and where these are not the runs'."""
+    known = {
+        "data": {run.fingerprint for run in runs},
+        "configuration": {run.config.hash() for run in runs},
+        "commit": {run.commit for run in runs},
+    }
     parts = [f"from {material.path.name}"]
-    known = {"data": {run.fingerprint for run in runs}, "commit": {run.commit for run in runs}}
-    for what, keys in (("data", _FINGERPRINTS), ("commit", _COMMITS)):
-        found = sorted(set(_values(material.content, keys)))
-        parts += [f"{what} {', '.join(value[:16] for value in found)}"] if found else [f"{what} not stated"]
-        if others := [value for value in found if value not in known[what]]:
-            mine = ", ".join(sorted(value[:16] for value in known[what]))
-            parts.append(
-                f"DIFFERENT {what.upper()}: {', '.join(v[:16] for v in others)}, the run's is {mine}"
-            )
+    for what, keys in _IDENTITY.items():
+        found = set(_values(material.content, keys))
+        if what in _STATED and not found:
+            parts.append(f"{what} not stated")
+        elif found:
+            others = "" if found <= known[what] else f" (differs: the run has {_join(known[what])})"
+            parts.append(f"{what} {_join(found)}{others}")
     return "; ".join(parts)
+
+
+def _join(values: set[str]) -> str:
+    return ", ".join(sorted(value[:_DIGITS] for value in values))
 
 
 def _values(content: Any, keys: Sequence[str]) -> Iterator[str]:
