@@ -64,7 +64,7 @@ def _identity(report: Mapping[str, Any]) -> str:
     protocol, data = report["protocol"], report["data"]
     return (
         f"protocol {protocol['name']}, space {protocol['space']}; {data['dataset']}, split {data['split']} "
-        f"({data['fingerprint'][:12]}); 2D: {data['source_2d']}; commit {report['commit'][:12]}"
+        f"({data['fingerprint'][:16]}); 2D: {data['source_2d']}; commit {report['commit'][:12]}"
     )
 
 

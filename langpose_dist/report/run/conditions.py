@@ -47,8 +47,11 @@ class Evaluated:
         counts += ["num_labelled_windows", "num_labels"] if kind == "retrieval" else []
         observed = {"configuration": _NOT_STATED}
         if config is not None:
-            keys = (*_OBSERVED, "masking.") if "masked" in content["conditions"] else _OBSERVED
-            observed = {key: str(value) for key, value in config.to_flat().items() if key.startswith(keys)}
+            flat = {key: str(value) for key, value in config.to_flat().items()}
+            observed = {key: value for key, value in flat.items() if key.startswith(_OBSERVED)}
+            if "masked" in content["conditions"]:
+                masks = [value for key, value in flat.items() if key.startswith("masking.")]
+                observed["masks of the masked condition"] = ", ".join(masks)
         return {
             "space": content.get("space", UNKNOWN),
             "data": f"{content.get('dataset')} {str(content.get('data_fingerprint'))[:16]}",
@@ -106,7 +109,7 @@ def _differences(terms: Mapping[str, str], others: Mapping[str, str]) -> list[st
     """Terms that differ, with both values where these are short."""
     found = []
     for title in dict.fromkeys([*terms, *others]):
-        value, other = (some.get(title, _NOT_STATED) for some in (terms, others))
+        value, other = (some.get(title, "none") for some in (terms, others))
         if value != other:
             found.append(title + (f" ({value} against {other})" if len(value + other) < _SHORT else ""))
     return found

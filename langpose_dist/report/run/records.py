@@ -12,14 +12,19 @@ from langpose_dist.runs.metrics import read_metrics
 
 UNKNOWN = "unknown"
 _IDENTITY = {
-    "data": ("data_fingerprint", "fingerprint"),
-    "configuration": ("config_hash",),
-    "commit": ("commit",),
+    "data": (("data_fingerprint", "fingerprint"), 16),
+    "configuration": (("config_hash",), 16),
+    "commit": (("commit",), 12),
 }
-"""Keys that hold a report's identity."""
+"""Keys that hold a report's identity, and digits that are printed."""
 _STATED = ("data", "commit")
 """What a report ought to state."""
-_DIGITS = 12
+_KINDS = {
+    "protocol": {"protocol", "data", "models", "improvements", "commit"},
+    "conditions": {"conditions", "protocol", "split", "commit"},
+    "model": {"parts", "total", "notes", "batch_size", "num_frames"},
+}
+"""Keys of the reports that are no analysis."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +70,7 @@ class Material:
         """``protocol``, ``conditions``, ``model``, or the analysis that made it; empty if nothing says so."""
         if "analysis" in self.content:
             return str(self.content["analysis"])
-        marks = {"improvements": "protocol", "conditions": "conditions", "parts": "model"}
-        return next((kind for mark, kind in marks.items() if mark in self.content), "")
+        return next((kind for kind, keys in _KINDS.items() if keys <= self.content.keys()), "")
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
@@ -123,18 +127,18 @@ def origin_of(material: Material, runs: Sequence[Run]) -> str:
         "commit": {run.commit for run in runs},
     }
     parts = [f"from {material.path.name}"]
-    for what, keys in _IDENTITY.items():
+    for what, (keys, digits) in _IDENTITY.items():
         found = set(_values(material.content, keys))
         if what in _STATED and not found:
             parts.append(f"{what} not stated")
         elif found:
-            others = "" if found <= known[what] else f" (differs: the run has {_join(known[what])})"
-            parts.append(f"{what} {_join(found)}{others}")
+            others = "" if found <= known[what] else f" (differs: the run has {_join(known[what], digits)})"
+            parts.append(f"{what} {_join(found, digits)}{others}")
     return "; ".join(parts)
 
 
-def _join(values: set[str]) -> str:
-    return ", ".join(sorted(value[:_DIGITS] for value in values))
+def _join(values: set[str], digits: int) -> str:
+    return ", ".join(sorted(value[:digits] for value in values))
 
 
 def _values(content: Any, keys: Sequence[str]) -> Iterator[str]:
