@@ -50,7 +50,7 @@ class Evaluated:
             flat = {key: str(value) for key, value in config.to_flat().items()}
             observed = {key: value for key, value in flat.items() if key.startswith(_OBSERVED)}
             if "masked" in content["conditions"]:
-                masks = [value for key, value in flat.items() if key.startswith("masking.")]
+                masks = [f"{key} {value}" for key, value in flat.items() if key.startswith("masking.")]
                 observed["masks of the masked condition"] = ", ".join(masks)
         return {
             "space": content.get("space", UNKNOWN),
