@@ -99,7 +99,7 @@ def test_every_model_sees_a_span_through_one_camera_and_without_noise(root: Path
     np.testing.assert_allclose(first[[0, 1, 3]], second[[0, 1, 3]], atol=1e-6)
     assert np.abs(first[0] - first[1]).max() > 1e-3
     np.testing.assert_allclose(np.linalg.norm(first, axis=1), 1, atol=1e-6)
-    assert spans.describe()["source_2d"].endswith("one for each span, without noise")
+    assert spans.describe()["source_2d"].endswith("virtual cameras, without noise")
 
 
 def test_the_mean_pooling_is_over_the_frames_of_the_span_and_all_joints(root: Path) -> None:
