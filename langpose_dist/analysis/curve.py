@@ -36,7 +36,8 @@ def measure_curve(
 
     Args:
         contender: A pretrained model.
-        config: Its ``data``, ``camera`` and ``noise`` sections say what the model sees.
+        config: Its ``data``, ``camera`` and ``noise`` sections say what the model sees; its
+            ``loss.temperature`` is the softmax's.
         key: The clip's.
         labels: Two or more, in normal form; see ``parse_labels``.
         isolated: Show the model each span alone.
@@ -55,7 +56,7 @@ def measure_curve(
     texts = label_features(contender, labels).astype(float)
     cosines = embed_spans(contender, spans, isolated=isolated) @ texts.T
     assert contender.config is not None
-    temperature = contender.config.loss.temperature
+    temperature = config.loss.temperature
     probabilities = softmax(cosines / temperature, axis=1)
     whole = Window(clip.shard_index, clip.sample_index, clip.entry, 0, num_frames, ())
     keypoints = see_windows(corpus, [whole], [0], num_frames).keypoints_2d[0].numpy()
@@ -66,6 +67,7 @@ def measure_curve(
         "model": dict(contender.facts),
         "labels": list(labels),
         "temperature": temperature,
+        "trained_temperature": contender.config.loss.temperature,
         "meaning": "softmax over these labels alone: they say which fits best, not that any does",
         "span_s": length / fps,
         "hop_s": hop / fps,

@@ -188,7 +188,8 @@ def untrained(contender: Contender, seed: int = 0) -> Contender:
             encoder = _encoder(model)
             fresh = DSTformer(encoder.config, num_frames=encoder.num_frames, num_joints=encoder.num_joints)
     facts = {"trained_by": "nobody", "shape_of": contender.name, "seed": seed}
-    return replace(contender, name="random encoder", model=fresh.eval(), facts=facts)
+    fresh = fresh.to(next(model.parameters()).device).eval()
+    return replace(contender, name="random encoder", model=fresh, facts=facts)
 
 
 def open_corpus(config: RunConfig, split: str) -> Corpus:

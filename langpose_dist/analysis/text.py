@@ -105,15 +105,14 @@ def probe_text(report: Report) -> str:
         for model in models
         for row in [model["kinds"][kind]]
     ]
-    pairs = [["pair", "kind", "spans", "clips", *(f"AUC {model['name']}" for model in models)]]
+    pairs = [["AUC of pair", "kind", "spans", "clips", *(model["name"] for model in models)]]
     for kind in models[0]["kinds"]:
         of_kind = [number for number, pair in enumerate(report["pairs"]) if pair["kind"] == kind]
         of_kind.sort(key=lambda number: sum(model["pairs"][number]["auc"]["mean"] for model in models))
         for number in of_kind[:_MAX_PAIRS]:
             pair = report["pairs"][number]
             counts = (" / ".join(map(str, pair[name])) for name in ("num_spans", "num_clips"))
-            found = (model["pairs"][number]["auc"] for model in models)
-            cells = (f"{one['mean']:.3f} [{one['low']:.2f}, {one['high']:.2f}]" for one in found)
+            cells = (f"{model['pairs'][number]['auc']['mean']:.3f}" for model in models)
             pairs.append(["/".join(pair["labels"]), kind, *counts, *cells])
     left = len(report["pairs"]) + 1 - len(pairs)
     lines = [align(table), "", align(pairs)]
@@ -150,9 +149,11 @@ def curve_text(report: Report) -> str:
         )
         shown = (f"{start:.1f}", f"{min(end, times[-1]):.1f}", *(f"{mean:.2f}" for mean in means))
         table.append([name, *shown])
+    trained = report["trained_temperature"]
+    origin = "the training's own" if report["temperature"] == trained else f"the training's is {trained:g}"
     lines = [
         align(table),
-        f"mean probability: {report['meaning']}; temperature {report['temperature']:g}, the training's own",
+        f"mean probability: {report['meaning']}; temperature {report['temperature']:g}, {origin}",
         f"{report['clip']} of {data['dataset']}, split {data['split']} ({data['fingerprint'][:16]}); 2D: "
         f"{data['source_2d']}; spans of {report['span_s']:.3g} s every {report['hop_s']:.3g} s, "
         f"{'alone' if report['is_isolated'] else 'within their window'}; commit {report['commit'][:12]}",

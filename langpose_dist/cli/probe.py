@@ -1,6 +1,7 @@
 """``langpose analyse probe``: whether motions are nearer to their own label than to another."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,9 @@ def draw(arguments: argparse.Namespace) -> dict[str, Any]:
     """
     from langpose_dist.analysis.curve import measure_curve
     from langpose_dist.inference.labels import parse_labels
+    from langpose_dist.models.tokens import load_tokenizer
     from langpose_dist.report.analysis import draw_curve
+    from langpose_dist.tasks.labels import describe_labels
 
     out = arguments.out
     if arguments.labels is None or out is None or out.suffix not in (".png", ".svg"):
@@ -72,8 +75,11 @@ def draw(arguments: argparse.Namespace) -> dict[str, Any]:
     if len(contenders) > 1:
         raise UserError(f"--picture shows one model, not {len(contenders)}")
     report = measure_curve(contenders[0], config, arguments.picture, labels, isolated=arguments.isolated)
+    notes = list(describe_labels(labels, load_tokenizer(config.text), config.text))
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
     draw_curve(out, report)
-    return report | commit()
+    return report | {"notes": notes} | commit()
 
 
 def open_models(words: Sequence[str]) -> tuple[list["Contender"], RunConfig]:
