@@ -152,9 +152,10 @@ def draw_comparison(
     return save_figure(figure, path)
 
 
-def _draw_bones(
+def draw_bones(
     axes: Axes, joints: np.ndarray, style: Mapping[str, Any], visible: np.ndarray | None = None
 ) -> None:
+    """Draw a skeleton of J x 2 joints in the colours of its sides, without the bones of hidden joints."""
     for parent, child in H36M17.bones:
         if visible is None or (visible[parent] and visible[child]):
             side = H36M17.joints[child].partition("_")[0]
@@ -169,7 +170,7 @@ def _draw_view(
     horizontal, label = _VIEWS[view]
     for axes, *poses, hidden in zip(row, true, predicted, concealed, strict=True):
         for pose, style in zip(poses, (_TRUE, _PREDICTED), strict=True):
-            _draw_bones(axes, pose[:, [horizontal, 1]], style)
+            draw_bones(axes, pose[:, [horizontal, 1]], style)
         axes.plot(*poses[1][hidden][:, [horizontal, 1]].T, linestyle="none", **_RING)
         axes.set_xlabel(label, fontsize=8)
     row[0].set_ylabel(f"{view}\ny down (m)", fontsize=8)
@@ -182,7 +183,7 @@ def _draw_input(row: np.ndarray, keypoints: np.ndarray, concealed: np.ndarray) -
         visible = (points[:, 2] > 0) & ~hidden
         if not visible.any():
             axes.text(0.5, 0.5, "all hidden", ha="center", va="center", transform=axes.transAxes, fontsize=9)
-        _draw_bones(axes, points[:, :2], _PREDICTED, visible)
+        draw_bones(axes, points[:, :2], _PREDICTED, visible)
         axes.plot(*points[visible, :2].T, linestyle="none", marker=".", markersize=4, color="black")
         axes.set_xlabel("x (half image widths)", fontsize=8)
     row[0].set_ylabel("2D input\ny down", fontsize=8)
