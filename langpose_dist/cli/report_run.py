@@ -50,13 +50,13 @@ _COMMANDS = {
     "--out FILE.json",
     "Robustness": f"{_PROTOCOL} --robustness --out FILE.json",
     "Errors of visible and other joints": f"{_PROTOCOL} --visibility --out FILE.json (detected 2D)",
-    _RETRIEVAL: "langpose evaluate RUN --out FILE.json, of a run that was pretrained with labels",
+    _RETRIEVAL: "langpose evaluate PRETRAINED --out FILE.json",
     "mmd": "langpose analyse mmd {data} {data} --by action --out FILE.json",
     "table3": "langpose analyse table3 BASELINE {run} --protocol {protocol} data.path={data} --out FILE.json",
     "visibility": "langpose analyse visibility {data} --out FILE.json (detected 2D)",
-    "probe": "langpose analyse probe --help",
-    "recognise": "langpose analyse recognise --help",
-    "retrieve": "langpose analyse retrieve --help",
+    "probe": "langpose analyse probe PRETRAINED data.path={data} --out FILE.json",
+    "recognise": "langpose analyse recognise {run} data.path={data} --out FILE.json",
+    "retrieve": "langpose analyse retrieve PRETRAINED data.path={data} --out FILE.json",
     _EFFICIENCY: "langpose report run {run} --measure, or langpose model summary --config {run}/config.yaml "
     "--measure --json > FILE.json",
 }

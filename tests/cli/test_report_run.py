@@ -41,7 +41,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         "evaluation": protocol_report("base", "ours") | {"robustness": robustness("base", "ours")},
         "other": other,
         "table3": table3,
-        "probe": {"analysis": "probe", "pairs": [{"a": "<b>sit</b>", "auc": 0.75}]},
+        "new": {"analysis": "dancing", "pairs": [{"a": "<b>sit</b>", "auc": 0.75}]},
     }
     for name, content in contents.items():
         (folder / f"{name}.json").write_text(json.dumps(content))
@@ -71,7 +71,7 @@ def test_a_page_has_a_section_for_all_that_is_there_and_says_what_is_not(page: s
         "Lifted poses",
         "Label retrieval",
         "What goes along with the improvement (Table 3)",
-        "Semantic probe",
+        "dancing",
         "Not run",
     ]
     last = page.rpartition("<h2>Not run")[2]

@@ -11,39 +11,58 @@ _FOLD_FROM = 30
 
 
 def generic_tables(content: Mapping[str, Any], title: str = "") -> Iterator[Table]:
-    """Single values in one table of two columns, each list or mapping of alike rows in one of its own."""
+    """Single values in one table, each list or mapping of alike rows in one of its own.
+
+    A number with its ``low`` and ``high`` is a single value.
+    """
     rows = [[name, _cell(value)] for name, value in content.items() if _is_cell(value)]
     if rows:
         yield Table(["", "value"], rows, title, is_folded=len(rows) > _FOLD_FROM)
     for name, value in content.items():
-        path = f"{title}: {name}" if title else name
-        if _is_cell(value):
-            continue
-        items = value if isinstance(value, dict) else {str(place): one for place, one in enumerate(value, 1)}
-        if all(isinstance(one, dict) and any(map(_is_cell, one.values())) for one in items.values()):
-            yield _joined(path, items)
-            inner = {name: {k: v for k, v in one.items() if not _is_cell(v)} for name, one in items.items()}
-            for key, one in inner.items():
-                yield from generic_tables(one, f"{path}: {key}")
-        else:
-            yield from generic_tables(items, path)
+        if not _is_cell(value):
+            yield from _row_tables(value, f"{title}: {name}" if title else name)
 
 
-def _joined(title: str, items: Mapping[str, Mapping[str, Any]]) -> Table:
+def _row_tables(rows: Any, title: str) -> Iterator[Table]:
+    """A table of rows, and one for each key below which they have more than a single value."""
+    items = dict(zip(_names(rows), rows, strict=True)) if isinstance(rows, list) else rows
+    if not all(isinstance(one, dict) and any(map(_is_cell, one.values())) for one in items.values()):
+        yield from generic_tables(items, title)
+        return
     columns = dict.fromkeys(key for one in items.values() for key, value in one.items() if _is_cell(value))
-    rows = [[name, *(_cell(one.get(key)) for key in columns)] for name, one in items.items()]
-    return Table(["", *columns], rows, title, is_folded=len(rows) > _FOLD_FROM)
+    cells = [[_cell(one.get(key)) for key in columns] for one in items.values()]
+    if isinstance(rows, dict):
+        columns, cells = ["", *columns], [[name, *row] for name, row in zip(items, cells, strict=True)]
+    yield Table([*columns], cells, title, is_folded=len(cells) > _FOLD_FROM)
+    for key in dict.fromkeys(key for one in items.values() for key in one if not _is_cell(one[key])):
+        inner = {name: one[key] for name, one in items.items() if key in one}
+        yield from _row_tables(inner, f"{title}: {key}")
+
+
+def _names(rows: list[Any]) -> list[str]:
+    """Names of a list's rows: their texts where these tell them apart, else numbers."""
+    texts = [
+        ", ".join(v for v in one.values() if isinstance(v, str)) for one in rows if isinstance(one, dict)
+    ]
+    is_told = len(set(texts)) == len(rows) and all(texts)
+    return texts if is_told else [str(place + 1) for place in range(len(rows))]
 
 
 def _is_cell(value: Any) -> bool:
-    if isinstance(value, list):
-        return all(_is_cell(one) and not isinstance(one, list) for one in value)
-    return not isinstance(value, dict)
+    match value:
+        case dict():
+            return not value or (len(value) == 3 and {"low", "high"} < value.keys())
+        case list():
+            return not any(isinstance(one, dict | list) for one in value)
+        case _:
+            return True
 
 
 def _cell(value: Any) -> str:
     match value:
-        case None | []:
+        case {"low": low, "high": high, **rest}:
+            return f"{_cell(*rest.values())} [{_cell(low)}, {_cell(high)}]"
+        case None | [] | {}:
             return NONE
         case bool():
             return "yes" if value else "no"

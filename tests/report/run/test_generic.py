@@ -6,16 +6,20 @@ def test_every_value_of_a_report_is_in_a_table() -> None:
         "temperature": 0.123456,
         "is_isolated": True,
         "none": None,
-        "data": {"dataset": "made"},
-        "pairs": [{"a": "sit", "auc": 0.5, "curve": {"x": [*range(20)]}}, {"a": "walk", "n": 3}],
+        "auc": {"mean": 0.5, "low": 0.4, "high": 0.6},
+        "data": {"dataset": "made", "left_out": {}},
+        "pairs": [{"a": "sit", "n": 2, "curve": {"x": [*range(20)]}}, {"a": "walk", "auc": 0.25}],
+        "rows": [{"n": 1}, {"n": 2}],
         "deep": {"one": {"two": {"three": 3}}},
     }
+    single = [["temperature", "0.1235"], ["is_isolated", "yes"], ["none", "-"], ["auc", "0.5 [0.4, 0.6]"]]
     found = [(table.title, table.head, table.rows) for table in generic_tables(report)]
     assert found == [
-        ("", ["", "value"], [["temperature", "0.1235"], ["is_isolated", "yes"], ["none", "-"]]),
-        ("data", ["", "value"], [["dataset", "made"]]),
-        ("pairs", ["", "a", "auc", "n"], [["1", "sit", "0.5", "-"], ["2", "walk", "-", "3"]]),
-        ("pairs: 1: curve", ["", "value"], [["x", "20 values, from 0 to 19"]]),
+        ("", ["", "value"], single),
+        ("data", ["", "value"], [["dataset", "made"], ["left_out", "-"]]),
+        ("pairs", ["a", "n", "auc"], [["sit", "2", "-"], ["walk", "-", "0.25"]]),
+        ("pairs: curve", ["", "x"], [["sit", "20 values, from 0 to 19"]]),
+        ("rows", ["n"], [["1"], ["2"]]),
         ("deep: one", ["", "three"], [["two", "3"]]),
     ]
 
