@@ -10,7 +10,6 @@ from langpose_dist.cli import probe
 from langpose_dist.cli.evaluate import compare_models, sort_words, tracking_uri_of
 from langpose_dist.config import RunConfig, UserError, with_overrides
 from langpose_dist.host.arguments import count, local_path, place, positive_number
-from langpose_dist.host.environment import describe_environment
 
 _EXAMPLES = """examples:
   langpose analyse mmd data/h36m data/h36m --by action
@@ -182,7 +181,7 @@ def run_probe(arguments: argparse.Namespace) -> int:
 
     if arguments.picture is None:
         return _report(arguments, lambda: probe.measure(arguments), probe_text)
-    report = probe.draw(arguments)
+    report = {"analysis": arguments.analysis, **probe.draw(arguments)}
     print(json.dumps(report, indent=2) if arguments.json else curve_text(report))
     return 0
 
@@ -195,9 +194,7 @@ def _report(
     out: Path | None = arguments.out
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise UserError(f"--out {out} must be a file in a folder that exists; this one does not exist")
-    environment = describe_environment()
-    origin = {"commit": environment["git_commit"], "commit_dirty": environment["git_dirty"]}
-    report = {"analysis": arguments.analysis, **origin, **measure()}
+    report = {"analysis": arguments.analysis, **probe.commit(), **measure()}
     content = json.dumps(report, indent=2)
     if out is not None:
         out.write_text(content + "\n", encoding="utf-8")
