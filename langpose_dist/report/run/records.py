@@ -17,8 +17,6 @@ _IDENTITY = {
     "commit": (("commit",), 12),
 }
 """Keys that hold a report's identity, and digits that are printed."""
-_STATED = ("data", "commit")
-"""What a report ought to state."""
 _KINDS = {
     "protocol": {"protocol", "data", "models", "improvements", "commit"},
     "conditions": {"conditions", "protocol", "split", "commit"},
@@ -126,10 +124,11 @@ def origin_of(material: Material, runs: Sequence[Run]) -> str:
         "configuration": {run.config.hash() for run in runs},
         "commit": {run.commit for run in runs},
     }
+    needed = ("commit",) if material.kind == "model" else ("data", "commit")
     parts = [f"from {material.path.name}"]
     for what, (keys, digits) in _IDENTITY.items():
         found = set(_values(material.content, keys))
-        if what in _STATED and not found:
+        if what in needed and not found:
             parts.append(f"{what} not stated")
         elif found:
             others = "" if found <= known[what] else f" (differs: the run has {_join(known[what], digits)})"
