@@ -181,7 +181,7 @@ def run_probe(arguments: argparse.Namespace) -> int:
 
     if arguments.picture is None:
         return _report(arguments, lambda: probe.measure(arguments), probe_text)
-    report = probe.draw(arguments)
+    report = {"analysis": arguments.analysis, **probe.draw(arguments)}
     print(json.dumps(report, indent=2) if arguments.json else curve_text(report))
     return 0
 
@@ -194,7 +194,7 @@ def _report(
     out: Path | None = arguments.out
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise UserError(f"--out {out} must be a file in a folder that exists; this one does not exist")
-    report = measure()
+    report = {"analysis": arguments.analysis, **probe.commit(), **measure()}
     content = json.dumps(report, indent=2)
     if out is not None:
         out.write_text(content + "\n", encoding="utf-8")
