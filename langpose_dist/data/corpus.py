@@ -8,7 +8,7 @@ from typing import Self
 
 from langpose_dist.config import RunConfig
 from langpose_dist.data.dataset import Augmentation, WindowDataset
-from langpose_dist.data.labels import Tokens, Vocabulary
+from langpose_dist.data.labels import Tokens, Vocabulary, held_out_labels, normalise_label
 from langpose_dist.data.manifest import Manifest
 from langpose_dist.data.sample import DataError
 from langpose_dist.data.shards import ShardReader
@@ -33,6 +33,8 @@ class Corpus:
     vocabulary: Vocabulary
     """Empty where labels are not used."""
     has_labels: bool = True
+    held_out: frozenset[str] = frozenset()
+    """Labels that training does not see; see ``data.held_out_categories``."""
 
     @classmethod
     def open(cls, config: RunConfig, tokens: Tokens | None = None, *, has_labels: bool = True) -> Self:
@@ -50,14 +52,28 @@ class Corpus:
         splits = manifest.splits if has_labels else {}
         train = splits.get(config.data.train_split)
         others = [label for split in splits.values() for label in split.label_counts]
+        held_out: frozenset[str] = frozenset()
+        if has_labels and config.data.held_out_categories:
+            entries = [entry for shard in manifest.shards for entry in shard.samples]
+            labels = ((span.label, span.act_cat) for entry in entries for span in entry.spans)
+            held_out = held_out_labels(labels, config.data.held_out_categories)
+        train_counts = train.label_counts if train else {}
         return cls(
             config=config,
             manifest=manifest,
             reader=ShardReader(manifest, config.data.path, config.data.cache_dir),
             vocabulary=Vocabulary.build(
-                train.label_counts if train else {}, others, config.data.flip_probability, tokens
+                {
+                    label: count
+                    for label, count in train_counts.items()
+                    if normalise_label(label) not in held_out
+                },
+                others,
+                config.data.flip_probability,
+                tokens,
             ),
             has_labels=has_labels,
+            held_out=held_out,
         )
 
     def windows(self, split: str, *, stride: int) -> list[Window]:
@@ -123,4 +139,13 @@ class Corpus:
             raise DataError(
                 f"data.train_share={data.train_share} leaves no clip of split {data.train_split!r}"
             )
-        return self.dataset(chosen, Augmentation.training(self.config))
+        seen = [_without(window, self.held_out) for window in chosen] if self.held_out else chosen
+        return self.dataset(seen, Augmentation.training(self.config))
+
+
+def _without(window: Window, labels: frozenset[str]) -> Window:
+    spans, brief_spans = (
+        tuple(span for span in some if normalise_label(span.label) not in labels)
+        for some in (window.spans, window.brief_spans)
+    )
+    return replace(window, spans=spans, brief_spans=brief_spans)

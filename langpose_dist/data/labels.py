@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from langpose_dist.config import UserError, suggest
 from langpose_dist.data.sides import mirror_label
 
 Tokens = Callable[[Sequence[str]], Sequence[Hashable]]
@@ -27,6 +28,31 @@ def normalise_label(text: str) -> str:
     text = unicodedata.normalize("NFKC", text.translate(_PLAIN)).translate(_PLAIN)
     text = "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
     return " ".join(_INVISIBLE.sub("", text).lower().split())
+
+
+def held_out_labels(labels: Iterable[tuple[str, Iterable[str]]], names: Iterable[str]) -> frozenset[str]:
+    """Normal forms of the labels that have one of the names, and of those that mirroring turns into one.
+
+    Args:
+        labels: Each label of the data with its categories.
+        names: Labels or categories.
+
+    Raises:
+        UserError: If a name is none of the data.
+    """
+    wanted = set(map(normalise_label, names))
+    names_of: defaultdict[str, set[str]] = defaultdict(set)
+    for label, categories in labels:
+        own = normalise_label(label)
+        names_of[own] |= {own, *map(normalise_label, categories)}
+    known = {name for some in names_of.values() for name in some}
+    if unknown := sorted(wanted - known):
+        raise UserError(
+            f"data.held_out_categories: {unknown[0]!r} is no label or category of the data"
+            + suggest(unknown[0], known)
+        )
+    found = {label for label, some in names_of.items() if some & wanted}
+    return frozenset(label for label in names_of if label in found or mirror_label(label) in found)
 
 
 @dataclass(frozen=True)
