@@ -71,9 +71,7 @@ class SpanSet:
         Raises:
             UserError: If the split does not exist, has no label, or lacks the configured 2D input.
         """
-        corpus = Corpus.open(_without_target(config), has_labels=False)
-        if config.data.observation == "stored":
-            corpus.check_observation(split)
+        corpus = open_motion(config, split)
         length = None if chunk_s is None else max(round(chunk_s * corpus.manifest.fps), 1)
         spans = tuple(
             LabelledSpan(Clip(shard_index, sample_index, entry), label, span.act_cat, start, stop)
@@ -108,6 +106,19 @@ class SpanSet:
             else "synthetic: ground-truth 3D through a virtual camera, one for each span, without noise",
             "camera": None if is_stored else config.camera.model_dump(mode="json"),
         }
+
+
+def open_motion(config: RunConfig, split: str) -> Corpus:
+    """Open data whose windows need nothing for a target: its space may ask for a camera's lens.
+
+    Raises:
+        UserError: If the folder holds no complete build, or the split lacks the configured 2D input.
+    """
+    target = config.target.model_copy(update={"space": "camera"})
+    corpus = Corpus.open(config.model_copy(update={"target": target}), has_labels=False)
+    if config.data.observation == "stored":
+        corpus.check_observation(split)
+    return corpus
 
 
 def embed_spans(
@@ -252,9 +263,3 @@ def _check(contender: Contender, spans: SpanSet, pooling: Pooling) -> None:
 def _chunks(start: int, stop: int, length: int | None) -> list[tuple[int, int]]:
     length = length or stop - start
     return [(first, min(first + length, stop)) for first in range(start, stop, length)]
-
-
-def _without_target(config: RunConfig) -> RunConfig:
-    """A configuration whose windows need nothing for a target: its space may ask for a camera's lens."""
-    target = config.target.model_copy(update={"space": "camera"})
-    return config.model_copy(update={"target": target})

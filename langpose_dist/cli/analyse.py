@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from langpose_dist.cli import analyse_words
 from langpose_dist.cli.evaluate import compare_models, sort_words, tracking_uri_of
 from langpose_dist.config import RunConfig, UserError, with_overrides
 from langpose_dist.host.arguments import count, local_path, place, positive_number
 
-_EXAMPLES = """examples:
+_EXAMPLES = (
+    """examples:
   langpose analyse mmd data/h36m data/h36m --by action
   langpose analyse mmd data/h36m data/babel --by action --against all
   langpose analyse mmd data/a data/b --split train
@@ -19,9 +21,12 @@ _EXAMPLES = """examples:
       --other data/babel --out reports/table3.json
   langpose analyse table3 reports/evaluation.json data.path=data/h36m
   langpose analyse visibility data/h36m --split test
-
+"""
+    + analyse_words.EXAMPLES
+    + """
 docs/analysis.md says what the numbers are.
 """
+)
 _SPLIT = "test"
 _TRAIN = "train"
 
@@ -51,7 +56,22 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     visibility.add_argument("data", metavar="FOLDER", type=place, help="folder or URL of shards")
     visibility.add_argument("--split", metavar="NAME", default=_SPLIT, help=f"default: {_SPLIT}")
 
-    for command, handler in ((mmd, run_mmd), (table3, run_table3), (visibility, run_visibility)):
+    text = "action recognition by the names of classes and by a linear probe, as BABEL counts it"
+    recognise = commands.add_parser("recognise", help=text, **options)
+    analyse_words.add_recognise_options(recognise)
+
+    text = "motion retrieval by text: TMR's protocols on labelled spans, or clips for a query of one's own"
+    retrieve = commands.add_parser("retrieve", help=text, **options)
+    analyse_words.add_retrieve_options(retrieve)
+
+    handlers = (
+        (mmd, run_mmd),
+        (table3, run_table3),
+        (visibility, run_visibility),
+        (recognise, run_recognise),
+        (retrieve, run_retrieve),
+    )
+    for command, handler in handlers:
         more = ", and scatter plots beside it, as FILE-table3.png" if command is table3 else ""
         command.add_argument(
             "--out", metavar="FILE", type=local_path, help=f"write the report as JSON to this file too{more}"
@@ -160,6 +180,20 @@ def run_visibility(arguments: argparse.Namespace) -> int:
     from langpose_dist.analysis.visibility import measure_visibility
 
     return _report(arguments, lambda: measure_visibility(arguments.data, arguments.split), visibility_text)
+
+
+def run_recognise(arguments: argparse.Namespace) -> int:
+    """Recognise and report."""
+    from langpose_dist.analysis.words_text import recognition_text
+
+    return _report(arguments, lambda: analyse_words.measure_recognise(arguments), recognition_text)
+
+
+def run_retrieve(arguments: argparse.Namespace) -> int:
+    """Retrieve and report."""
+    from langpose_dist.analysis.words_text import retrieval_text
+
+    return _report(arguments, lambda: analyse_words.measure_retrieve(arguments), retrieval_text)
 
 
 def _report(

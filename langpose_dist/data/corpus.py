@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
-from langpose_dist.config import RunConfig
+from langpose_dist.config import RunConfig, suggest
 from langpose_dist.data.dataset import Augmentation, WindowDataset
 from langpose_dist.data.labels import Tokens, Vocabulary, held_out_labels, normalise_label
 from langpose_dist.data.manifest import Manifest
@@ -52,11 +52,7 @@ class Corpus:
         splits = manifest.splits if has_labels else {}
         train = splits.get(config.data.train_split)
         others = [label for split in splits.values() for label in split.label_counts]
-        held_out: frozenset[str] = frozenset()
-        if has_labels and config.data.held_out_categories:
-            entries = [entry for shard in manifest.shards for entry in shard.samples]
-            labels = ((span.label, span.act_cat) for entry in entries for span in entry.spans)
-            held_out = held_out_labels(labels, config.data.held_out_categories)
+        held_out = _held_out(manifest, config.data.held_out_categories if has_labels else ())
         train_counts = train.label_counts if train else {}
         return cls(
             config=config,
@@ -141,6 +137,18 @@ class Corpus:
             )
         seen = [_without(window, self.held_out) for window in chosen] if self.held_out else chosen
         return self.dataset(seen, Augmentation.training(self.config))
+
+
+def _held_out(manifest: Manifest, names: Sequence[str]) -> frozenset[str]:
+    entries = [entry for shard in manifest.shards for entry in shard.samples]
+    labels = [(span.label, span.act_cat) for entry in entries for span in entry.spans] if names else []
+    known = {normalise_label(name) for label, categories in labels for name in (label, *categories)}
+    if unknown := [name for name in names if normalise_label(name) not in known]:
+        raise DataError(
+            f"data.held_out_categories: {unknown[0]!r} is no label or category of the data"
+            + suggest(normalise_label(unknown[0]), known)
+        )
+    return held_out_labels(labels, names)
 
 
 def _without(window: Window, labels: frozenset[str]) -> Window:

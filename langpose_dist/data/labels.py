@@ -7,7 +7,6 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from langpose_dist.config import UserError, suggest
 from langpose_dist.data.sides import mirror_label
 
 Tokens = Callable[[Sequence[str]], Sequence[Hashable]]
@@ -36,21 +35,12 @@ def held_out_labels(labels: Iterable[tuple[str, Iterable[str]]], names: Iterable
     Args:
         labels: Each label of the data with its categories.
         names: Labels or categories.
-
-    Raises:
-        UserError: If a name is none of the data.
     """
     wanted = set(map(normalise_label, names))
     names_of: defaultdict[str, set[str]] = defaultdict(set)
     for label, categories in labels:
         own = normalise_label(label)
         names_of[own] |= {own, *map(normalise_label, categories)}
-    known = {name for some in names_of.values() for name in some}
-    if unknown := sorted(wanted - known):
-        raise UserError(
-            f"data.held_out_categories: {unknown[0]!r} is no label or category of the data"
-            + suggest(unknown[0], known)
-        )
     found = {label for label, some in names_of.items() if some & wanted}
     return frozenset(label for label in names_of if label in found or mirror_label(label) in found)
 

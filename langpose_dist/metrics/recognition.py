@@ -1,7 +1,7 @@
 """Action recognition from the scores of classes, where a chunk of motion may be of several classes.
 
-BABEL counts such a chunk once for each of its classes, and a hit is that class among the best k: no classifier
-can reach 1. MotionCLIP counts it once, and any of its classes among the best k is a hit.
+BABEL counts such a chunk once for each of its classes, and a hit is that class among the best k: no
+classifier can reach 1. MotionCLIP counts it once, and any of its classes among the best k is a hit.
 
 Every share is a mean over groups of hits over counts. The first axis of both tables is the clip, so that a
 bootstrap draws clips: ``group_mean(draws @ hits, draws @ counts)``.
@@ -10,7 +10,7 @@ Source:
     Punnakkal et al., CVPR 2021; Tevet et al., ECCV 2022.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +29,10 @@ class Hits(NamedTuple):
     """A value for each pair of a chunk and one of its classes, in the order of ``np.nonzero(is_true)``."""
     of_any: Float[np.ndarray, "N"]
     """A value for each chunk."""
+
+    def of_chunks(self, is_true: Bool[np.ndarray, "N C"], chosen: Bool[np.ndarray, "N"]) -> "Hits":
+        """Those of some chunks."""
+        return Hits(self.of_class[chosen[np.nonzero(is_true)[0]]], self.of_any[chosen])
 
 
 class Table(NamedTuple):
@@ -62,12 +66,12 @@ def ceiling_hits(is_true: Bool[np.ndarray, "N C"], k: int) -> Hits:
 
 
 def recognition_tables(
-    hits_of: Callable[[int], Hits], is_true: Bool[np.ndarray, "N C"], clips: Int[np.ndarray, "N"]
+    hits_at: Mapping[int, Hits], is_true: Bool[np.ndarray, "N C"], clips: Int[np.ndarray, "N"]
 ) -> Mapping[str, Table]:
     """Metric -> its table.
 
     Args:
-        hits_of: From k to hits.
+        hits_at: k -> hits among the best k, with k of ``TOP``.
         is_true: Classes of each chunk.
         clips: Number of each chunk's clip.
     """
@@ -82,8 +86,7 @@ def recognition_tables(
 
     tables: dict[str, Table] = {}
     every, one_group = np.arange(len(is_true)), np.zeros(len(is_true), int)
-    for k in TOP:
-        hits = hits_of(k)
+    for k, hits in hits_at.items():
         by_class = {"": hits.of_class, "any_": hits.of_any[rows]}
         if k == 1:
             for name, values in by_class.items():

@@ -52,7 +52,7 @@ def ranks(similarity: Float[Tensor, "N V"], is_true: Bool[Tensor, "N V"]) -> Int
 
 
 def dissimilar(similarity: Float[Tensor, "N N"], count: int) -> Int[Tensor, "K"]:
-    """Rows that are little alike, chosen greedily: first the one least like all, then the farthest from those.
+    """Rows that are little alike, chosen greedily: first the one least like all, then the farthest of each.
 
     TMR's own subset is a list of 100 texts by another heuristic for the same aim.
     """

@@ -9,7 +9,6 @@ import pytest
 from langpose_dist.config import RunConfig, UserError, load_config
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.draws import EVALUATION_EPOCH
-from langpose_dist.data.labels import held_out_labels
 from langpose_dist.data.sample import Sample, Span
 from tests.corpus import LIMBS, build_samples, open_corpus, swing
 
@@ -74,9 +73,9 @@ def test_its_windows_stay_and_validation_keeps_its_labels(root: Path) -> None:
     assert not (batch.label_candidates[:, 1:] == kick).any()
 
 
-def test_a_name_that_the_data_do_not_have_is_refused() -> None:
-    with pytest.raises(UserError, match="'wavee' is no label or category of the data; did you mean 'wave'"):
-        held_out_labels([("wave left hand", ["wave"])], ["wavee"])
+def test_a_name_that_the_data_do_not_have_is_refused(root: Path) -> None:
+    with pytest.raises(UserError, match="'gestur' is no label or category of the data; did you mean 'gest"):
+        open_corpus(root, data={"held_out_categories": ["gestur"]})
 
 
 def test_the_names_belong_to_the_run_and_leave_old_hashes_alone() -> None:
