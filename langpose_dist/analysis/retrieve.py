@@ -40,10 +40,10 @@ _PROTOCOL = {
     "pairs": "each labelled span and its label; a query for each pair in either direction; every pair of the "
     "same text is right, and a wrong text counts as often as there are pairs of it; ties count against",
     "all": "among all pairs (TMR: normal)",
-    "threshold": f"the same; texts with (1 + cosine) / 2 above {THRESHOLD:g} are right too, by the frozen text "
-    "encoder's sentence embeddings (TMR: threshold, by another encoder's)",
-    "dissimilar_subset": f"among at most {SUBSET_SIZE} pairs of texts that are little alike (TMR: nsim, a list "
-    "of 100 that this is not)",
+    "threshold": f"the same; texts with (1 + cosine) / 2 above {THRESHOLD:g} are right too, by the frozen "
+    "text encoder's sentence embeddings (TMR: threshold, by another encoder's)",
+    "dissimilar_subset": f"among at most {SUBSET_SIZE} pairs of texts that are little alike (TMR: nsim, a "
+    "list of 100 that this is not)",
     "small_batches": f"among {BATCH_SIZE} pairs, in random batches, without what is left over; median rank: "
     "mean of the batches' medians (TMR: guo)",
     "chance": "a random order",
@@ -81,10 +81,11 @@ def measure_retrieval(
         UserError: If the data lack labels, or a model has no text side.
     """
     spans = SpanSet.open(config, split)
-    texts = tuple(dict.fromkeys(spans.labels))
+    texts = list(dict.fromkeys(spans.labels))
     if len(texts) < 2:
         raise UserError(f"split {split!r} has one label, {texts[0]!r}; retrieval needs two or more")
-    text_of = torch.tensor([texts.index(label) for label in spans.labels])
+    numbers = {text: number for number, text in enumerate(texts)}
+    text_of = torch.tensor([numbers[label] for label in spans.labels])
     clips = np.unique([span.recording for span in spans.spans], return_inverse=True)[1]
     report: dict[str, Any] = {
         "analysis": "retrieve",
@@ -116,7 +117,7 @@ def _likeness(contender: Contender, texts: Sequence[str]) -> Float[Tensor, "V V"
 
 def _by_protocol(pairs: Pairs, likeness: Float[Tensor, "V V"], seed: int) -> dict[str, dict[str, Any]]:
     num_pairs, same = len(pairs.motion), torch.eye(len(likeness), dtype=torch.bool)
-    first = torch.tensor([int((pairs.text_of == text).nonzero()[0, 0]) for text in range(len(likeness))])
+    first = torch.from_numpy(np.unique(pairs.text_of.numpy(), return_index=True)[1])
     order = np.random.Generator(np.random.Philox(key=seed)).permutation(num_pairs)
     num_batches = num_pairs // BATCH_SIZE
     batches = torch.from_numpy(order[: num_batches * BATCH_SIZE]).reshape(num_batches, BATCH_SIZE)
@@ -183,7 +184,7 @@ def find_motions(
         for place in np.argsort(-row, kind="stable"):
             best.setdefault(pieces.spans[place].clip.entry.key, int(place))
         found.append(
-            {"query": query, "hits": [_hit(pieces, place, row[place]) for place in list(best.values())[:top]]}
+            {"query": query, "hits": [_hit(pieces, place, float(row[place])) for place in list(best.values())[:top]]}
         )
     text = contender.config.text
     return {
@@ -217,6 +218,6 @@ def _hit(pieces: SpanSet, place: int, cosine: float) -> Mapping[str, Any]:
         "clip": clip.entry.key,
         "start_s": start / fps,
         "end_s": stop / fps,
-        "cosine": float(cosine),
+        "cosine": cosine,
         "labels": list(dict.fromkeys(labels)),
     }
