@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
 from langpose_dist.analysis.clips import Clip, recording_of
+from langpose_dist.batch import MotionBatch
 from langpose_dist.config import RunConfig, UserError
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.dataset import Augmentation
@@ -28,7 +29,8 @@ from langpose_dist.models.pooling import unit_length
 
 Pooling = Literal["own", "mean"]
 """The model's own, trained to meet labels, or the mean of the representation over frames and joints."""
-_AT_ONCE = 64
+_AT_ONCE = 16
+"""Windows in memory together."""
 
 
 class LabelledSpan(NamedTuple):
@@ -43,6 +45,8 @@ class LabelledSpan(NamedTuple):
     """First frame within the clip."""
     stop: int
     """One past the last."""
+    view: int
+    """Number of the draw of its virtual camera."""
 
     @property
     def recording(self) -> str:
@@ -71,16 +75,17 @@ class SpanSet:
         Raises:
             UserError: If the split does not exist, has no label, or lacks the configured 2D input.
         """
-        corpus = open_motion(config, split)
+        corpus = open_corpus(config, split)
         length = None if chunk_s is None else max(round(chunk_s * corpus.manifest.fps), 1)
-        spans = tuple(
-            LabelledSpan(Clip(shard_index, sample_index, entry), label, span.act_cat, start, stop)
+        found = (
+            (Clip(shard_index, sample_index, entry), label, span.act_cat, start, stop)
             for shard_index, shard in corpus.manifest.shards_of(split)
             for sample_index, entry in enumerate(shard.samples)
             for span in entry.spans
             if (label := normalise_label(span.label))
             for start, stop in _chunks(span.start, span.end, length)
         )
+        spans = tuple(LabelledSpan(*place, view) for view, place in enumerate(found))
         if not spans:
             raise UserError(f"{config.data.path}: no clip of split {split!r} has a label")
         return cls(corpus, split, spans)
@@ -103,22 +108,9 @@ class SpanSet:
             "num_clips": len({span.recording for span in self.spans}),
             "source_2d": stored_2d(manifest, self.corpus.reader, self.split)
             if is_stored
-            else "synthetic: ground-truth 3D through a virtual camera, one for each span, without noise",
+            else "synthetic: ground-truth 3D through virtual cameras, without noise",
             "camera": None if is_stored else config.camera.model_dump(mode="json"),
         }
-
-
-def open_motion(config: RunConfig, split: str) -> Corpus:
-    """Open data whose windows need nothing for a target: its space may ask for a camera's lens.
-
-    Raises:
-        UserError: If the folder holds no complete build, or the split lacks the configured 2D input.
-    """
-    target = config.target.model_copy(update={"space": "camera"})
-    corpus = Corpus.open(config.model_copy(update={"target": target}), has_labels=False)
-    if config.data.observation == "stored":
-        corpus.check_observation(split)
-    return corpus
 
 
 def embed_spans(
@@ -144,7 +136,7 @@ def embed_spans(
         UserError: If the model has no trained pooling, was trained at another rate, or the data cannot be
             read.
     """
-    _check(contender, spans, pooling)
+    check_encoder(contender, spans, pooling)
     windows, parts = _windows(spans, contender.num_frames, isolated=isolated)
     batches = [parts[first : first + _AT_ONCE] for first in range(0, len(parts), _AT_ONCE)]
     total: np.ndarray | None = None
@@ -155,6 +147,25 @@ def embed_spans(
         np.add.at(total, [part.span for part in batch], features * weights[:, None])
     assert total is not None
     return unit_length(torch.from_numpy(total)).numpy().astype(np.float32)
+
+
+def check_encoder(contender: Contender, spans: SpanSet, pooling: Pooling = "own") -> None:
+    """Check that a model can embed spans, before it takes its time.
+
+    Raises:
+        UserError: If it has no trained pooling for ``own``, or was trained at another rate.
+    """
+    fps, config = spans.corpus.manifest.fps, contender.config
+    if contender.fps is not None and contender.fps != fps:
+        raise UserError(
+            f"{contender.name} was trained at {contender.fps:g} frames per second, the data have {fps:g}"
+        )
+    is_trained = config is not None and config.loss.is_contrastive
+    if pooling == "own" and not (is_trained and isinstance(contender.model, LangPose)):
+        raise UserError(
+            f"{contender.name} has no trained pooling: MotionBERT has none, fine-tuning drops it, and "
+            "loss.contrastive=none never trains it; give a pretrained model that was trained with labels"
+        )
 
 
 def label_features(contender: Contender, labels: Sequence[str]) -> Float32[np.ndarray, "L D"]:
@@ -177,7 +188,22 @@ def untrained(contender: Contender, seed: int = 0) -> Contender:
             encoder = _encoder(model)
             fresh = DSTformer(encoder.config, num_frames=encoder.num_frames, num_joints=encoder.num_joints)
     facts = {"trained_by": "nobody", "shape_of": contender.name, "seed": seed}
-    return replace(contender, name="random encoder", model=fresh.eval(), facts=facts)
+    fresh = fresh.to(next(model.parameters()).device).eval()
+    return replace(contender, name="random encoder", model=fresh, facts=facts)
+
+
+def open_corpus(config: RunConfig, split: str) -> Corpus:
+    """The data with the configured 2D input and without a target.
+
+    Raises:
+        UserError: If the split does not exist or lacks that input.
+    """
+    # The target's space may ask for a camera's lens, which nothing here needs.
+    target = config.target.model_copy(update={"space": "camera"})
+    corpus = Corpus.open(config.model_copy(update={"target": target}), has_labels=False)
+    if config.data.observation == "stored":
+        corpus.check_observation(split)
+    return corpus
 
 
 class _Part(NamedTuple):
@@ -192,7 +218,7 @@ class _Part(NamedTuple):
 
 def _windows(spans: SpanSet, num_frames: int, *, isolated: bool) -> tuple[list[Window], list[_Part]]:
     windows, parts = [], []
-    for number, (clip, *_, start, stop) in enumerate(spans.spans):
+    for number, (clip, _, _, start, stop, _) in enumerate(spans.spans):
         length, num_parts = clip.entry.num_frames, -(-(stop - start) // num_frames)
         borders = [start + (stop - start) * place // num_parts for place in range(num_parts + 1)]
         for first, end in pairwise(borders):
@@ -207,25 +233,43 @@ def _windows(spans: SpanSet, num_frames: int, *, isolated: bool) -> tuple[list[W
 def _embed(
     contender: Contender, spans: SpanSet, windows: list[Window], parts: list[_Part], pooling: Pooling
 ) -> Float[np.ndarray, "B D"]:
-    config = spans.corpus.config
-    window = config.window.model_copy(update={"num_frames": contender.num_frames})
-    corpus = replace(spans.corpus, config=config.model_copy(update={"window": window}))
-    dataset = corpus.dataset(windows, Augmentation.evaluation("clean"))
-    batch = dataset[[(EVALUATION_EPOCH, part.window) for part in parts]]
-    if isinstance(batch, UserError):
-        raise batch
-    batch = replace(batch, camera=_cameras(config, [part.span for part in parts]))
-    mask = torch.zeros_like(batch.frame_mask)
+    shown = [windows[part.window] for part in parts]
+    seen = see_windows(
+        spans.corpus, shown, [spans.spans[part.span].view for part in parts], contender.num_frames
+    )
+    mask = torch.zeros_like(seen.frame_mask)
     for row, part in enumerate(parts):
         mask[row, part.start : part.stop] = True
     device = next(contender.model.parameters()).device
-    keypoints = observe(batch, config.camera, config.noise).keypoints_2d.to(device)
-    return _pool(contender.model, _encoder(contender.model)(keypoints), mask.to(device), pooling)
+    representation = _encoder(contender.model)(seen.keypoints_2d.to(device))
+    return _pool(contender.model, representation, mask.to(device), pooling)
 
 
-def _cameras(config: RunConfig, spans: Sequence[int]) -> Float[Tensor, "B 4"]:
-    draws = (generator(0, EVALUATION_EPOCH, span, Draw.CAMERA) for span in spans)
-    return torch.from_numpy(np.stack([draw_camera(draw, config.camera) for draw in draws]))
+def see_windows(
+    corpus: Corpus, windows: Sequence[Window], views: Sequence[int], num_frames: int
+) -> MotionBatch:
+    """Windows as models see them, without noise, filled up to so many frames.
+
+    Args:
+        corpus: From ``open_corpus``.
+        windows: Any of its windows.
+        views: Number of the draw of each one's virtual camera.
+        num_frames: Frames per window (T).
+
+    Raises:
+        UserError: If they cannot be read.
+    """
+    config = corpus.config
+    window = config.window.model_copy(update={"num_frames": num_frames})
+    dataset = replace(corpus, config=config.model_copy(update={"window": window})).dataset(
+        windows, Augmentation.evaluation("clean")
+    )
+    batch = dataset[[(EVALUATION_EPOCH, number) for number in range(len(windows))]]
+    if isinstance(batch, UserError):
+        raise batch
+    draws = (generator(0, EVALUATION_EPOCH, view, Draw.CAMERA) for view in views)
+    cameras = torch.from_numpy(np.stack([draw_camera(draw, config.camera) for draw in draws]))
+    return observe(replace(batch, camera=cameras), config.camera, config.noise)
 
 
 def _pool(
@@ -243,21 +287,6 @@ def _encoder(model: Any) -> Any:
         return model
     average = getattr(model, "average", None)
     return model.encoder if average is None else average
-
-
-def _check(contender: Contender, spans: SpanSet, pooling: Pooling) -> None:
-    fps = spans.corpus.manifest.fps
-    if contender.fps is not None and contender.fps != fps:
-        raise UserError(
-            f"{contender.name} was trained at {contender.fps:g} frames per second, the data have {fps:g}"
-        )
-    config = contender.config
-    is_trained = config is not None and config.loss.is_contrastive
-    if pooling == "own" and not (is_trained and isinstance(contender.model, LangPose)):
-        raise UserError(
-            f"{contender.name} has no trained pooling: MotionBERT has none, fine-tuning drops it, and "
-            "loss.contrastive=none never trains it; give a pretrained model that was trained with labels"
-        )
 
 
 def _chunks(start: int, stop: int, length: int | None) -> list[tuple[int, int]]:

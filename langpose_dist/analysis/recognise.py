@@ -12,6 +12,7 @@ from langpose_dist.analysis.embeddings import (
     LabelledSpan,
     Pooling,
     SpanSet,
+    check_encoder,
     embed_spans,
     label_features,
     untrained,
@@ -102,7 +103,7 @@ class Chunks:
         for segment in _join_categories(whole, dense):
             for start in range(segment.start, segment.stop, round(CHUNK_S * fps)):
                 stop = min(start + round(CHUNK_S * fps), segment.stop)
-                spans.append(segment._replace(start=start, stop=stop))
+                spans.append(segment._replace(start=start, stop=stop, view=len(spans)))
                 names.append(segment.categories or (segment.label,))
                 seconds.append((segment.stop - segment.start) / fps)
         chunks = replace(whole, spans=tuple(spans))
@@ -179,6 +180,8 @@ def measure_recognition(
     """
     train = Chunks.open(config, options.train_split)
     classes = find_classes(options.classes, train.names, options.min_samples)
+    for one in contenders:
+        check_encoder(one, train.spans, "mean")
     train = train.of_classes(classes)
     tested = Chunks.open(config, options.split).of_classes(classes)
     truth = _Truth(tested.is_true(classes), tested.clips, tested.seconds)

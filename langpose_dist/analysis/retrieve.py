@@ -13,9 +13,10 @@ from langpose_dist.analysis.clips import Clip
 from langpose_dist.analysis.embeddings import (
     LabelledSpan,
     SpanSet,
+    check_encoder,
     embed_spans,
     label_features,
-    open_motion,
+    open_corpus,
 )
 from langpose_dist.config import RunConfig, UserError
 from langpose_dist.data.labels import normalise_label
@@ -25,7 +26,7 @@ from langpose_dist.metrics.recognition import group_mean
 from langpose_dist.metrics.retrieval import chance_recall, dissimilar, ranks
 from langpose_dist.models.text import load_text_encoder
 from langpose_dist.models.tokens import load_tokenizer
-from langpose_dist.tasks.labels import LabelTable, describe_labels
+from langpose_dist.tasks.labels import describe_labels
 
 RECALLS = (1, 2, 3, 5, 10)
 DIRECTIONS = ("text_to_motion", "motion_to_text")
@@ -81,6 +82,8 @@ def measure_retrieval(
         UserError: If the data lack labels, or a model has no text side.
     """
     spans = SpanSet.open(config, split)
+    for one in contenders:
+        check_encoder(one, spans)
     texts = list(dict.fromkeys(spans.labels))
     if len(texts) < 2:
         raise UserError(f"split {split!r} has one label, {texts[0]!r}; retrieval needs two or more")
@@ -110,8 +113,7 @@ def measure_retrieval(
 def _likeness(contender: Contender, texts: Sequence[str]) -> Float[Tensor, "V V"]:
     """Cosine of the texts by the frozen text encoder."""
     assert contender.config is not None
-    encoder = load_text_encoder(contender.config.text)
-    sentences = LabelTable.compute(encoder, texts, frozen=False).sentence_features.double()
+    sentences = load_text_encoder(contender.config.text).sentence_features(texts).double()
     return sentences @ sentences.T
 
 
@@ -184,7 +186,10 @@ def find_motions(
         for place in np.argsort(-row, kind="stable"):
             best.setdefault(pieces.spans[place].clip.entry.key, int(place))
         found.append(
-            {"query": query, "hits": [_hit(pieces, place, float(row[place])) for place in list(best.values())[:top]]}
+            {
+                "query": query,
+                "hits": [_hit(pieces, place, float(row[place])) for place in list(best.values())[:top]],
+            }
         )
     text = contender.config.text
     return {
@@ -199,19 +204,23 @@ def find_motions(
 
 def _cut(config: RunConfig, split: str) -> SpanSet:
     """Every clip of a split in pieces."""
-    corpus = open_motion(config, split)
+    corpus = open_corpus(config, split)
     spans = []
     for shard_index, shard in corpus.manifest.shards_of(split):
         for sample_index, entry in enumerate(shard.samples):
             num_pieces = max(round(entry.num_frames / (PIECE_S * corpus.manifest.fps)), 1)
             borders = [entry.num_frames * place // num_pieces for place in range(num_pieces + 1)]
             clip = Clip(shard_index, sample_index, entry)
-            spans += [LabelledSpan(clip, "", (), start, stop) for start, stop in pairwise(borders)]
+            spans += [
+                LabelledSpan(clip, "", (), *ends, view)
+                for view, ends in enumerate(pairwise(borders), len(spans))
+            ]
     return SpanSet(corpus, split, tuple(spans))
 
 
 def _hit(pieces: SpanSet, place: int, cosine: float) -> Mapping[str, Any]:
-    clip, _, _, start, stop = pieces.spans[place]
+    span = pieces.spans[place]
+    clip, start, stop = span.clip, span.start, span.stop
     fps = pieces.corpus.manifest.fps
     labels = [span.label for span in clip.entry.spans if span.start < stop and start < span.end]
     return {

@@ -88,3 +88,74 @@ def visibility_text(report: Report) -> str:
     if constant := report["constant_joints"]:
         lines.append(f"one confidence throughout, so not the detector's own: {', '.join(constant)}")
     return "\n".join(lines)
+
+
+_MAX_PAIRS = 10
+"""Of a kind in the table, those that the models tell apart worst."""
+
+
+def probe_text(report: Report) -> str:
+    """A row per kind and model, a row per pair, and what the numbers are."""
+    models, data = report["models"], report["data"]
+    interval = f"{100 * report['confidence']:g} % interval"
+    table = [["kind", "model", "pairs", "AUC", interval, "accuracy", interval]]
+    table += [
+        [kind, model["name"], str(row["num_pairs"]), *_probe_cells(row)]
+        for kind in models[0]["kinds"]
+        for model in models
+        for row in [model["kinds"][kind]]
+    ]
+    pairs = [["AUC of pair", "kind", "spans", "clips", *(model["name"] for model in models)]]
+    for kind in models[0]["kinds"]:
+        of_kind = [number for number, pair in enumerate(report["pairs"]) if pair["kind"] == kind]
+        of_kind.sort(key=lambda number: sum(model["pairs"][number]["auc"]["mean"] for model in models))
+        for number in of_kind[:_MAX_PAIRS]:
+            pair = report["pairs"][number]
+            counts = (" / ".join(map(str, pair[name])) for name in ("num_spans", "num_clips"))
+            cells = (f"{model['pairs'][number]['auc']['mean']:.3f}" for model in models)
+            pairs.append(["/".join(pair["labels"]), kind, *counts, *cells])
+    left = len(report["pairs"]) + 1 - len(pairs)
+    lines = [align(table), "", align(pairs)]
+    lines += [f"and {left} pairs that are told apart better; --json has them"] * (left > 0)
+    lines += ["", *(f"{name}: {text}" for name, text in report["protocol"].items())]
+    lines.append(
+        f"{data['num_spans']} spans of {data['num_clips']} clips of {data['dataset']}, split {data['split']} "
+        f"({data['fingerprint'][:16]}); 2D: {data['source_2d']}; the model sees "
+        f"{'a span alone' if report['is_isolated'] else 'the motion around a span too'}; text encoder of the "
+        f"kinds: {report['text_encoder']}; commit {report['commit'][:12]}"
+    )
+    return "\n".join(lines)
+
+
+def _probe_cells(row: Report) -> list[str]:
+    cells = []
+    for name in ("auc", "accuracy"):
+        one = row[name]
+        cells += [f"{one['mean']:.3f}", f"[{one['low']:.3f}, {one['high']:.3f}]"]
+    return cells
+
+
+def curve_text(report: Report) -> str:
+    """Mean probability of each label over the clip, and over the clip's own spans."""
+    times, data = report["times_s"], report["data"]
+    parts = [("whole clip", times[0], times[-1] + 1)]
+    parts += [(span["label"], span["start_s"], span["end_s"]) for span in report["true_spans"]]
+    table = [["frames of", "from s", "to s", *report["labels"]]]
+    for name, start, end in parts:
+        inside = [number for number, time in enumerate(times) if start <= time < end]
+        means = (
+            sum(report["probabilities"][label][number] for number in inside) / len(inside)
+            for label in report["labels"]
+        )
+        shown = (f"{start:.1f}", f"{min(end, times[-1]):.1f}", *(f"{mean:.2f}" for mean in means))
+        table.append([name, *shown])
+    trained = report["trained_temperature"]
+    origin = "the training's own" if report["temperature"] == trained else f"the training's is {trained:g}"
+    lines = [
+        align(table),
+        f"mean probability: {report['meaning']}; temperature {report['temperature']:g}, {origin}",
+        f"{report['clip']} of {data['dataset']}, split {data['split']} ({data['fingerprint'][:16]}); 2D: "
+        f"{data['source_2d']}; spans of {report['span_s']:.3g} s every {report['hop_s']:.3g} s, "
+        f"{'alone' if report['is_isolated'] else 'within their window'}; commit {report['commit'][:12]}",
+    ]
+    return "\n".join(lines)

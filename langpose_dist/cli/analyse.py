@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from langpose_dist.cli import analyse_words
+from langpose_dist.cli import analyse_words, probe
 from langpose_dist.cli.evaluate import compare_models, sort_words, tracking_uri_of
 from langpose_dist.config import RunConfig, UserError, with_overrides
 from langpose_dist.host.arguments import count, local_path, place, positive_number
 
-_EXAMPLES = (
-    """examples:
+_EXAMPLES = """examples:
   langpose analyse mmd data/h36m data/h36m --by action
   langpose analyse mmd data/h36m data/babel --by action --against all
   langpose analyse mmd data/a data/b --split train
@@ -21,12 +20,17 @@ _EXAMPLES = (
       --other data/babel --out reports/table3.json
   langpose analyse table3 reports/evaluation.json data.path=data/h36m
   langpose analyse visibility data/h36m --split test
-"""
-    + analyse_words.EXAMPLES
-    + """
+  langpose analyse probe runs/infonce runs/modified data.path=data/babel --out reports/probe.json
+  langpose analyse probe runs/modified --pairs "sit down/stand up,walk forward/walk backward"
+  langpose analyse probe runs/modified --picture CLIP --labels "sit down,stand up" --out sitting.svg
+  langpose analyse recognise runs/pretrain MB_pretrain.bin data.path=data/babel --classes babel-120
+  langpose analyse recognise runs/zero-shot data.path=data/babel --method text
+  langpose analyse recognise runs/pretrain data.path=data/bandai --classes labels --split test
+  langpose analyse retrieve runs/pretrain data.path=data/kit --split test
+  langpose analyse retrieve runs/pretrain data.path=data/h36m --query "a person sits down" --query waves
+
 docs/analysis.md says what the numbers are.
 """
-)
 _SPLIT = "test"
 _TRAIN = "train"
 
@@ -37,7 +41,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "formatter_class": argparse.RawDescriptionHelpFormatter,
         "epilog": _EXAMPLES,
     }
-    text = "distances between data sets, what goes along with an improvement, visibility"
+    text = "distances between data sets, what goes along with an improvement, visibility, labels"
     parser = subparsers.add_parser("analyse", help=text, **options)
     commands = parser.add_subparsers(title="analyses", dest="analysis", metavar="ANALYSIS", required=True)
 
@@ -64,15 +68,18 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     retrieve = commands.add_parser("retrieve", help=text, **options)
     analyse_words.add_retrieve_options(retrieve)
 
-    handlers = (
-        (mmd, run_mmd),
-        (table3, run_table3),
-        (visibility, run_visibility),
-        (recognise, run_recognise),
-        (retrieve, run_retrieve),
-    )
-    for command, handler in handlers:
-        more = ", and scatter plots beside it, as FILE-table3.png" if command is table3 else ""
+    text = "how well motions know their own label from another, by pairs of labels; or one clip over time"
+    probing = commands.add_parser("probe", help=text, **options)
+    probe.add_options(probing, _SPLIT)
+
+    handlers = {mmd: run_mmd, table3: run_table3, visibility: run_visibility, probing: run_probe}
+    handlers |= {recognise: run_recognise, retrieve: run_retrieve}
+    notes = {
+        table3: ", and scatter plots beside it, as FILE-table3.png",
+        probing: "; with --picture the picture",
+    }
+    for command, handler in handlers.items():
+        more = notes.get(command, "")
         command.add_argument(
             "--out", metavar="FILE", type=local_path, help=f"write the report as JSON to this file too{more}"
         )
@@ -180,6 +187,17 @@ def run_visibility(arguments: argparse.Namespace) -> int:
     from langpose_dist.analysis.visibility import measure_visibility
 
     return _report(arguments, lambda: measure_visibility(arguments.data, arguments.split), visibility_text)
+
+
+def run_probe(arguments: argparse.Namespace) -> int:
+    """Measure or draw, and report."""
+    from langpose_dist.analysis.text import curve_text, probe_text
+
+    if arguments.picture is None:
+        return _report(arguments, lambda: probe.measure(arguments), probe_text)
+    report = probe.draw(arguments)
+    print(json.dumps(report, indent=2) if arguments.json else curve_text(report))
+    return 0
 
 
 def run_recognise(arguments: argparse.Namespace) -> int:

@@ -1,23 +1,14 @@
 """``langpose analyse recognise`` and ``retrieve``: what a model knows of motion in words."""
 
 import argparse
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
-from langpose_dist.cli.evaluate import sort_words, tracking_uri_of
-from langpose_dist.config import RunConfig, UserError
+from langpose_dist.cli.probe import commit, open_models
+from langpose_dist.config import UserError
 from langpose_dist.data.labels import normalise_label
 from langpose_dist.host.arguments import count, whole_number
 
-if TYPE_CHECKING:
-    from langpose_dist.evaluation.contenders import Contender
-
-EXAMPLES = """  langpose analyse recognise runs/pretrain MB_pretrain.bin data.path=data/babel
-  langpose analyse recognise runs/zero-shot data.path=data/babel --method text
-  langpose analyse recognise runs/pretrain data.path=data/bandai --classes labels --split test
-  langpose analyse retrieve runs/pretrain data.path=data/kit --split test
-  langpose analyse retrieve runs/pretrain data.path=data/h36m --query "a person sits down" --query "waves"
-"""
 _VALIDATION = "validation"
 
 
@@ -60,7 +51,7 @@ def measure_recognise(arguments: argparse.Namespace) -> Mapping[str, Any]:
         min_samples=arguments.min_samples,
         seed=arguments.seed,
     )
-    return {**measure_recognition(contenders, config, options), **origin()}
+    return {**measure_recognition(contenders, config, options), **commit()}
 
 
 def add_retrieve_options(parser: argparse.ArgumentParser) -> None:
@@ -86,41 +77,10 @@ def measure_retrieve(arguments: argparse.Namespace) -> Mapping[str, Any]:
 
     contenders, config = open_models(arguments.overrides)
     if arguments.query is None:
-        return {**measure_retrieval(contenders, config, arguments.split, arguments.seed), **origin()}
+        return {**measure_retrieval(contenders, config, arguments.split, arguments.seed), **commit()}
     if len(contenders) > 1:
         raise UserError(f"--query looks with one model, not with {len(contenders)}")
     if blank := [query for query in arguments.query if not normalise_label(query)]:
         raise UserError(f"--query {blank[0]!r} is no text")
     found = find_motions(contenders[0], config, arguments.split, arguments.query, arguments.top)
-    return {**found, **origin()}
-
-
-def open_models(words: Sequence[str]) -> "tuple[list[Contender], RunConfig]":
-    """Models on the device that embeds, and the configuration of the first of ours with the overrides.
-
-    Raises:
-        UserError: If one cannot be opened, or an override is a mistake.
-    """
-    import torch
-
-    from langpose_dist.evaluation.contenders import open_contender
-    from langpose_dist.tasks.exported import override_config
-    from langpose_dist.tracking.registry.weights import find_weights
-
-    names, overrides = sort_words(words)
-    contenders = [open_contender(find_weights(name, tracking_uri_of(overrides)), name) for name in names]
-    config = override_config(
-        next((one.config for one in contenders if one.config is not None), RunConfig()), overrides
-    )
-    device = "cuda" if torch.cuda.is_available() and config.train.device != "cpu" else "cpu"
-    for contender in contenders:
-        contender.model.to(device)
-    return contenders, config
-
-
-def origin() -> dict[str, Any]:
-    """Commit that a report comes from."""
-    from langpose_dist.host.environment import describe_environment
-
-    environment = describe_environment()
-    return {"commit": environment["git_commit"], "commit_dirty": environment["git_dirty"]}
+    return {**found, **commit()}

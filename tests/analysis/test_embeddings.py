@@ -12,6 +12,7 @@ from langpose_dist.config import UserError
 from langpose_dist.data.sample import Sample, Span
 from langpose_dist.evaluation.contenders import Contender
 from langpose_dist.models.langpose import LangPose
+from langpose_dist.models.lifter import Lifter
 from tests.corpus import FRONT, build_samples, record, swing, tiny_config
 
 SPANS = (Span("Walk", 3, 8, ("walk",)), Span("kick", 10, 12), Span("walk", 0, 20))
@@ -99,7 +100,7 @@ def test_every_model_sees_a_span_through_one_camera_and_without_noise(root: Path
     np.testing.assert_allclose(first[[0, 1, 3]], second[[0, 1, 3]], atol=1e-6)
     assert np.abs(first[0] - first[1]).max() > 1e-3
     np.testing.assert_allclose(np.linalg.norm(first, axis=1), 1, atol=1e-6)
-    assert spans.describe()["source_2d"].endswith("one for each span, without noise")
+    assert spans.describe()["source_2d"].endswith("virtual cameras, without noise")
 
 
 def test_the_mean_pooling_is_over_the_frames_of_the_span_and_all_joints(root: Path) -> None:
@@ -108,6 +109,25 @@ def test_the_mean_pooling_is_over_the_frames_of_the_span_and_all_joints(root: Pa
     for row, keypoints in ((0, record(swing("left_wrist", 20))[3:8]), (2, record(swing("left_wrist", 20)))):
         mean = keypoints.astype(np.float64).mean(axis=(0, 1))
         np.testing.assert_allclose(found[row], mean / np.linalg.norm(mean), atol=1e-5)
+
+
+def test_the_mean_pooling_serves_encoders_of_every_origin(root: Path) -> None:
+    ours = contender(root)
+    spans = spans_of(ours)
+    found = embed_spans(ours, spans, pooling="mean")
+    keypoints = torch.from_numpy(record(swing("left_wrist", 20))[1:10])[None]
+    with torch.inference_mode():
+        mean = ours.model.encoder(keypoints)[0, 2:7].mean(dim=(0, 1)).numpy()
+    np.testing.assert_allclose(found[0], mean / np.linalg.norm(mean), atol=1e-5)
+    bare = Contender("MotionBERT's", ours.model.encoder, "image_25d", 9, None, None, {})
+    np.testing.assert_array_equal(embed_spans(bare, spans, pooling="mean"), found)
+    config = tiny_config(root, finetune={"ema_decay": 0.9})
+    tuned = Lifter(config).eval()
+    assert tuned.average is not None
+    tuned.average.load_state_dict(ours.model.encoder.state_dict())
+    averaged = Contender("fine-tuned", tuned, "camera", 9, 30.0, config, {})
+    np.testing.assert_array_equal(embed_spans(averaged, spans, pooling="mean"), found)
+    assert embed_spans(untrained(bare), spans, pooling="mean").shape == found.shape
 
 
 def test_chunks_are_spans_of_their_own(root: Path) -> None:

@@ -12,7 +12,7 @@ from langpose_dist.analysis.embeddings import (
     SpanSet,
     embed_spans,
     label_features,
-    open_motion,
+    open_corpus,
 )
 from langpose_dist.analysis.retrieve import Pairs, _by_protocol, find_motions, measure_retrieval
 from langpose_dist.config import UserError
@@ -139,7 +139,7 @@ def test_a_query_finds_the_best_piece_of_each_clip(root: Path) -> None:
         ("validation-both", 2.2): (11, 23, ["kick", "stand"]),
         ("validation-none", 0.0): (0, 4, []),
     }
-    corpus = open_motion(ours.config, "validation")
+    corpus = open_corpus(ours.config, "validation")
     clips = {
         entry.key: Clip(shard_index, sample_index, entry)
         for shard_index, shard in corpus.manifest.shards_of("validation")
@@ -148,7 +148,7 @@ def test_a_query_finds_the_best_piece_of_each_clip(root: Path) -> None:
     text = label_features(ours, ["kick!"])[0]
     cosines = {}
     for (key, start_s), (start, stop, _) in pieces.items():
-        alone = SpanSet(corpus, "validation", (LabelledSpan(clips[key], "", (), start, stop),))
+        alone = SpanSet(corpus, "validation", (LabelledSpan(clips[key], "", (), start, stop, 0),))
         cosines[key, start_s] = float(embed_spans(ours, alone)[0] @ text)
     hits = find_motions(ours, ours.config, "validation", ["Kick!"], top=9)["queries"][0]["hits"]
     best = {key: max(value for (other, _), value in cosines.items() if other == key) for key in clips}
@@ -172,5 +172,5 @@ def test_the_report_says_what_was_retrieved(root: Path) -> None:
 def test_a_model_without_words_is_refused(root: Path) -> None:
     silent = contender(root, loss={"contrastive": "none"})
     assert silent.config is not None
-    with pytest.raises(UserError, match="has no text side"):
+    with pytest.raises(UserError, match="has no trained pooling"):
         measure_retrieval([silent], silent.config, "validation")
