@@ -45,8 +45,9 @@ def fit_probe(
     is_held = np.isin(clips[rows], names[: max(round(HELD_OUT_SHARE * len(names)), 1)])
     if len(np.unique(classes[~is_held])) < 2:
         raise UserError(
-            f"{len(names)} training clips with {len(np.unique(classes))} classes are too few for a linear "
-            "probe; give --method text, or another --train-split"
+            f"the training split has {len(names)} clips and {len(np.unique(classes))} of the "
+            f"{is_true.shape[1]} classes, too few for a linear probe; give --method text, --classes labels, "
+            "or another --train-split"
         )
     samples = features[rows].astype(float)
     shares = []

@@ -73,5 +73,5 @@ def test_the_regularisation_is_chosen_on_whole_clips_that_the_fit_does_not_see(
 
 def test_one_class_is_too_few() -> None:
     points, classes = clouds(1)
-    with pytest.raises(UserError, match="12 training clips with 1 classes are too few"):
+    with pytest.raises(UserError, match="has 12 clips and 1 of the 2 classes, too few"):
         fit_probe(points, np.eye(2, dtype=bool)[classes], np.arange(12), 0)
