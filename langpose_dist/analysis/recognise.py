@@ -50,6 +50,7 @@ _PROTOCOL = {
     "pretraining may have seen their names; names that it was not shown are under zero_shot",
     "linear": "multinomial logistic regression on frozen standardised features of the training split's "
     "samples; its regularisation is chosen by top-1 on a fifth of that split's clips",
+    "seen": "a chunk within the model's window around it, or alone where is_isolated",
     "features": "own: the model's pooling, in the space of the labels; mean: mean of the representation "
     "over frames and joints",
     "interval": f"{100 * CONFIDENCE:g} %, {NUM_RESAMPLES} draws of clips",
@@ -71,6 +72,8 @@ class RecognitionOptions:
     min_samples: int = 5
     seed: int = 0
     """Of the random encoder, and of the clips that choose the probe's regularisation."""
+    isolated: bool = False
+    """Show models each chunk alone, as BABEL's benchmark does, without the motion around it."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,7 @@ def measure_recognition(
             "num_classes": len(classes),
             "min_samples": options.min_samples if options.classes == FROM_DATA else None,
             "seed": options.seed,
+            "is_isolated": options.isolated,
             "metrics": {name: metric_of(name).protocol for name in METRICS},
         },
         "train": train.describe(classes),
@@ -208,7 +212,8 @@ def measure_recognition(
             if not has_text(contender):
                 report["notes"].append(f"{contender.name} has no text side: no row of method text")
                 continue
-            scores = embed_spans(contender, tested.spans) @ label_features(contender, classes).T
+            features = embed_spans(contender, tested.spans, isolated=options.isolated)
+            scores = features @ label_features(contender, classes).T
             report["rows"].append({"model": contender.name, "method": "text", "features": "own"})
             report["rows"][-1] |= truth.score(scores)
             report["zero_shot"] += _zero_shot(contender, classes, scores, truth)
@@ -217,10 +222,13 @@ def measure_recognition(
         for contender in (untrained(shape, options.seed), *contenders):
             poolings: tuple[Pooling, ...] = ("own", "mean") if has_text(contender) else ("mean",)
             for pooling in poolings:
-                features = [embed_spans(contender, one.spans, pooling=pooling) for one in (train, tested)]
-                probe = fit_probe(features[0], train.is_true(classes), train.clips, options.seed)
+                known, new = (
+                    embed_spans(contender, one.spans, pooling=pooling, isolated=options.isolated)
+                    for one in (train, tested)
+                )
+                probe = fit_probe(known, train.is_true(classes), train.clips, options.seed)
                 report["rows"].append({"model": contender.name, "method": "linear", "features": pooling})
-                report["rows"][-1] |= {"inverse_regularisation": probe.c, **truth.score(probe(features[1]))}
+                report["rows"][-1] |= {"inverse_regularisation": probe.c, **truth.score(probe(new))}
     return report
 
 

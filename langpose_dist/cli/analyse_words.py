@@ -36,6 +36,8 @@ def add_recognise_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", metavar="NAME", default=_VALIDATION, help=f"default: {_VALIDATION}")
     text = "of the random encoder and of the probe's choice; default: 0"
     parser.add_argument("--seed", type=whole_number, metavar="N", default=0, help=text)
+    text = "show models each chunk alone, without the motion around it, as BABEL's benchmark does"
+    parser.add_argument("--isolated", action="store_true", help=text)
 
 
 def measure_recognise(arguments: argparse.Namespace) -> Mapping[str, Any]:
@@ -50,6 +52,7 @@ def measure_recognise(arguments: argparse.Namespace) -> Mapping[str, Any]:
         split=arguments.split,
         min_samples=arguments.min_samples,
         seed=arguments.seed,
+        isolated=arguments.isolated,
     )
     return {**measure_recognition(contenders, config, options), **commit()}
 

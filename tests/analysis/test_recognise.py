@@ -134,6 +134,19 @@ def test_the_class_whose_name_is_nearest_is_the_answer(root: Path, tmp_path: Pat
     assert report["references"]["chance"]["values"]["top_1"]["value"] == 0.25
 
 
+def test_a_chunk_may_be_seen_alone(root: Path) -> None:
+    ours = contender(root)
+    options = RecognitionOptions(classes="labels", methods=["text"], min_samples=1, isolated=True)
+    report = measure_recognition([ours], config_of(ours), options)
+    names = tuple(report["data"]["samples_of_class"])
+    chunks = Chunks.open(config_of(ours), "validation").of_classes(names)
+    alone = embed_spans(ours, chunks.spans, isolated=True)
+    assert not np.allclose(alone, embed_spans(ours, chunks.spans), atol=1e-4)
+    answers = (alone @ label_features(ours, names).T).argmax(axis=1)
+    hits = [names[place] in true for place, true in zip(answers, chunks.names, strict=True)]
+    assert report["rows"][0]["values"]["any_top_1"]["value"] == pytest.approx(np.mean(hits))
+
+
 def test_names_that_pretraining_was_not_shown_stand_apart(root: Path, tmp_path: Path) -> None:
     ours = contender(root, data={"held_out_categories": ["kick", "stand"]})
     (found,) = report_of(ours, tmp_path)["zero_shot"]
