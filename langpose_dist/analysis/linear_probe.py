@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.special import logsumexp
 
 from langpose_dist.config import UserError
 
-INVERSE_REGULARISATION = (0.001, 0.01, 0.1, 1.0)
+INVERSE_REGULARISATION = (0.001, 0.01, 0.1, 1.0, 10.0)
 """Tried values of scikit-learn's C."""
 HELD_OUT_SHARE = 0.2
 """Of the clips, to choose among them."""
@@ -50,11 +51,18 @@ def fit_probe(
             "or another --train-split"
         )
     samples = features[rows].astype(float)
-    shares = []
+    losses = []
     for c in INVERSE_REGULARISATION:
         probe = _fit(samples[~is_held], classes[~is_held], is_true.shape[1], c)
-        shares.append((probe(samples[is_held]).argmax(axis=1) == classes[is_held]).mean())
-    return _fit(samples, classes, is_true.shape[1], INVERSE_REGULARISATION[int(np.argmax(shares))])
+        losses.append(_cross_entropy(probe(samples[is_held]), classes[is_held]))
+    return _fit(samples, classes, is_true.shape[1], INVERSE_REGULARISATION[int(np.argmin(losses))])
+
+
+def _cross_entropy(scores: Float[np.ndarray, "S C"], classes: Int[np.ndarray, "S"]) -> float:
+    """Mean over the samples of classes that have a score."""
+    own = scores[np.arange(len(scores)), classes]
+    values = (logsumexp(scores, axis=1) - own)[np.isfinite(own)]
+    return float(values.mean()) if len(values) else 0.0
 
 
 def _fit(
@@ -68,9 +76,6 @@ def _fit(
     weights, bias = np.zeros((num_classes, samples.shape[1])), np.full(num_classes, -np.inf)
     coefficients, intercepts = model.coef_, model.intercept_
     if len(model.classes_) == 2:  # one row, of the second against the first
-        coefficients, intercepts = (
-            np.stack([-coefficients[0], coefficients[0]]),
-            np.array([-1, 1]) * intercepts,
-        )
+        coefficients, intercepts = np.eye(2)[:, 1:] * coefficients, np.array([0.0, 1.0]) * intercepts
     weights[model.classes_], bias[model.classes_] = coefficients, intercepts
     return LinearProbe(mean, std, weights, bias, c)

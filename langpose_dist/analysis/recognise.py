@@ -49,7 +49,7 @@ _PROTOCOL = {
     "text": "the class whose name is most similar to the motion; without training on the classes, but "
     "pretraining may have seen their names; names that it was not shown are under zero_shot",
     "linear": "multinomial logistic regression on frozen standardised features of the training split's "
-    "samples; its regularisation is chosen by top-1 on a fifth of that split's clips",
+    "samples; its regularisation is chosen by the likelihood of a fifth of that split's clips",
     "seen": "a chunk within the model's window around it, or alone where is_isolated",
     "features": "own: the model's pooling, in the space of the labels; mean: mean of the representation "
     "over frames and joints",

@@ -29,9 +29,15 @@ def test_the_probe_is_logistic_regression_on_standardised_features(num_classes: 
     np.testing.assert_array_equal(scores.argmax(axis=1), plain.predict(points))
     odds = scores - scores[:, :1]
     expected = plain.predict_log_proba(points)
-    np.testing.assert_allclose(
-        odds * (0.5 if num_classes == 2 else 1), expected - expected[:, :1], rtol=1e-3, atol=1e-3
-    )
+    np.testing.assert_allclose(odds, expected - expected[:, :1], rtol=1e-3, atol=1e-3)
+
+
+def test_features_that_say_nothing_get_the_strongest_regularisation_and_clear_ones_the_weakest() -> None:
+    points, classes = clouds(3, spread=0.05)
+    is_true, clips = np.eye(3, dtype=bool)[classes], np.arange(len(points))
+    assert fit_probe(points, is_true, clips, 0).c == linear_probe.INVERSE_REGULARISATION[-1]
+    noise = np.random.default_rng(3).normal(size=points.shape)
+    assert fit_probe(noise, is_true, clips, 0).c == linear_probe.INVERSE_REGULARISATION[0]
 
 
 def test_a_class_without_a_training_sample_is_never_the_answer() -> None:
