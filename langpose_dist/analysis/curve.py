@@ -13,7 +13,7 @@ from langpose_dist.analysis.embeddings import (
     SpanSet,
     embed_spans,
     label_features,
-    open_corpus,
+    open_motion,
     see_windows,
 )
 from langpose_dist.config import RunConfig, UserError
@@ -46,7 +46,7 @@ def measure_curve(
         UserError: If there is no such clip, or the model has no text side.
     """
     split, clip = _find(config, key)
-    corpus = open_corpus(config, split)
+    corpus = open_motion(config, split)
     fps, num_frames = corpus.manifest.fps, clip.entry.num_frames
     length = min(max(round(SPAN_S * fps), 1), contender.num_frames, num_frames)
     hop = min(HOP, length)

@@ -75,7 +75,7 @@ class SpanSet:
         Raises:
             UserError: If the split does not exist, has no label, or lacks the configured 2D input.
         """
-        corpus = open_corpus(config, split)
+        corpus = open_motion(config, split)
         length = None if chunk_s is None else max(round(chunk_s * corpus.manifest.fps), 1)
         found = (
             (Clip(shard_index, sample_index, entry), label, span.act_cat, start, stop)
@@ -111,6 +111,19 @@ class SpanSet:
             else "synthetic: ground-truth 3D through virtual cameras, without noise",
             "camera": None if is_stored else config.camera.model_dump(mode="json"),
         }
+
+
+def open_motion(config: RunConfig, split: str) -> Corpus:
+    """Open data whose windows need nothing for a target: its space may ask for a camera's lens.
+
+    Raises:
+        UserError: If the folder holds no complete build, or the split lacks the configured 2D input.
+    """
+    target = config.target.model_copy(update={"space": "camera"})
+    corpus = Corpus.open(config.model_copy(update={"target": target}), has_labels=False)
+    if config.data.observation == "stored":
+        corpus.check_observation(split)
+    return corpus
 
 
 def embed_spans(
@@ -192,20 +205,6 @@ def untrained(contender: Contender, seed: int = 0) -> Contender:
     return replace(contender, name="random encoder", model=fresh, facts=facts)
 
 
-def open_corpus(config: RunConfig, split: str) -> Corpus:
-    """The data with the configured 2D input and without a target.
-
-    Raises:
-        UserError: If the split does not exist or lacks that input.
-    """
-    # The target's space may ask for a camera's lens, which nothing here needs.
-    target = config.target.model_copy(update={"space": "camera"})
-    corpus = Corpus.open(config.model_copy(update={"target": target}), has_labels=False)
-    if config.data.observation == "stored":
-        corpus.check_observation(split)
-    return corpus
-
-
 class _Part(NamedTuple):
     """Frames of a span that one window holds."""
 
@@ -251,7 +250,7 @@ def see_windows(
     """Windows as models see them, without noise, filled up to so many frames.
 
     Args:
-        corpus: From ``open_corpus``.
+        corpus: From ``open_motion``.
         windows: Any of its windows.
         views: Number of the draw of each one's virtual camera.
         num_frames: Frames per window (T).

@@ -191,7 +191,7 @@ def run_visibility(arguments: argparse.Namespace) -> int:
 
 def run_probe(arguments: argparse.Namespace) -> int:
     """Measure or draw, and report."""
-    from langpose_dist.analysis.text import curve_text, probe_text
+    from langpose_dist.analysis.probe_text import curve_text, probe_text
 
     if arguments.picture is None:
         return _report(arguments, lambda: probe.measure(arguments), probe_text)

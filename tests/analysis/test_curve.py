@@ -8,7 +8,7 @@ import torch
 
 from langpose_dist.analysis import curve
 from langpose_dist.analysis.curve import measure_curve
-from langpose_dist.analysis.text import curve_text
+from langpose_dist.analysis.probe_text import curve_text
 from langpose_dist.config import UserError
 from langpose_dist.data.sample import Sample
 from tests.analysis.labelled import build_labelled, contender

@@ -9,7 +9,7 @@ from scipy.stats import mannwhitneyu
 from langpose_dist.analysis import probe
 from langpose_dist.analysis.embeddings import SpanSet
 from langpose_dist.analysis.probe import accuracy, auc, measure_probe
-from langpose_dist.analysis.text import probe_text
+from langpose_dist.analysis.probe_text import probe_text
 from langpose_dist.config import UserError
 from tests.analysis.labelled import build_labelled, contender, features_of
 
