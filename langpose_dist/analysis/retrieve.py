@@ -16,7 +16,7 @@ from langpose_dist.analysis.embeddings import (
     check_encoder,
     embed_spans,
     label_features,
-    open_corpus,
+    open_motion,
 )
 from langpose_dist.config import RunConfig, UserError
 from langpose_dist.data.labels import normalise_label
@@ -204,7 +204,7 @@ def find_motions(
 
 def _cut(config: RunConfig, split: str) -> SpanSet:
     """Every clip of a split in pieces."""
-    corpus = open_corpus(config, split)
+    corpus = open_motion(config, split)
     spans = []
     for shard_index, shard in corpus.manifest.shards_of(split):
         for sample_index, entry in enumerate(shard.samples):

@@ -12,7 +12,7 @@ from langpose_dist.analysis.embeddings import (
     SpanSet,
     embed_spans,
     label_features,
-    open_corpus,
+    open_motion,
 )
 from langpose_dist.analysis.retrieve import Pairs, _by_protocol, find_motions, measure_retrieval
 from langpose_dist.config import UserError
@@ -139,7 +139,7 @@ def test_a_query_finds_the_best_piece_of_each_clip(root: Path) -> None:
         ("validation-both", 2.2): (11, 23, ["kick", "stand"]),
         ("validation-none", 0.0): (0, 4, []),
     }
-    corpus = open_corpus(ours.config, "validation")
+    corpus = open_motion(ours.config, "validation")
     clips = {
         entry.key: Clip(shard_index, sample_index, entry)
         for shard_index, shard in corpus.manifest.shards_of("validation")

@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from langpose_dist.cli.main import main
+from langpose_dist.config import ModelConfig
+from langpose_dist.models.dstformer import DSTformer
 from tests.analysis.labelled import build_labelled, contender
 from tests.exports import save_weights
 
@@ -35,6 +38,23 @@ def test_recognise(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert report["data"]["fingerprint"] == report["train"]["fingerprint"]
     assert main([*words, "--method", "text", "--json"]) == 0
     assert [row["method"] for row in json.loads(capsys.readouterr().out)["rows"]] == ["text"]
+
+
+def test_motionberts_weights_have_a_row(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoder = DSTformer(ModelConfig(dim=8, dim_representation=8, depth=1, num_heads=8), num_frames=9)
+    torch.save({"model_pos": encoder.state_dict()}, tmp_path / "MB.bin")
+    other = str(tmp_path / "MB.bin")
+    words = ["analyse", "recognise", other, "--classes", "labels", "--json"]
+    assert main([*words, f"data.path={Path(model).parent}"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [(row["model"], row["features"]) for row in report["rows"]] == [
+        ("random encoder", "mean"),
+        (other, "mean"),
+    ]
+    assert report["notes"] == [f"{other} has no text side: no row of method text"]
+    assert report["models"][other]["trained_by"] == "MotionBERT"
 
 
 def test_retrieve(model: str, capsys: pytest.CaptureFixture[str]) -> None:
