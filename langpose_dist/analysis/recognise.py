@@ -14,6 +14,7 @@ from langpose_dist.analysis.embeddings import (
     SpanSet,
     check_encoder,
     embed_spans,
+    has_text,
     label_features,
     untrained,
 )
@@ -33,7 +34,6 @@ from langpose_dist.metrics.recognition import (
     top_hits,
 )
 from langpose_dist.metrics.table import metric_of
-from langpose_dist.models.langpose import LangPose
 
 Method = Literal["text", "linear"]
 
@@ -218,8 +218,9 @@ def measure_recognition(
             report["rows"][-1] |= truth.score(scores)
             report["zero_shot"] += _zero_shot(contender, classes, scores, truth)
     if "linear" in options.methods:
-        shape = next(filter(has_text, contenders), contenders[0])
-        for contender in (untrained(shape, options.seed), *contenders):
+        random = untrained(next(filter(has_text, contenders), contenders[0]), options.seed)
+        report["models"][random.name] = dict(random.facts)
+        for contender in (random, *contenders):
             poolings: tuple[Pooling, ...] = ("own", "mean") if has_text(contender) else ("mean",)
             for pooling in poolings:
                 known, new = (
@@ -230,12 +231,6 @@ def measure_recognition(
                 report["rows"].append({"model": contender.name, "method": "linear", "features": pooling})
                 report["rows"][-1] |= {"inverse_regularisation": probe.c, **truth.score(probe(new))}
     return report
-
-
-def has_text(contender: Contender) -> bool:
-    """True if its pooling and text side were trained to meet."""
-    config = contender.config
-    return config is not None and config.loss.is_contrastive and isinstance(contender.model, LangPose)
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,10 @@ def recognition_tables(report: Report) -> dict[str, Rows]:
 def recognition_notes(report: Report) -> list[str]:
     """Lines that say what the numbers are."""
     protocol, data, train = report["protocol"], report["data"], report["train"]
+    trained, tested = (sum(map(bool, one["samples_of_class"].values())) for one in (train, data))
     return [
-        f"{protocol['num_classes']} classes ({protocol['classes']}); {_describe(data)}, "
+        f"{protocol['num_classes']} classes ({protocol['classes']}), of which training has {trained} and the "
+        f"tested split {tested}; {_describe(data)}, "
         f"{data['num_samples']} samples",
         f"probe trained on {_describe(train)}, {train['num_samples']} samples",
         *(f"{name}: {protocol[name]}" for name in ("samples", "text", "linear", "features")),
