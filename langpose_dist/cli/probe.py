@@ -49,10 +49,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     pairs = None if arguments.pairs is None else parse_pairs(arguments.pairs)
     contenders, config = open_models(arguments.overrides)
     spans = SpanSet.open(config, arguments.split)
-    report = measure_probe(
+    return measure_probe(
         contenders, spans, pairs=pairs, min_spans=arguments.min_spans, isolated=arguments.isolated
     )
-    return report | commit()
 
 
 def draw(arguments: argparse.Namespace) -> dict[str, Any]:
