@@ -47,10 +47,11 @@ _PROTOCOL = {
     "samples": f"labelled segments in chunks of {CHUNK_S:g} s, the last of each shorter; a sample for each "
     "class of a chunk; chunks without a class, and what BABEL's extra files label, are left out",
     "text": "the class whose name is most similar to the motion; without training on the classes, but "
-    "pretraining may have seen their names; names that it was not shown are under zero_shot",
+    "pretraining may have seen their names; those that it was not shown have a table of their own",
     "linear": "multinomial logistic regression on frozen standardised features of the training split's "
     "samples; its regularisation is chosen by the likelihood of a fifth of that split's clips",
-    "seen": "a chunk within the model's window around it, or alone where is_isolated",
+    "seen": "a chunk within the model's window around it, or alone where is_isolated; a virtual camera, of "
+    "synthetic 2D, is drawn for each chunk, the same for every model",
     "features": "own: the model's pooling, in the space of the labels; mean: mean of the representation "
     "over frames and joints",
     "interval": f"{100 * CONFIDENCE:g} %, {NUM_RESAMPLES} draws of clips",

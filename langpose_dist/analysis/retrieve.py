@@ -40,6 +40,8 @@ _QUERIES_AT_ONCE = 1024
 _PROTOCOL = {
     "pairs": "each labelled span and its label; a query for each pair in either direction; every pair of the "
     "same text is right, and a wrong text counts as often as there are pairs of it; ties count against",
+    "feature": "pooled over the span's frames alone, within the model's window around it; a virtual camera, "
+    "of synthetic 2D, is drawn for each span, the same for every model",
     "all": "among all pairs (TMR: normal)",
     "threshold": f"the same; texts with (1 + cosine) / 2 above {THRESHOLD:g} are right too, by the sentence "
     "embeddings of the first model's frozen text encoder, for every model (TMR: threshold, by another's)",
@@ -140,7 +142,7 @@ def _measure(galleries: Sequence[Pairs], alike: Bool[Tensor, "V V"]) -> dict[str
     found: dict[str, Any] = {"num_pairs": len(galleries[0].motion), "num_galleries": len(galleries)}
     clips = np.unique(np.concatenate([one.clips for one in galleries]), return_inverse=True)[1]
     draws = draw_recordings(int(clips.max()) + 1)
-    num_true = torch.cat([alike[one.text_of][:, one.text_of].sum(dim=1) for one in galleries])
+    num_true = torch.cat([_count_true(one.text_of, alike) for one in galleries])
     for direction in DIRECTIONS:
         ranked = torch.stack([_ranks(one, alike, direction) for one in galleries])
         values: dict[str, Any] = {
@@ -156,6 +158,11 @@ def _measure(galleries: Sequence[Pairs], alike: Bool[Tensor, "V V"]) -> dict[str
         f"r_at_{k}": float(chance_recall(found["num_pairs"], k, num_true).mean()) for k in RECALLS
     }
     return found
+
+
+def _count_true(text_of: Int[Tensor, "N"], alike: Bool[Tensor, "V V"]) -> Int[Tensor, "N"]:
+    """Pairs that are right for each, without a table of all pairs with all."""
+    return (alike.double() @ text_of.bincount(minlength=len(alike)).double()).long()[text_of]
 
 
 def _ranks(pairs: Pairs, alike: Bool[Tensor, "V V"], direction: str) -> Int[Tensor, "N"]:

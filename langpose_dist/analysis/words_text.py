@@ -52,7 +52,8 @@ def recognition_notes(report: Report) -> list[str]:
         f"{data['num_samples']} samples",
         f"probe trained on {_describe(train)}, {train['num_samples']} samples",
         *(f"{name}: {protocol[name]}" for name in ("samples", "text", "linear", "features")),
-        f"a model sees a chunk {'alone' if protocol['is_isolated'] else 'within its window around it'}",
+        f"a model sees a chunk {'alone' if protocol['is_isolated'] else 'within its window around it'}; a "
+        "virtual camera, of synthetic 2D, is drawn for each chunk, the same for every model",
         f"top-k: {protocol['metrics']['top_1']}; top-1-norm: {protocol['metrics']['top_1_norm']}",
         "every chunk has one class, so any class of it is the same"
         if _is_single(report)
