@@ -92,6 +92,7 @@ def measure_probe(
         "num_resamples": NUM_RESAMPLES,
         "text_encoder": text.encoder,
         "data": spans.describe(),
+        "num_pairs_left_out": len(chosen) - len(rows),
         "pairs": [
             {
                 "labels": list(one.pair),

@@ -51,6 +51,8 @@ def probe_notes(report: Report) -> list[str]:
     data = report["data"]
     left_out = len(report["pairs"]) + 1 - len(pair_rows(report))
     notes = [f"and {left_out} pairs that are told apart better; --json has them"] * (left_out > 0)
+    if left_out := report["num_pairs_left_out"]:
+        notes.append(f"{left_out} pairs are left out: their labels share their frames")
     notes += [f"{name}: {text}" for name, text in report["protocol"].items()]
     notes.append(
         f"{data['num_spans']} spans of {data['num_clips']} clips of {data['dataset']}, split {data['split']} "

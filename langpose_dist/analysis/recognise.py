@@ -63,7 +63,7 @@ _PROTOCOL = {
 
 @dataclass(frozen=True, kw_only=True)
 class RecognitionOptions:
-    """What is recognised, and how."""
+    """Classes, methods, splits and sight of a recognition."""
 
     classes: str
     """See ``find_classes``."""
@@ -236,7 +236,7 @@ def measure_recognition(
 
 @dataclass(frozen=True)
 class _Truth:
-    """What the scores of N chunks are held against."""
+    """Classes, clips and lengths of N chunks, which scores are held against."""
 
     is_true: Bool[np.ndarray, "N C"]
     clips: Int[np.ndarray, "N"]
@@ -265,7 +265,7 @@ class _Truth:
         return {"values": values, "by_length": by_length}
 
     def references(self, train_counts: Int[np.ndarray, "C"]) -> dict[str, Any]:
-        """What models are compared with."""
+        """Chance, the most frequent class and a perfect classifier."""
         order = np.argsort(np.argsort(-train_counts, kind="stable"))
         return {
             "chance": self.measure({k: chance_hits(self.is_true, k) for k in TOP}),

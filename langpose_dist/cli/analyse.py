@@ -70,7 +70,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
     text = "how well motions know their own label from another, by pairs of labels; or one clip over time"
     probing = commands.add_parser("probe", help=text, **options)
-    probe.add_options(probing, _SPLIT)
+    probe.add_options(probing)
 
     handlers = {mmd: run_mmd, table3: run_table3, visibility: run_visibility, probing: run_probe}
     handlers |= {recognise: run_recognise, retrieve: run_retrieve}
