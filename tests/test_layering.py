@@ -32,7 +32,7 @@ TOGETHER = {
 
 ALLOWED_PACKAGES = {
     0: {"yaml", "pydantic", "tqdm"},
-    1: {"yaml", "pydantic", "numpy", "torch", "jaxtyping"},
+    1: {"yaml", "pydantic", "numpy", "torch", "jaxtyping", "sacrebleu"},
 }
 """Third-party packages of the two lowest layers; the others may use any light one."""
 HOMES = {

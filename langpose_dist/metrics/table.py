@@ -5,12 +5,13 @@ Everything that ranks, compares, labels or explains a number asks this table. A 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from langpose_dist.config import UserError, suggest_or_list
+from langpose_dist.metrics.caption import TEXT_FORM
 
-Kind = Literal["pose", "retrieval", "loss", "reference"]
+Kind = Literal["pose", "retrieval", "caption", "loss", "reference"]
 Reduction = Literal["mean", "median"]
 
 
@@ -46,6 +47,10 @@ _RANKS = (
     "share of windows with the drawn label among the k most similar of all, ties count against; labels that "
     "the text encoder cannot tell apart are one; further labels of the same frames count as misses"
 )
+_BLEU = (
+    "corpus BLEU of orders 1 to n by sacrebleu, without smoothing, against all references, both sides in "
+    f"the form: {TEXT_FORM}"
+)
 _ANY_RANKS = "the same, with every label of the drawn label's frames as a hit, and none of them as a miss"
 
 
@@ -60,6 +65,15 @@ def _percent(name: str, title: str, protocol: str) -> Metric:
 def _recall(name: str, title: str, protocol: str, *, is_key: bool = False) -> Metric:
     group = f"{name[:-1]}k"
     return Metric(name, title, "", True, protocol, "retrieval", protocol_name=group, is_key=is_key)
+
+
+def _caption(name: str, title: str, protocol: str, *, is_key: bool = False) -> Metric:
+    return Metric(name, title, "%", higher_is_better=True, protocol=protocol, kind="caption", is_key=is_key)
+
+
+def _bleu(order: int) -> Metric:
+    row = _caption(f"bleu_{order}", f"BLEU@{order}", _BLEU, is_key=order in (1, 4))
+    return replace(row, protocol_name="bleu_n")
 
 
 def _loss(name: str, title: str, unit: str = "") -> Metric:
@@ -104,6 +118,13 @@ _ROWS = (
     Metric(
         *("median_rank", "median rank", "", False, "rank of the drawn label, as in r_at_k", "retrieval"),
         reduction="median",
+    ),
+    *(_bleu(order) for order in (1, 2, 3, 4)),
+    _caption("rouge_l", "ROUGE-L", "coco-caption's, beta 1.2, mean over clips; text as for BLEU"),
+    _caption(
+        *("cider_d", "CIDEr-D"),
+        "coco-caption's, times 100, with document frequencies of the evaluated references; text as for BLEU",
+        is_key=True,
     ),
     Metric("most_frequent_r_at_1", "R@1 of the most frequent label", "", True, kind="reference"),
 )
