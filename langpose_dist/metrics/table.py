@@ -51,6 +51,10 @@ _BLEU = (
     "corpus BLEU of orders 1 to n by sacrebleu, without smoothing, against all references, both sides in "
     f"the form: {TEXT_FORM}"
 )
+_R_PRECISION = (
+    "share of random batches of 32 motions with the motion's own caption among the k most similar, by an "
+    "evaluator that shares no weights with the model; ties count against"
+)
 _ANY_RANKS = "the same, with every label of the drawn label's frames as a hit, and none of them as a miss"
 
 
@@ -74,6 +78,11 @@ def _caption(name: str, title: str, protocol: str, *, is_key: bool = False) -> M
 def _bleu(order: int) -> Metric:
     row = _caption(f"bleu_{order}", f"BLEU@{order}", _BLEU, is_key=order in (1, 4))
     return replace(row, protocol_name="bleu_n")
+
+
+def _r_precision(place: int) -> Metric:
+    row = _recall(f"r_precision_at_{place}", f"R-precision@{place}", _R_PRECISION)
+    return replace(row, kind="caption")
 
 
 def _loss(name: str, title: str, unit: str = "") -> Metric:
@@ -126,6 +135,7 @@ _ROWS = (
         "coco-caption's, times 100, with document frequencies of the evaluated references; text as for BLEU",
         is_key=True,
     ),
+    *(_r_precision(place) for place in (1, 2, 3)),
     Metric("most_frequent_r_at_1", "R@1 of the most frequent label", "", True, kind="reference"),
 )
 
