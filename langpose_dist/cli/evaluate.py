@@ -144,10 +144,16 @@ def _evaluate_one(
             f"{', '.join(PROTOCOLS)}"
         )
     from langpose_dist.tracking.registry.weights import find_weights
+    from langpose_dist.train.evaluate import write_captions
     from langpose_dist.train.evaluate_weights import evaluate_weights
 
-    report = evaluate_weights(find_weights(names[0], tracking_uri_of(overrides)), overrides).report
-    return report, describe(report)
+    found = evaluate_weights(find_weights(names[0], tracking_uri_of(overrides)), overrides)
+    text = describe(found.report)
+    if found.evaluation.captions is not None and arguments.out is not None:
+        path = arguments.out.with_name(f"{arguments.out.stem}-captions.jsonl")
+        write_captions(path, found.evaluation.captions)
+        text += f"\ncaptions written to {path}"
+    return found.report, text
 
 
 class Comparison(NamedTuple):

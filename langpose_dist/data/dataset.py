@@ -18,6 +18,7 @@ from langpose_dist.data.masking import draw_joint_mask
 from langpose_dist.data.noise import draw_noise
 from langpose_dist.data.sample import recorded_lens, recorded_rotation
 from langpose_dist.data.shards import ShardReader
+from langpose_dist.data.sides import mirror_label
 from langpose_dist.data.windows import Window, labels_beside, stretched_frames
 from langpose_dist.skeleton import H36M17
 
@@ -167,6 +168,9 @@ class WindowDataset(Dataset["WindowBatch | UserError"]):
             arrays["rotation"] = np.empty((batch, 3, 3), np.float32)
             if self.config.target.space == "image_25d":
                 arrays["lens"] = np.empty((batch, 6), np.float32)
+        captions: list[tuple[str, ...]] = []
+        if self.windows[0].captions:
+            arrays["drawn_caption"] = np.empty(batch, np.int64)
         for row, (epoch, number) in enumerate(requests):
             request = (epoch, max(number, 0))
             is_stretched = self.windows[request[1]].is_stretched
@@ -174,10 +178,13 @@ class WindowDataset(Dataset["WindowBatch | UserError"]):
                 arrays, row, _stretch(stored[row], frames) if is_stretched else stored[row]
             )
             self._fill_draws(arrays, row, request, num_valid)
+            if "drawn_caption" in arrays:
+                captions.append(self._fill_caption(arrays, row, request))
             arrays["positions"][row] = number
         return WindowBatch(
             **{name: torch.from_numpy(array) for name, array in arrays.items()},
             keys=tuple(self.key(max(number, 0)) for _, number in requests),
+            captions=tuple(captions),
         )
 
     def key(self, number: int) -> str:
@@ -229,6 +236,21 @@ class WindowDataset(Dataset["WindowBatch | UserError"]):
             arrays["joint_mask"][row] = draw_joint_mask(
                 draws[Draw.MASK], frames, num_valid, H36M17, config.masking
             )
+
+    def _fill_caption(self, arrays: dict[str, np.ndarray], row: int, request: Request) -> tuple[str, ...]:
+        """Draw a window's caption, and let only a motion be mirrored all of whose captions can be.
+
+        Returns:
+            All captions, mirrored with the motion.
+        """
+        captions = self.windows[request[1]].captions
+        seed = 0 if request[0] == EVALUATION_EPOCH else self.config.seed
+        arrays["drawn_caption"][row] = generator(seed, *request, Draw.CAPTION).integers(len(captions))
+        if not arrays["flip"][row]:
+            return captions
+        mirrored = [mirror_label(caption) for caption in captions]
+        arrays["flip"][row] = None not in mirrored
+        return tuple(map(str, mirrored)) if arrays["flip"][row] else captions
 
 
 def _stretch(stored: Frames, num_frames: int) -> Frames:
