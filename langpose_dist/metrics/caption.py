@@ -69,7 +69,7 @@ class CaptionScores:
             weights = np.ones((1, len(self.rouge_l)))
         matches, ngrams, lengths = (weights @ part for part in (self.matches, self.ngrams, self.lengths))
         with np.errstate(divide="ignore", invalid="ignore"):
-            precisions = np.nan_to_num(np.log(matches / ngrams), nan=-np.inf)
+            precisions = np.where(matches > 0, np.log(matches / ngrams), -np.inf)
             brevity = np.minimum(0.0, 1 - lengths[:, 1] / lengths[:, 0])
         found = {
             f"bleu_{order}": 100 * np.exp(brevity + precisions[:, :order].mean(axis=1))
