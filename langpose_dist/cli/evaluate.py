@@ -33,6 +33,7 @@ _EXAMPLES = """examples:
   langpose evaluate runs/scratch runs/finetuned --protocol virtual_camera data.path=data/bandai \\
       --out reports/robust.json --robustness noise_px drop_joints/zero
   langpose evaluate runs/a runs/b --protocol motionbert data.path=data/h36m --visibility
+  langpose evaluate runs/caption data.validation_split=test --evaluator evaluator-*.safetensors
 
 MODEL is the folder of a finished run, an exported model.safetensors, a MotionBERT checkpoint, or a model of
 the registry (models:/NAME@ALIAS). Without --protocol one model is evaluated as in training, on the windows of
@@ -87,6 +88,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--visibility",
         action="store_true",
         help="with --protocol: errors of joints that the detector saw, and of the others, too",
+    )
+    parser.add_argument(
+        "--evaluator",
+        nargs="+",
+        type=local_path,
+        metavar="FILE",
+        default=[],
+        help="of a model that writes captions: files of langpose caption-evaluator, which give R-precision",
     )
     parser.add_argument(
         "--out",
@@ -148,12 +157,22 @@ def _evaluate_one(
     from langpose_dist.train.evaluate_weights import evaluate_weights
 
     found = evaluate_weights(find_weights(names[0], tracking_uri_of(overrides)), overrides)
-    text = describe(found.report)
-    if found.evaluation.captions is not None and arguments.out is not None:
+    report, text = dict(found.report), describe(found.report)
+    if (captions := found.evaluation.captions) is None:
+        if arguments.evaluator:
+            raise UserError(f"--evaluator judges captions, {names[0]} writes none")
+        return report, text
+    from langpose_dist.evaluation.caption_evaluator import CaptionEvaluator
+    from langpose_dist.evaluation.captions import captions_text, evaluate_captions
+
+    evaluators = [CaptionEvaluator.load(path) for path in arguments.evaluator]
+    report["captions"] = evaluate_captions(found.config, captions, evaluators)
+    text += f"\n\n{captions_text(report['captions'])}"
+    if arguments.out is not None:
         path = arguments.out.with_name(f"{arguments.out.stem}-captions.jsonl")
-        write_captions(path, found.evaluation.captions)
+        write_captions(path, captions)
         text += f"\ncaptions written to {path}"
-    return found.report, text
+    return report, text
 
 
 class Comparison(NamedTuple):

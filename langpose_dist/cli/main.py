@@ -44,6 +44,7 @@ def build_parser() -> "Parser":
     """Build the parser of all commands."""
     from langpose_dist.cli import (
         analyse,
+        caption_evaluator,
         data,
         doctor,
         evaluate,
@@ -68,6 +69,7 @@ def build_parser() -> "Parser":
         model,
         preflight,
         train,
+        caption_evaluator,
         evaluate,
         infer,
         label,

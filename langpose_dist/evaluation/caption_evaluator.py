@@ -15,10 +15,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from langpose_dist.config import TextConfig, UserError
+from langpose_dist.config import CaptionConfig, TextConfig, UserError
+from langpose_dist.data.captions import Captioned, TextForm
 from langpose_dist.data.manifest import Manifest
-from langpose_dist.data.sample import DataError
 from langpose_dist.data.shards import ShardReader
+from langpose_dist.data.windows import Window
 from langpose_dist.datasets.timing import resample
 from langpose_dist.host.bars import Bar
 from langpose_dist.metrics.retrieval import recall_in_batches
@@ -26,6 +27,7 @@ from langpose_dist.models.matcher import CaptionMatcher
 from langpose_dist.models.text import TextEncoder, load_text_encoder, pool_tokens
 from langpose_dist.models.weights import write_weights
 from langpose_dist.skeleton import H36M17
+from langpose_dist.tasks.task import Caption
 
 FPS = 12.5
 """Rate that motions are judged at: KIT-ML's."""
@@ -48,28 +50,39 @@ class CaptionedClip:
     captions: tuple[str, ...]
 
 
-def read_captioned_clips(path: str, split: str) -> list[CaptionedClip]:
-    """Clips of a split that have captions, in the shards' order.
+def read_captioned_clips(path: str, split: str, text_form: TextForm) -> list[CaptionedClip]:
+    """Captioned motions of a split, of any length, in the shards' order.
 
     Raises:
-        DataError: If there is no such split, or none of its clips has a caption.
+        DataError: If there is no such split.
     """
     manifest = Manifest.load(path)
     reader = ShardReader(manifest, path)
-    clips = [
-        CaptionedClip(
-            key=entry.key,
-            recording=entry.subaction or entry.key,
-            motion=motion_features(reader.read_poses(shard, place, 0, entry.num_frames), manifest.fps),
-            captions=tuple(span.label for span in entry.captions),
-        )
+    found = Captioned.find(manifest, split, CaptionConfig(text_form=text_form), num_frames=1)
+    return [_read(reader, motion, manifest.fps) for motion in found.motions]
+
+
+def read_described_clips(path: str, split: str, captions: Sequence[Caption]) -> list[CaptionedClip]:
+    """Motions that a model described, with their references.
+
+    Raises:
+        DataError: If there is no such split.
+    """
+    manifest = Manifest.load(path)
+    reader = ShardReader(manifest, path)
+    places = {
+        entry.key: (shard, place, entry)
         for shard, content in manifest.shards_of(split)
         for place, entry in enumerate(content.samples)
-        if entry.captions
-    ]
-    if not clips:
-        raise DataError(f"{path}: no clip of split {split!r} has a caption; build KIT-ML or HumanML3D")
-    return clips
+    }
+    motions = [Window(*places[one.clip], *one.frames, (), captions=one.references) for one in captions]
+    return [_read(reader, motion, manifest.fps) for motion in motions]
+
+
+def _read(reader: ShardReader, motion: Window, fps: float) -> CaptionedClip:
+    poses = reader.read_poses(motion.shard, motion.sample, motion.start, motion.stop)
+    recording = motion.entry.subaction or motion.key
+    return CaptionedClip(motion.key, recording, motion_features(poses, fps), motion.captions)
 
 
 def motion_features(poses_3d: Float[np.ndarray, "T 17 3"], fps: float) -> Float32[np.ndarray, "S 102"]:
@@ -150,28 +163,31 @@ class CaptionEvaluator:
         return self.model.embed_text(*_token_features(self.encoder, captions))
 
 
-def train_evaluator(data: str, *, seed: int = 0, epochs: int = 500, patience: int = 40) -> CaptionEvaluator:
+def train_evaluator(
+    data: str, *, text_form: TextForm = "words", seed: int = 0, epochs: int = 500, patience: int = 40
+) -> CaptionEvaluator:
     """Train on the split ``train``; the weights with the best R@1 of the split ``validation``'s own captions.
 
     Args:
         data: Folder or URL of shards with captions.
+        text_form: Of the captions that it learns.
         seed: Of the weights, of the order, and of the caption that is drawn for each clip and epoch.
         epochs: Most epochs.
         patience: Epochs without a better score after which training ends.
 
     Raises:
-        DataError: If there are no captions.
+        DataError: If there is no such split.
         UserError: If a split is too small for batches of 32.
 
     Source:
         Petrovich et al., TMR, ICCV 2023: symmetric InfoNCE without negatives that say much the same.
     """
-    train, held_out = (read_captioned_clips(data, split) for split in ("train", "validation"))
+    train, held_out = (read_captioned_clips(data, split, text_form) for split in ("train", "validation"))
     for split, clips in (("train", train), ("validation", held_out)):
         if len(clips) < BATCH_SIZE:
             raise UserError(
-                f"{data}: {len(clips)} clips of split {split!r} have captions, the evaluator needs "
-                f"{BATCH_SIZE}"
+                f"{data}: {len(clips)} motions of split {split!r} have captions (text form {text_form}), the "
+                f"evaluator needs {BATCH_SIZE}"
             )
     encoder = load_text_encoder(_TEXT)
     sentences = sorted({caption for clip in train for caption in clip.captions})
@@ -211,6 +227,7 @@ def train_evaluator(data: str, *, seed: int = 0, epochs: int = 500, patience: in
         "epoch": best_epoch,
         "validation_r_at_1": best_score,
         "text_encoder": _TEXT.encoder,
+        "text_form": text_form,
     }
     return CaptionEvaluator(model.eval(), encoder, facts)
 

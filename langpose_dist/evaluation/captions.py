@@ -8,12 +8,20 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from langpose_dist.config import UserError
+from langpose_dist.config import RunConfig, UserError
+from langpose_dist.data.captions import Captioned
+from langpose_dist.data.manifest import Manifest
 from langpose_dist.evaluation.bootstrap import CONFIDENCE, NUM_RESAMPLES, draw_recordings, interval
-from langpose_dist.evaluation.caption_evaluator import BATCH_SIZE, CaptionedClip, CaptionEvaluator
+from langpose_dist.evaluation.caption_evaluator import (
+    BATCH_SIZE,
+    CaptionedClip,
+    CaptionEvaluator,
+    read_described_clips,
+)
 from langpose_dist.evaluation.cells import align
 from langpose_dist.metrics.caption import TEXT_FORM, CaptionScores, bleu_signature, normalise_caption
 from langpose_dist.metrics.table import metric_of
+from langpose_dist.tasks.task import Caption
 
 NUM_CONSTANTS = 60
 """Most frequent training captions among which the best constant is looked for."""
@@ -73,6 +81,38 @@ def score_captions(
         ],
         "rows": [_score_row(row, clips, evaluators) for row in rows],
     }
+
+
+def evaluate_captions(
+    config: RunConfig, captions: Sequence[Caption], evaluators: Sequence[CaptionEvaluator] = ()
+) -> dict[str, Any]:
+    """Score the captions that a model gave to its validation split.
+
+    Raises:
+        UserError: If an evaluator learned another form of text, or there are too few clips for it.
+    """
+    form = captions[0].text_form
+    for one in evaluators:
+        if one.facts["text_form"] != form:
+            raise UserError(
+                f"caption evaluator {one.sha256[:12]} learned captions as {one.facts['text_form']}, the model "
+                f"writes {form}; train one with --text-form {form}"
+            )
+    clips = read_described_clips(str(config.data.path), config.data.validation_split, captions)
+    manifest = Manifest.load(config.data.path)
+    train = Captioned.find(manifest, config.data.train_split, config.caption, config.window.num_frames)
+    originals = [motion for motion in train.motions if motion.entry.mirrored != "yes"]
+    report = score_captions(
+        clips,
+        {"model": [one.generated for one in captions]},
+        [text for motion in originals for text in motion.captions],
+        evaluators,
+    )
+    report["protocol"]["caption"] = {
+        name: getattr(config.caption, name)
+        for name in ("input", "text_form", "num_beams", "length_penalty", "max_generated", "too_long")
+    }
+    return report
 
 
 def captions_text(report: Mapping[str, Any]) -> str:
