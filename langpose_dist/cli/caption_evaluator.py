@@ -11,9 +11,9 @@ _EXAMPLES = """examples:
   langpose evaluate runs/caption data.validation_split=test --evaluator evaluators/*.safetensors
 
 An evaluator says which of 32 captions fits a motion best. It learns the training split's own captions and
-shares no weights with any model that it judges; its best epoch is chosen on the validation split. The official
-evaluator lies where no program may fetch it: R-precision by ours compares models with each other and with the
-score of real captions, not with published numbers.
+shares no weights with any model that it judges; its best epoch is chosen on the validation split. It is not
+the published one: its R-precision compares models with each other and with the score of real captions, not
+with published numbers.
 """
 
 

@@ -95,8 +95,8 @@ def evaluate_captions(
     for one in evaluators:
         if one.facts["text_form"] != form:
             raise UserError(
-                f"caption evaluator {one.sha256[:12]} learned captions as {one.facts['text_form']}, the model "
-                f"writes {form}; train one with --text-form {form}"
+                f"evaluator {one.sha256[:12]} learned captions as {one.facts['text_form']}, the model writes "
+                f"{form}; train one with --text-form {form}"
             )
     clips = read_described_clips(str(config.data.path), config.data.validation_split, captions)
     manifest = Manifest.load(config.data.path)
