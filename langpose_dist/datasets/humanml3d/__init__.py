@@ -13,11 +13,11 @@ example:
 
   {title}/new_joints/*.npy, texts/*.txt, train.txt, val.txt, test.txt
 
-Captions, with their times where they have some, and their processed words serve task=caption; there --fps
-12.5 keeps KIT-ML's rate. They are no action labels unless --captions-as-labels makes them such, for pretraining:
-nearly each is then a label of its own. val.txt becomes the split 'validation'. Files whose names begin with M
-are mirrored copies that belong to the data set; pretraining mirrors motions itself, so --mirrored drop loses
-nothing there.
+Captions, with their times where they have some, and their processed words serve task=caption, for which
+--fps 12.5 keeps KIT-ML's rate. They are no action labels unless --captions-as-labels makes them such, for
+pretraining: nearly each is then a label of its own. val.txt becomes the split 'validation'. Files whose names
+begin with M are mirrored copies that belong to the data set; pretraining mirrors motions itself, and loses
+nothing by --mirrored drop.
 """
 
 _PREPARE = (
