@@ -5,7 +5,7 @@ import functools
 from collections.abc import Iterator
 
 from langpose_dist.datasets.finding import Finding, Tree, group
-from langpose_dist.datasets.source import Search, Source
+from langpose_dist.datasets.source import Search, Source, name_of
 
 _EPILOG = """\
 example:
@@ -39,7 +39,8 @@ def _find(name: str, args: argparse.Namespace) -> Search:
     from langpose_dist.datasets.humanml3d.clips import find_clips
 
     options = {"mirrored": args.mirrored, "captions_as_labels": args.captions_as_labels}
-    return Search(name, find_clips(args.input, fps=args.fps, dataset=name, **options), options)
+    found = find_clips(args.input, fps=args.fps, dataset=name, **options)
+    return Search(name_of(name, args.input), found, options)
 
 
 def _recognise(name: str, tree: Tree) -> Iterator[Finding]:
