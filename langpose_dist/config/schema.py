@@ -327,6 +327,10 @@ class FinetuneConfig(Section):
     """Parts of the encoder that keep their first weights."""
 
 
+Words = Annotated[Count, Field(le=62)]
+"""Words of a caption: the decoder knows 64 positions, with those of its beginning and end."""
+
+
 class CaptionConfig(Section):
     """Data, decoder and decoding of task=caption; the defaults are TM2T's for KIT-ML."""
 
@@ -336,7 +340,7 @@ class CaptionConfig(Section):
     text_form: Annotated[Literal["words", "raw"], MODEL] = "words"
     """Captions as the data set's processed words, of which verbs and nouns are lemmas, or as they were
     written, in lower case."""
-    max_words: Annotated[Count, MODEL] = 20
+    max_words: Annotated[Words, MODEL] = 20
     """Words of a caption in training; a longer one loses its end."""
     min_count: Annotated[Count, MODEL] = 2
     """A word that fewer captions of unmirrored training clips have is unknown to the decoder."""
@@ -358,7 +362,7 @@ class CaptionConfig(Section):
     """Beams of the search for a caption; 1: the likeliest word each time."""
     length_penalty: Annotated[Number, EVALUATION] = 0.7
     """A caption's log probability is divided by its length to this power."""
-    max_generated: Annotated[Count, EVALUATION] = 30
+    max_generated: Annotated[Words, EVALUATION] = 30
     """Most words of a generated caption."""
 
 
@@ -532,6 +536,11 @@ class RunConfig(Section):
             raise ValueError(
                 f"masking.time_window_frames={self.masking.time_window_frames} must not exceed "
                 f"window.num_frames={self.window.num_frames}"
+            )
+        if self.task == "caption" and self.model.embed_dim % self.caption.num_heads:
+            raise ValueError(
+                f"model.embed_dim={self.model.embed_dim} must be a multiple of caption.num_heads="
+                f"{self.caption.num_heads}"
             )
         if self.model.compile and self.train.zero_stage == 3:
             raise ValueError("model.compile=true does not go with train.zero_stage=3; use stage 0, 1 or 2")

@@ -94,6 +94,7 @@ _ROWS = (
     _loss("loss_3d", "position loss", "m"),
     _loss("loss_v", "velocity loss", "m per frame"),
     _loss("loss_con", "contrastive loss"),
+    _loss("loss_caption", "caption loss", "nats per word"),
     _loss("loss_n", "position loss after scaling", "m"),
     _loss("loss_limb", "limb length loss", "m"),
     _loss("loss_limb_variance", "limb length variance"),

@@ -18,6 +18,7 @@ from langpose_dist.datasets.humanml3d.motion import (
     right_handed,
     to_poses,
 )
+from langpose_dist.datasets.source import name_of
 from langpose_dist.datasets.splits import RECORDING
 from langpose_dist.datasets.timing import resample, to_frames
 
@@ -38,6 +39,8 @@ class Humanml3dClip(FileClip):
     """One motion and the file of its captions."""
 
     dataset: str
+    layout: str
+    """One of ``LAYOUTS``."""
     left_handed: bool
     """Handedness of the data set's axes."""
     captions: Path
@@ -51,7 +54,7 @@ class Humanml3dClip(FileClip):
             DataError: With the reason why the clip is skipped.
             OSError: If a file cannot be read.
         """
-        layout = LAYOUTS[self.dataset]
+        layout = LAYOUTS[self.layout]
         joints = read_joints(self.path, len(layout.joints))
         swapped = right_handed(joints, layout) == self.left_handed
         if 2 * swapped.sum() > len(swapped):
@@ -140,7 +143,8 @@ def find_clips(
             key=key,
             fields={"mirrored": "yes" if is_mirrored else "no", RECORDING: name.removeprefix("M")},
             split=_split_of(name, lists),
-            dataset=dataset,
+            dataset=name_of(dataset, folder),
+            layout=dataset,
             left_handed=left_handed,
             captions=folder / "texts" / f"{path.stem}.txt",
             captions_as_labels=captions_as_labels,
