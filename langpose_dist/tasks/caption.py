@@ -101,8 +101,8 @@ class CaptionTask(Task):
         counted = ids > PAD
         unknown = float((ids == UNKNOWN).sum() / (counted.sum() - 2 * len(ids)))
         yield (
-            f"{len(set(texts))} captions (caption.text_form={config.caption.text_form}) differ in training, "
-            f"without mirrored motions; {unknown:.1%} of their words are unknown, as "
+            f"{len(set(texts))} different captions in training, mirrored motions left out, as "
+            f"caption.text_form={config.caption.text_form}; {unknown:.1%} of their words are unknown, as "
             f"caption.min_count={config.caption.min_count} says"
         )
         header, fps = initial_header(config.model.initial_weights), corpus.manifest.fps
