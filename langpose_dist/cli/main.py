@@ -44,6 +44,7 @@ def build_parser() -> "Parser":
     """Build the parser of all commands."""
     from langpose_dist.cli import (
         analyse,
+        caption,
         data,
         doctor,
         evaluate,
@@ -71,6 +72,7 @@ def build_parser() -> "Parser":
         evaluate,
         infer,
         label,
+        caption,
         analyse,
         registry,
         export,
