@@ -87,7 +87,8 @@ class Captioner(nn.Module):
         """
         return self.decoder(
             encoder_outputs=self._memory(motion),
-            attention_mask=frame_mask,
+            # Of four axes: of a mask of two transformers looks at the values, and would wait for the GPU.
+            attention_mask=frame_mask[:, None, None],
             decoder_input_ids=token_ids[:, :-1],
             use_cache=False,
         ).logits

@@ -187,9 +187,8 @@ class CaptionTask(Task):
         self, windows: WindowBatch, motion: Float[Tensor, "B T J 3"], label_smoothing: float = 0.0
     ) -> Float[Tensor, "B"]:
         """Loss of the drawn captions of motions."""
-        assert windows.drawn_caption is not None
-        places = windows.drawn_caption.tolist()
-        drawn = [captions[place] for captions, place in zip(windows.captions, places, strict=True)]
+        pairs = zip(windows.captions, windows.drawn_captions, strict=True)
+        drawn = [captions[place] for captions, place in pairs]
         ids = self.model.tokenizer.encode(drawn).to(motion.device)
         with autocast(self.autocast, motion.device):
             logits = self.model(motion, windows.frame_mask, ids)

@@ -44,7 +44,8 @@ def setting(root: Path, **changes: Mapping[str, Any]) -> tuple[CaptionTask, Wind
 
 def part(batch: WindowBatch, rows: slice) -> WindowBatch:
     cut = batch._map(lambda tensor: tensor[rows])
-    return replace(cut, keys=batch.keys[rows], captions=batch.captions[rows])
+    texts = {name: getattr(batch, name)[rows] for name in ("keys", "captions", "drawn_captions")}
+    return replace(cut, **texts)
 
 
 def test_each_window_weighs_the_same_however_batches_are_cut(root: Path) -> None:
@@ -56,16 +57,10 @@ def test_each_window_weighs_the_same_however_batches_are_cut(root: Path) -> None
 
 def test_the_loss_is_that_of_the_drawn_caption(root: Path) -> None:
     task, batch, _ = setting(root)
-    assert batch.drawn_caption is not None
-    only = replace(
-        batch,
-        captions=tuple(
-            (texts[place],) for texts, place in zip(batch.captions, batch.drawn_caption, strict=True)
-        ),
-        drawn_caption=torch.zeros(5, dtype=torch.int64),
-    )
+    texts = zip(batch.captions, batch.drawn_captions, strict=True)
+    only = replace(batch, captions=tuple((own[place],) for own, place in texts), drawn_captions=(0,) * 5)
     torch.testing.assert_close(task.eval()(batch), task(only))
-    others = replace(batch, drawn_caption=1 - batch.drawn_caption)
+    others = replace(batch, drawn_captions=tuple(1 - place for place in batch.drawn_captions))
     assert not torch.allclose(task(batch)["loss_caption"], task(others)["loss_caption"])
 
 
