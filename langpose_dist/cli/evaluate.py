@@ -249,6 +249,10 @@ def tracking_uri_of(overrides: Sequence[str]) -> str | None:
     return content.get("tracking", {}).get("uri")
 
 
+KINDS = ("pose", "retrieval", "caption")
+"""Kinds of metrics that a table shows."""
+
+
 def describe(report: Mapping[str, Any]) -> str:
     """The numbers as a table for a person."""
     rows = {
@@ -257,7 +261,7 @@ def describe(report: Mapping[str, Any]) -> str:
         "chance": report.get("chance", {}),
     }
     given = {name for values in rows.values() for name in values}
-    names = [row.name for row in METRICS.values() if row.name in given and row.kind in ("pose", "retrieval")]
+    names = [row.name for row in METRICS.values() if row.name in given and row.kind in KINDS]
     lines = [" ".join([f"{report['split']:12}", *(f"{name:>11}" for name in names)])]
     for title, values in rows.items():
         cells = [f"{values[name]:11.3f}" if name in values else f"{'-':>11}" for name in names]

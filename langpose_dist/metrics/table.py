@@ -10,7 +10,7 @@ from typing import Literal
 
 from langpose_dist.config import UserError, suggest_or_list
 
-Kind = Literal["pose", "retrieval", "loss", "reference"]
+Kind = Literal["pose", "retrieval", "caption", "loss", "reference"]
 Reduction = Literal["mean", "median"]
 
 
@@ -71,7 +71,7 @@ _ROWS = (
     _loss("loss_3d", "position loss", "m"),
     _loss("loss_v", "velocity loss", "m per frame"),
     _loss("loss_con", "contrastive loss"),
-    _loss("loss_caption", "caption loss", "nats per word"),
+    _loss("loss_caption", "caption loss"),
     _loss("loss_n", "position loss after scaling", "m"),
     _loss("loss_limb", "limb length loss", "m"),
     _loss("loss_limb_variance", "limb length variance"),
@@ -107,6 +107,12 @@ _ROWS = (
         reduction="median",
     ),
     Metric("most_frequent_r_at_1", "R@1 of the most frequent label", "", True, kind="reference"),
+    Metric(
+        *("nats_per_word", "cross-entropy per word", "nats", False),
+        "of one drawn caption of each motion: mean over its words and its end, then over motions; a word that "
+        "the model does not know is one word, unknown",
+        kind="caption",
+    ),
 )
 
 METRICS: dict[str, Metric] = {row.name: row for row in _ROWS}

@@ -33,8 +33,6 @@ _INTERFACE = Interface(
     kind="motion captioning",
     gives_text=True,
 )
-_NOMINAL_WORDS = 1500
-"""Words of a decoder whose parameters are counted before there are any; KIT-ML has so many."""
 _WITH_POOLING = ("pretrain", "caption")
 """Tasks whose models have the pose pooling."""
 
@@ -47,13 +45,9 @@ class CaptionTask(Task):
         config: Input, camera and decoding.
     """
 
-    metrics = ("loss_caption", "loss")
-    key_metric = "loss_caption"
+    metrics = ("loss_caption", "loss", "nats_per_word")
+    key_metric = "nats_per_word"
     protocol = {  # noqa: RUF012
-        "loss_caption": (
-            "cross-entropy of one drawn caption's words and its end, mean over them in nats and then over "
-            "motions, without label smoothing"
-        ),
         "condition": "input: clean is exact, noisy has detector noise, masked also training's masks",
         "windows": "each captioned motion of the split, as caption.min_frames and caption.too_long say; one "
         "camera drawn for each",
@@ -134,11 +128,8 @@ class CaptionTask(Task):
     @classmethod
     def rebuild(cls, config: RunConfig, header: Mapping[str, str]) -> Captioner:
         """A ``Captioner`` of the exported words and shapes, still without memory for its weights."""
-        if "tokenizer" in header:
-            tokenizer = WordTokenizer.from_json(header["tokenizer"])
-        else:
-            words = map(str, range(_NOMINAL_WORDS))
-            tokenizer = WordTokenizer.train(words, min_count=1, max_words=config.caption.max_words)
+        state = header.get("tokenizer")
+        tokenizer = WordTokenizer.from_json(state) if state else WordTokenizer.outline()
         with torch.device("meta"):
             return Captioner(config, tokenizer)
 
@@ -176,26 +167,28 @@ class CaptionTask(Task):
 
     def forward(self, windows: WindowBatch) -> dict[str, Float[Tensor, "B"]]:
         """Loss of the drawn caption of each window."""
-        return {"loss_caption": self.loss(windows, self.motion(windows), self.config.caption.label_smoothing)}
+        return {"loss_caption": self.losses(windows, self.motion(windows))["loss_caption"]}
 
     def motion(self, windows: WindowBatch) -> Float[Tensor, "B T J 3"]:
         """Input of the model."""
         batch = observe(windows, self.config.camera, self.config.noise)
         return batch.poses_3d if self.config.caption.input == "joints_3d" else batch.keypoints_2d
 
-    def loss(
-        self, windows: WindowBatch, motion: Float[Tensor, "B T J 3"], label_smoothing: float = 0.0
-    ) -> Float[Tensor, "B"]:
-        """Loss of the drawn captions of motions."""
+    def losses(self, windows: WindowBatch, motion: Float[Tensor, "B T J 3"]) -> dict[str, Float[Tensor, "B"]]:
+        """Cross-entropy of the drawn captions of motions: as it is trained, and without label smoothing."""
         pairs = zip(windows.captions, windows.drawn_captions, strict=True)
         drawn = [captions[place] for captions, place in pairs]
         ids = self.model.tokenizer.encode(drawn).to(motion.device)
         with autocast(self.autocast, motion.device):
             logits = self.model(motion, windows.frame_mask, ids)
-        return caption_loss(logits.float(), ids[:, 1:], padding=PAD, label_smoothing=label_smoothing)
+        smoothing = {"loss_caption": self.config.caption.label_smoothing, "nats_per_word": 0.0}
+        return {
+            name: caption_loss(logits.float(), ids[:, 1:], padding=PAD, label_smoothing=share)
+            for name, share in smoothing.items()
+        }
 
     def scorer(self) -> Callable[[WindowBatch], Scores]:
-        """The loss, and captions where they are asked for."""
+        """Cross-entropies, and captions where they are asked for."""
         return self._score
 
     def target(self, windows: WindowBatch) -> tuple[Tensor, Bool[Tensor, "B T"]] | None:
@@ -215,8 +208,8 @@ class CaptionTask(Task):
 
     def _score(self, windows: WindowBatch) -> Scores:
         motion = self.motion(windows)
-        loss = Column(self.loss(windows, motion))
-        return Scores({"loss_caption": loss}, captions=partial(self._describe, windows, motion))
+        columns = {name: Column(values) for name, values in self.losses(windows, motion).items()}
+        return Scores(columns, captions=partial(self._describe, windows, motion))
 
     def _describe(self, windows: WindowBatch, motion: Float[Tensor, "B T J 3"]) -> Sequence[Caption]:
         with autocast(self.autocast, motion.device):

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def corpus(root: Path, **changes: dict[str, object]) -> Corpus:
+def corpus(root: Path, **changes: Any) -> Corpus:
     return CaptionTask.open(caption_config(root, **changes))
 
 

@@ -69,7 +69,7 @@ def test_a_run_is_killed_resumed_evaluated_and_registered(
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     changes: dict[str, Any] = {
         "train": {"max_steps": 30, "checkpoint_every": 5, "evaluate_every": 10, "hang_timeout": 60},
-        "registry": {"metrics": ["clean/loss_caption"]},
+        "registry": {"metrics": ["clean/nats_per_word"]},
     }
     tracking = {"enabled": True, "uri": uri, "register_as": "describer"}
     for name, more in (("whole", {}), ("broken", {"tracking": tracking})):
@@ -113,7 +113,7 @@ def test_a_sweep_compares_captioners(tmp_path: Path) -> None:
         "space": {"caption.frozen": {"choice": [False, True]}, "caption.input": {"choice": ["joints_3d"]}},
         "searcher": "grid",
         "baseline": False,
-        "objective": ["clean/loss_caption"],
+        "objective": ["clean/nats_per_word"],
         "max_concurrent": 1,
     }
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
