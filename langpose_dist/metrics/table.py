@@ -109,8 +109,8 @@ _ROWS = (
     Metric("most_frequent_r_at_1", "R@1 of the most frequent label", "", True, kind="reference"),
     Metric(
         *("nats_per_word", "cross-entropy per word", "nats", False),
-        "of one drawn caption of each motion: mean over its words and its end, then over motions; a word that "
-        "the model does not know is one word, unknown",
+        "of a drawn caption of each motion: mean over its words and its end, then over motions; words that "
+        "the model does not know are one word, unknown",
         kind="caption",
     ),
 )

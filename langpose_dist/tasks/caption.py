@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from langpose_dist.batch import WindowBatch
@@ -167,25 +167,24 @@ class CaptionTask(Task):
 
     def forward(self, windows: WindowBatch) -> dict[str, Float[Tensor, "B"]]:
         """Loss of the drawn caption of each window."""
-        return {"loss_caption": self.losses(windows, self.motion(windows))["loss_caption"]}
+        words = self.next_words(windows, self.motion(windows))
+        return {"loss_caption": self._loss(*words)}
 
     def motion(self, windows: WindowBatch) -> Float[Tensor, "B T J 3"]:
         """Input of the model."""
         batch = observe(windows, self.config.camera, self.config.noise)
         return batch.poses_3d if self.config.caption.input == "joints_3d" else batch.keypoints_2d
 
-    def losses(self, windows: WindowBatch, motion: Float[Tensor, "B T J 3"]) -> dict[str, Float[Tensor, "B"]]:
-        """Cross-entropy of the drawn captions of motions: as it is trained, and without label smoothing."""
+    def next_words(
+        self, windows: WindowBatch, motion: Float[Tensor, "B T J 3"]
+    ) -> tuple[Float[Tensor, "B M V"], Int[Tensor, "B M"]]:
+        """Logits of the words of the drawn captions, and their numbers."""
         pairs = zip(windows.captions, windows.drawn_captions, strict=True)
         drawn = [captions[place] for captions, place in pairs]
         ids = self.model.tokenizer.encode(drawn).to(motion.device)
         with autocast(self.autocast, motion.device):
             logits = self.model(motion, windows.frame_mask, ids)
-        smoothing = {"loss_caption": self.config.caption.label_smoothing, "nats_per_word": 0.0}
-        return {
-            name: caption_loss(logits.float(), ids[:, 1:], padding=PAD, label_smoothing=share)
-            for name, share in smoothing.items()
-        }
+        return logits.float(), ids[:, 1:]
 
     def scorer(self) -> Callable[[WindowBatch], Scores]:
         """Cross-entropies, and captions where they are asked for."""
@@ -206,9 +205,17 @@ class CaptionTask(Task):
             f"{caption.max_generated} words",
         }
 
+    def _loss(self, logits: Float[Tensor, "B M V"], targets: Int[Tensor, "B M"]) -> Float[Tensor, "B"]:
+        smoothing = self.config.caption.label_smoothing
+        return caption_loss(logits, targets, padding=PAD, label_smoothing=smoothing)
+
     def _score(self, windows: WindowBatch) -> Scores:
         motion = self.motion(windows)
-        columns = {name: Column(values) for name, values in self.losses(windows, motion).items()}
+        words = self.next_words(windows, motion)
+        columns = {
+            "loss_caption": Column(self._loss(*words)),
+            "nats_per_word": Column(caption_loss(*words, padding=PAD)),
+        }
         return Scores(columns, captions=partial(self._describe, windows, motion))
 
     def _describe(self, windows: WindowBatch, motion: Float[Tensor, "B T J 3"]) -> Sequence[Caption]:
