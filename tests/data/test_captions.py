@@ -120,6 +120,22 @@ def test_nothing_is_cut_unless_a_key_says_so(root: Path) -> None:
         _ = corpus(root, caption={"min_frames": 99}).training_set
 
 
+def test_captions_without_words_are_counted(tmp_path: Path) -> None:
+    captions = (Span("walks", 0, 30, words="walk/VERB"), Span("runs", 0, 30))
+    build_samples(tmp_path, [Sample("clip", swing(None, 30), (), captions=captions)])
+    data = corpus(tmp_path)
+    assert [window.captions for window in data.training_set.windows] == [("walk",)]
+    assert list(data.captioned("train").notes()) == [
+        "1 captions of split 'train' are empty with caption.text_form=words and are left out"
+    ]
+
+
+def test_pretraining_says_how_captions_become_labels(root: Path) -> None:
+    config = tiny_config(root)
+    (problem,) = PretrainTask.problems(config, PretrainTask.open(config))
+    assert "it has 0; set loss.contrastive=none (captions are no labels, unless the build has " in problem
+
+
 def test_one_caption_is_drawn_per_window_and_epoch(root: Path) -> None:
     data = corpus(root)
     draws = [batch_of(data, epoch).drawn_captions for epoch in range(40)]
