@@ -77,7 +77,7 @@ class WindowBatch(_TensorBatch):
     captions: tuple[tuple[str, ...], ...] = ()
     """Captions of each window, in the order of the data and mirrored with the motion; none for tasks that use
     no captions."""
-    drawn_caption: Int[Tensor, "B"] | None = None
+    drawn_captions: tuple[int, ...] = ()
     """Place of the drawn one among them."""
 
 

@@ -43,6 +43,9 @@ as the baseline of the others.
 protocols:
 """ + "\n".join(f"  {row.name:15} {row.title} ({row.space})" for row in PROTOCOLS.values())
 
+_SHOWN = ("pose", "retrieval", "caption")
+"""Kinds of metrics in the table of one model."""
+
 _ROBUSTNESS = f"""
 
 --robustness lifts every recording again at each level of these corruptions (version {VERSION}), with the same
@@ -270,13 +273,10 @@ def tracking_uri_of(overrides: Sequence[str]) -> str | None:
 
 def describe(report: Mapping[str, Any]) -> str:
     """The numbers as a table for a person."""
-    rows = {
-        **report["conditions"],
-        "mean pose": report.get("mean_pose", {}),
-        "chance": report.get("chance", {}),
-    }
+    baselines = {"mean pose": report.get("mean_pose"), "chance": report.get("chance")}
+    rows = report["conditions"] | {title: values for title, values in baselines.items() if values}
     given = {name for values in rows.values() for name in values}
-    names = [row.name for row in METRICS.values() if row.name in given and row.kind in ("pose", "retrieval")]
+    names = [row.name for row in METRICS.values() if row.name in given and row.kind in _SHOWN]
     lines = [" ".join([f"{report['split']:12}", *(f"{name:>11}" for name in names)])]
     for title, values in rows.items():
         cells = [f"{values[name]:11.3f}" if name in values else f"{'-':>11}" for name in names]

@@ -44,6 +44,7 @@ def build_parser() -> "Parser":
     """Build the parser of all commands."""
     from langpose_dist.cli import (
         analyse,
+        caption,
         caption_evaluator,
         data,
         doctor,
@@ -73,6 +74,7 @@ def build_parser() -> "Parser":
         evaluate,
         infer,
         label,
+        caption,
         analyse,
         registry,
         export,

@@ -168,9 +168,7 @@ class WindowDataset(Dataset["WindowBatch | UserError"]):
             arrays["rotation"] = np.empty((batch, 3, 3), np.float32)
             if self.config.target.space == "image_25d":
                 arrays["lens"] = np.empty((batch, 6), np.float32)
-        captions: list[tuple[str, ...]] = []
-        if self.windows[0].captions:
-            arrays["drawn_caption"] = np.empty(batch, np.int64)
+        captions: list[tuple[tuple[str, ...], int]] = []
         for row, (epoch, number) in enumerate(requests):
             request = (epoch, max(number, 0))
             is_stretched = self.windows[request[1]].is_stretched
@@ -178,13 +176,14 @@ class WindowDataset(Dataset["WindowBatch | UserError"]):
                 arrays, row, _stretch(stored[row], frames) if is_stretched else stored[row]
             )
             self._fill_draws(arrays, row, request, num_valid)
-            if "drawn_caption" in arrays:
-                captions.append(self._fill_caption(arrays, row, request))
+            if self.windows[request[1]].captions:
+                captions.append(self._draw_caption(arrays, row, request))
             arrays["positions"][row] = number
         return WindowBatch(
             **{name: torch.from_numpy(array) for name, array in arrays.items()},
             keys=tuple(self.key(max(number, 0)) for _, number in requests),
-            captions=tuple(captions),
+            captions=tuple(texts for texts, _ in captions),
+            drawn_captions=tuple(drawn for _, drawn in captions),
         )
 
     def key(self, number: int) -> str:
@@ -237,20 +236,21 @@ class WindowDataset(Dataset["WindowBatch | UserError"]):
                 draws[Draw.MASK], frames, num_valid, H36M17, config.masking
             )
 
-    def _fill_caption(self, arrays: dict[str, np.ndarray], row: int, request: Request) -> tuple[str, ...]:
-        """Draw a window's caption, and let only a motion be mirrored all of whose captions can be.
+    def _draw_caption(
+        self, arrays: dict[str, np.ndarray], row: int, request: Request
+    ) -> tuple[tuple[str, ...], int]:
+        """Captions of a window, mirrored with the motion, and which of them is drawn.
 
-        Returns:
-            All captions, mirrored with the motion.
+        A motion is mirrored only where all its captions can be.
         """
         captions = self.windows[request[1]].captions
         seed = 0 if request[0] == EVALUATION_EPOCH else self.config.seed
-        arrays["drawn_caption"][row] = generator(seed, *request, Draw.CAPTION).integers(len(captions))
-        if not arrays["flip"][row]:
-            return captions
-        mirrored = [mirror_label(caption) for caption in captions]
-        arrays["flip"][row] = None not in mirrored
-        return tuple(map(str, mirrored)) if arrays["flip"][row] else captions
+        drawn = int(generator(seed, *request, Draw.CAPTION).integers(len(captions)))
+        if arrays["flip"][row]:
+            mirrored = tuple(text for text in map(mirror_label, captions) if text is not None)
+            arrays["flip"][row] = len(mirrored) == len(captions)
+            captions = mirrored if arrays["flip"][row] else captions
+        return captions, drawn
 
 
 def _stretch(stored: Frames, num_frames: int) -> Frames:

@@ -94,7 +94,7 @@ _ROWS = (
     _loss("loss_3d", "position loss", "m"),
     _loss("loss_v", "velocity loss", "m per frame"),
     _loss("loss_con", "contrastive loss"),
-    _loss("loss_caption", "caption loss", "nats per word"),
+    _loss("loss_caption", "caption loss"),
     _loss("loss_n", "position loss after scaling", "m"),
     _loss("loss_limb", "limb length loss", "m"),
     _loss("loss_limb_variance", "limb length variance"),
@@ -138,6 +138,12 @@ _ROWS = (
     ),
     *(_r_precision(place) for place in (1, 2, 3)),
     Metric("most_frequent_r_at_1", "R@1 of the most frequent label", "", True, kind="reference"),
+    Metric(
+        *("nats_per_word", "cross-entropy per word", "nats", False),
+        "of a drawn caption of each motion: mean over its words and its end, then over motions; words that "
+        "the model does not know are one word, unknown",
+        kind="caption",
+    ),
 )
 
 METRICS: dict[str, Metric] = {row.name: row for row in _ROWS}

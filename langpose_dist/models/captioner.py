@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -85,10 +86,24 @@ class Captioner(nn.Module):
             frame_mask: Frames that the decoder sees.
             token_ids: From the tokenizer.
         """
+        features = self.pose_pooling.frame_features(self.encoder(motion))
+        return self.next_words(features, frame_mask, token_ids)
+
+    def next_words(
+        self,
+        features: Float[Tensor, "B T D"],
+        frame_mask: Bool[Tensor, "B T"],
+        token_ids: Int[Tensor, "B L"],
+    ) -> Float[Tensor, "B M V"]:
+        """As ``forward``, from the features of frames."""
+        ids = token_ids[:, :-1]
+        is_before = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool, device=ids.device).tril()
+        # Masks of four axes: at the values of others transformers looks, and would wait for the GPU.
         return self.decoder(
-            encoder_outputs=self._memory(motion),
-            attention_mask=frame_mask,
-            decoder_input_ids=token_ids[:, :-1],
+            encoder_outputs=_as_memory(features),
+            attention_mask=frame_mask[:, None, None],
+            decoder_input_ids=ids,
+            decoder_attention_mask=is_before[None, None],
             use_cache=False,
         ).logits
 
@@ -111,8 +126,8 @@ class Captioner(nn.Module):
             max_words: Longest caption.
         """
         search: dict[str, Any] = {"length_penalty": length_penalty, "early_stopping": True}
-        ids = self.decoder.generate(
-            encoder_outputs=self._memory(motion),
+        ids = self.decoder.generate(  # pyright: ignore[reportAttributeAccessIssue]
+            encoder_outputs=_as_memory(self.pose_pooling.frame_features(self.encoder(motion))),
             attention_mask=frame_mask,
             do_sample=False,
             num_beams=num_beams,
@@ -122,12 +137,11 @@ class Captioner(nn.Module):
         )
         return self.tokenizer.decode(ids)
 
-    def _memory(self, motion: Float[Tensor, "B T J 3"]) -> Any:
-        """Features of frames, as the decoder takes them."""
-        from transformers.modeling_outputs import BaseModelOutput
 
-        features = self.pose_pooling.frame_features(self.encoder(motion))
-        return BaseModelOutput(last_hidden_state=features)
+def _as_memory(features: Float[Tensor, "B T D"]) -> Any:
+    from transformers.modeling_outputs import BaseModelOutput
+
+    return BaseModelOutput(last_hidden_state=features)
 
 
 def _build_decoder(config: CaptionConfig, dim: int, num_words: int) -> "MarianMTModel":

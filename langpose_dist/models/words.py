@@ -13,6 +13,7 @@ from torch import Tensor
 PAD, START, END, UNKNOWN = range(4)
 _SPECIAL = ["[pad]", "[sos]", "[eos]", "[unk]"]
 """By number."""
+_KIT_ML_WORDS = 1400
 
 
 class WordTokenizer:
@@ -51,6 +52,11 @@ class WordTokenizer:
         tokenizer.enable_truncation(max_words + 2)
         tokenizer.enable_padding(pad_id=PAD, pad_token=_SPECIAL[PAD])
         return cls(tokenizer)
+
+    @classmethod
+    def outline(cls) -> Self:
+        """As many words as KIT-ML has, for models whose weights are counted before there are any."""
+        return cls.train(map(str, range(_KIT_ML_WORDS)), min_count=1, max_words=1)
 
     @classmethod
     def from_json(cls, text: str) -> Self:

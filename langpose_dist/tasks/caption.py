@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from langpose_dist.batch import WindowBatch
@@ -33,8 +33,6 @@ _INTERFACE = Interface(
     kind="motion captioning",
     gives_text=True,
 )
-_NOMINAL_WORDS = 1500
-"""Words of a decoder whose parameters are counted before there are any; KIT-ML has so many."""
 _WITH_POOLING = ("pretrain", "caption")
 """Tasks whose models have the pose pooling."""
 
@@ -47,13 +45,9 @@ class CaptionTask(Task):
         config: Input, camera and decoding.
     """
 
-    metrics = ("loss_caption", "loss")
-    key_metric = "loss_caption"
+    metrics = ("loss_caption", "loss", "nats_per_word")
+    key_metric = "nats_per_word"
     protocol = {  # noqa: RUF012
-        "loss_caption": (
-            "cross-entropy of one drawn caption's words and its end, mean over them in nats and then over "
-            "motions, without label smoothing"
-        ),
         "condition": "input: clean is exact, noisy has detector noise, masked also training's masks",
         "windows": "each captioned motion of the split, as caption.min_frames and caption.too_long say; one "
         "camera drawn for each",
@@ -101,8 +95,8 @@ class CaptionTask(Task):
         counted = ids > PAD
         unknown = float((ids == UNKNOWN).sum() / (counted.sum() - 2 * len(ids)))
         yield (
-            f"{len(set(texts))} captions (caption.text_form={config.caption.text_form}) differ in training, "
-            f"without mirrored motions; {unknown:.1%} of their words are unknown, as "
+            f"{len(set(texts))} different captions in training, mirrored motions left out, as "
+            f"caption.text_form={config.caption.text_form}; {unknown:.1%} of their words are unknown, as "
             f"caption.min_count={config.caption.min_count} says"
         )
         header, fps = initial_header(config.model.initial_weights), corpus.manifest.fps
@@ -134,11 +128,8 @@ class CaptionTask(Task):
     @classmethod
     def rebuild(cls, config: RunConfig, header: Mapping[str, str]) -> Captioner:
         """A ``Captioner`` of the exported words and shapes, still without memory for its weights."""
-        if "tokenizer" in header:
-            tokenizer = WordTokenizer.from_json(header["tokenizer"])
-        else:
-            words = map(str, range(_NOMINAL_WORDS))
-            tokenizer = WordTokenizer.train(words, min_count=1, max_words=config.caption.max_words)
+        state = header.get("tokenizer")
+        tokenizer = WordTokenizer.from_json(state) if state else WordTokenizer.outline()
         with torch.device("meta"):
             return Captioner(config, tokenizer)
 
@@ -176,27 +167,27 @@ class CaptionTask(Task):
 
     def forward(self, windows: WindowBatch) -> dict[str, Float[Tensor, "B"]]:
         """Loss of the drawn caption of each window."""
-        return {"loss_caption": self.loss(windows, self.motion(windows), self.config.caption.label_smoothing)}
+        words = self.next_words(windows, self.motion(windows))
+        return {"loss_caption": self._loss(*words)}
 
     def motion(self, windows: WindowBatch) -> Float[Tensor, "B T J 3"]:
         """Input of the model."""
         batch = observe(windows, self.config.camera, self.config.noise)
         return batch.poses_3d if self.config.caption.input == "joints_3d" else batch.keypoints_2d
 
-    def loss(
-        self, windows: WindowBatch, motion: Float[Tensor, "B T J 3"], label_smoothing: float = 0.0
-    ) -> Float[Tensor, "B"]:
-        """Loss of the drawn captions of motions."""
-        assert windows.drawn_caption is not None
-        places = windows.drawn_caption.tolist()
-        drawn = [captions[place] for captions, place in zip(windows.captions, places, strict=True)]
+    def next_words(
+        self, windows: WindowBatch, motion: Float[Tensor, "B T J 3"]
+    ) -> tuple[Float[Tensor, "B M V"], Int[Tensor, "B M"]]:
+        """Logits of the words of the drawn captions, and their numbers."""
+        pairs = zip(windows.captions, windows.drawn_captions, strict=True)
+        drawn = [captions[place] for captions, place in pairs]
         ids = self.model.tokenizer.encode(drawn).to(motion.device)
         with autocast(self.autocast, motion.device):
             logits = self.model(motion, windows.frame_mask, ids)
-        return caption_loss(logits.float(), ids[:, 1:], padding=PAD, label_smoothing=label_smoothing)
+        return logits.float(), ids[:, 1:]
 
     def scorer(self) -> Callable[[WindowBatch], Scores]:
-        """The loss, and captions where they are asked for."""
+        """Cross-entropies, and captions where they are asked for."""
         return self._score
 
     def target(self, windows: WindowBatch) -> tuple[Tensor, Bool[Tensor, "B T"]] | None:
@@ -214,10 +205,18 @@ class CaptionTask(Task):
             f"{caption.max_generated} words",
         }
 
+    def _loss(self, logits: Float[Tensor, "B M V"], targets: Int[Tensor, "B M"]) -> Float[Tensor, "B"]:
+        smoothing = self.config.caption.label_smoothing
+        return caption_loss(logits, targets, padding=PAD, label_smoothing=smoothing)
+
     def _score(self, windows: WindowBatch) -> Scores:
         motion = self.motion(windows)
-        loss = Column(self.loss(windows, motion))
-        return Scores({"loss_caption": loss}, captions=partial(self._describe, windows, motion))
+        words = self.next_words(windows, motion)
+        columns = {
+            "loss_caption": Column(self._loss(*words)),
+            "nats_per_word": Column(caption_loss(*words, padding=PAD)),
+        }
+        return Scores(columns, captions=partial(self._describe, windows, motion))
 
     def _describe(self, windows: WindowBatch, motion: Float[Tensor, "B T J 3"]) -> Sequence[Caption]:
         with autocast(self.autocast, motion.device):

@@ -4,9 +4,9 @@ from collections import Counter
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
 
 from langpose_dist.batch import WindowBatch
 from langpose_dist.data.captions import text_of
@@ -28,7 +28,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def corpus(root: Path, **changes: dict[str, object]) -> Corpus:
+def corpus(root: Path, **changes: Any) -> Corpus:
     return CaptionTask.open(caption_config(root, **changes))
 
 
@@ -120,11 +120,27 @@ def test_nothing_is_cut_unless_a_key_says_so(root: Path) -> None:
         _ = corpus(root, caption={"min_frames": 99}).training_set
 
 
+def test_captions_without_words_are_counted(tmp_path: Path) -> None:
+    captions = (Span("walks", 0, 30, words="walk/VERB"), Span("runs", 0, 30))
+    build_samples(tmp_path, [Sample("clip", swing(None, 30), (), captions=captions)])
+    data = corpus(tmp_path)
+    assert [window.captions for window in data.training_set.windows] == [("walk",)]
+    assert list(data.captioned("train").notes()) == [
+        "1 captions of split 'train' are empty with caption.text_form=words and are left out"
+    ]
+
+
+def test_pretraining_says_how_captions_become_labels(root: Path) -> None:
+    config = tiny_config(root)
+    (problem,) = PretrainTask.problems(config, PretrainTask.open(config))
+    assert "it has 0; set loss.contrastive=none (captions are no labels, unless the build has " in problem
+
+
 def test_one_caption_is_drawn_per_window_and_epoch(root: Path) -> None:
     data = corpus(root)
-    draws = [batch_of(data, epoch).drawn_caption for epoch in range(40)]
-    assert torch.equal(draws[3], batch_of(data, 3).drawn_caption)  # pyright: ignore
-    counts = Counter(int(value) for draw in draws if draw is not None for value in draw)
+    draws = [batch_of(data, epoch).drawn_captions for epoch in range(40)]
+    assert draws[3] == batch_of(data, 3).drawn_captions
+    counts = Counter(value for draw in draws for value in draw)
     assert counts.keys() == {0, 1}
     assert abs(counts[0] - counts[1]) < 4 * (40 * 14) ** 0.5  # twice two standard deviations of a fair coin
 
@@ -156,7 +172,7 @@ def test_workers_and_batch_composition_do_not_change_a_caption(root: Path) -> No
         return list(islice(load_batches(data, stream, num_workers=workers), 24 // micro))
 
     small, large = batches(2, 0), batches(6, 2)
-    found = [sum((batch.captions for batch in part), ()) for part in (small, large)]
-    assert found[0] == found[1]
-    drawn = [torch.cat([batch.drawn_caption for batch in part]) for part in (small, large)]  # pyright: ignore
-    assert drawn[0].equal(drawn[1])
+    for name in ("captions", "drawn_captions"):
+        found = [sum((getattr(batch, name) for batch in part), ()) for part in (small, large)]
+        assert len(found[0]) == 24
+        assert found[0] == found[1]
