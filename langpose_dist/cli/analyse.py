@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from langpose_dist.cli import probe
 from langpose_dist.cli.evaluate import compare_models, sort_words, tracking_uri_of
 from langpose_dist.config import RunConfig, UserError, with_overrides
 from langpose_dist.host.arguments import count, local_path, place, positive_number
@@ -19,6 +20,9 @@ _EXAMPLES = """examples:
       --other data/babel --out reports/table3.json
   langpose analyse table3 reports/evaluation.json data.path=data/h36m
   langpose analyse visibility data/h36m --split test
+  langpose analyse probe runs/infonce runs/modified data.path=data/babel --out reports/probe.json
+  langpose analyse probe runs/modified --pairs "sit down/stand up,walk forward/walk backward"
+  langpose analyse probe runs/modified --picture CLIP --labels "sit down,stand up" --out sitting.svg
 
 docs/analysis.md says what the numbers are.
 """
@@ -32,7 +36,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "formatter_class": argparse.RawDescriptionHelpFormatter,
         "epilog": _EXAMPLES,
     }
-    text = "distances between data sets, what goes along with an improvement, visibility"
+    text = "distances between data sets, what goes along with an improvement, visibility, labels"
     parser = subparsers.add_parser("analyse", help=text, **options)
     commands = parser.add_subparsers(title="analyses", dest="analysis", metavar="ANALYSIS", required=True)
 
@@ -51,8 +55,17 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     visibility.add_argument("data", metavar="FOLDER", type=place, help="folder or URL of shards")
     visibility.add_argument("--split", metavar="NAME", default=_SPLIT, help=f"default: {_SPLIT}")
 
-    for command, handler in ((mmd, run_mmd), (table3, run_table3), (visibility, run_visibility)):
-        more = ", and scatter plots beside it, as FILE-table3.png" if command is table3 else ""
+    text = "how well motions know their own label from another, by pairs of labels; or one clip over time"
+    probing = commands.add_parser("probe", help=text, **options)
+    probe.add_options(probing, _SPLIT)
+
+    handlers = {mmd: run_mmd, table3: run_table3, visibility: run_visibility, probing: run_probe}
+    notes = {
+        table3: ", and scatter plots beside it, as FILE-table3.png",
+        probing: "; with --picture the picture",
+    }
+    for command, handler in handlers.items():
+        more = notes.get(command, "")
         command.add_argument(
             "--out", metavar="FILE", type=local_path, help=f"write the report as JSON to this file too{more}"
         )
@@ -160,6 +173,17 @@ def run_visibility(arguments: argparse.Namespace) -> int:
     from langpose_dist.analysis.visibility import measure_visibility
 
     return _report(arguments, lambda: measure_visibility(arguments.data, arguments.split), visibility_text)
+
+
+def run_probe(arguments: argparse.Namespace) -> int:
+    """Measure or draw, and report."""
+    from langpose_dist.analysis.probe_text import curve_text, probe_text
+
+    if arguments.picture is None:
+        return _report(arguments, lambda: probe.measure(arguments), probe_text)
+    report = probe.draw(arguments)
+    print(json.dumps(report, indent=2) if arguments.json else curve_text(report))
+    return 0
 
 
 def _report(
