@@ -46,7 +46,7 @@ class ClipSet:
         num_clips = 0
         for shard_index, shard in manifest.shards_of(split):
             for sample_index, entry in enumerate(shard.samples):
-                recordings.setdefault(_recording_of(entry), Clip(shard_index, sample_index, entry))
+                recordings.setdefault(recording_of(entry), Clip(shard_index, sample_index, entry))
                 num_clips += 1
         clips = tuple(recordings.values())
         return cls(manifest, split, ShardReader(manifest, path), clips, num_clips - len(clips))
@@ -89,6 +89,7 @@ class ClipSet:
         }
 
 
-def _recording_of(entry: SampleEntry) -> tuple[str | None, ...]:
+def recording_of(entry: SampleEntry) -> tuple[str | None, ...]:
+    """Identity of a clip's motion, the same for every camera that saw it."""
     is_seen = entry.camera is not None and entry.subaction is not None
     return (entry.subject, entry.subaction) if is_seen else (entry.key,)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from langpose_dist.cli import analyse_words, probe
 from langpose_dist.cli.evaluate import compare_models, sort_words, tracking_uri_of
 from langpose_dist.config import RunConfig, UserError, with_overrides
 from langpose_dist.host.arguments import count, local_path, place, positive_number
@@ -19,6 +20,14 @@ _EXAMPLES = """examples:
       --other data/babel --out reports/table3.json
   langpose analyse table3 reports/evaluation.json data.path=data/h36m
   langpose analyse visibility data/h36m --split test
+  langpose analyse probe runs/infonce runs/modified data.path=data/babel --out reports/probe.json
+  langpose analyse probe runs/modified --pairs "sit down/stand up,walk forward/walk backward"
+  langpose analyse probe runs/modified --picture CLIP --labels "sit down,stand up" --out sitting.svg
+  langpose analyse recognise runs/pretrain MB_pretrain.bin data.path=data/babel --classes babel-120
+  langpose analyse recognise runs/zero-shot data.path=data/babel --method text
+  langpose analyse recognise runs/pretrain data.path=data/bandai --classes labels --split test
+  langpose analyse retrieve runs/pretrain data.path=data/kit --split test
+  langpose analyse retrieve runs/pretrain data.path=data/h36m --query "a person sits down" --query waves
 
 docs/analysis.md says what the numbers are.
 """
@@ -32,7 +41,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "formatter_class": argparse.RawDescriptionHelpFormatter,
         "epilog": _EXAMPLES,
     }
-    text = "distances between data sets, what goes along with an improvement, visibility"
+    text = "distances between data sets, what goes along with an improvement, visibility, labels"
     parser = subparsers.add_parser("analyse", help=text, **options)
     commands = parser.add_subparsers(title="analyses", dest="analysis", metavar="ANALYSIS", required=True)
 
@@ -51,8 +60,26 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     visibility.add_argument("data", metavar="FOLDER", type=place, help="folder or URL of shards")
     visibility.add_argument("--split", metavar="NAME", default=_SPLIT, help=f"default: {_SPLIT}")
 
-    for command, handler in ((mmd, run_mmd), (table3, run_table3), (visibility, run_visibility)):
-        more = ", and scatter plots beside it, as FILE-table3.png" if command is table3 else ""
+    text = "action recognition by the names of classes and by a linear probe, as BABEL counts it"
+    recognise = commands.add_parser("recognise", help=text, **options)
+    analyse_words.add_recognise_options(recognise)
+
+    text = "motion retrieval by text: TMR's protocols on labelled spans, or clips for a query of one's own"
+    retrieve = commands.add_parser("retrieve", help=text, **options)
+    analyse_words.add_retrieve_options(retrieve)
+
+    text = "how well motions know their own label from another, by pairs of labels; or one clip over time"
+    probing = commands.add_parser("probe", help=text, **options)
+    probe.add_options(probing, _SPLIT)
+
+    handlers = {mmd: run_mmd, table3: run_table3, visibility: run_visibility, probing: run_probe}
+    handlers |= {recognise: run_recognise, retrieve: run_retrieve}
+    notes = {
+        table3: ", and scatter plots beside it, as FILE-table3.png",
+        probing: "; with --picture the picture",
+    }
+    for command, handler in handlers.items():
+        more = notes.get(command, "")
         command.add_argument(
             "--out", metavar="FILE", type=local_path, help=f"write the report as JSON to this file too{more}"
         )
@@ -162,6 +189,31 @@ def run_visibility(arguments: argparse.Namespace) -> int:
     return _report(arguments, lambda: measure_visibility(arguments.data, arguments.split), visibility_text)
 
 
+def run_probe(arguments: argparse.Namespace) -> int:
+    """Measure or draw, and report."""
+    from langpose_dist.analysis.probe_text import curve_text, probe_text
+
+    if arguments.picture is None:
+        return _report(arguments, lambda: probe.measure(arguments), probe_text)
+    report = {"analysis": arguments.analysis, **probe.draw(arguments)}
+    print(json.dumps(report, indent=2) if arguments.json else curve_text(report))
+    return 0
+
+
+def run_recognise(arguments: argparse.Namespace) -> int:
+    """Recognise and report."""
+    from langpose_dist.analysis.words_text import recognition_text
+
+    return _report(arguments, lambda: analyse_words.measure_recognise(arguments), recognition_text)
+
+
+def run_retrieve(arguments: argparse.Namespace) -> int:
+    """Retrieve and report."""
+    from langpose_dist.analysis.words_text import retrieval_text
+
+    return _report(arguments, lambda: analyse_words.measure_retrieve(arguments), retrieval_text)
+
+
 def _report(
     arguments: argparse.Namespace,
     measure: Callable[[], Mapping[str, Any]],
@@ -170,7 +222,7 @@ def _report(
     out: Path | None = arguments.out
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise UserError(f"--out {out} must be a file in a folder that exists; this one does not exist")
-    report = measure()
+    report = {"analysis": arguments.analysis, **probe.commit(), **measure()}
     content = json.dumps(report, indent=2)
     if out is not None:
         out.write_text(content + "\n", encoding="utf-8")

@@ -166,7 +166,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.label_model is not None and arguments.labels is None:
         raise UserError("--label-model needs --labels, such as --labels 'sit down,walk'")
     labels = None if arguments.labels is None else parse_labels(arguments.labels)
-    pictures = [] if arguments.overlay is None else list_pictures(arguments.overlay)
+    drawings = arguments.out / "overlay"
+    pictures = [] if arguments.overlay is None else list_pictures(arguments.overlay, drawings)
     if pictures:
         size = picture_size(pictures[0])
         _check_same_size(size, arguments.size, "--size says")

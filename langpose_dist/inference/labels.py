@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from langpose_dist.config import UserError
+from langpose_dist.config import RunConfig, UserError
 from langpose_dist.data.labels import normalise_label
 from langpose_dist.inference.model import LiftingModel
 from langpose_dist.inference.options import LiftOptions
@@ -18,7 +18,7 @@ from langpose_dist.inference.rate import Rates
 from langpose_dist.inference.windows import Clip, blend, default_stride, triangle
 from langpose_dist.models.langpose import LangPose
 from langpose_dist.models.pooling import unit_length
-from langpose_dist.models.text import TextEncoder, load_text_encoder
+from langpose_dist.models.text import load_text_encoder
 
 _SPAN_S = 1.0
 """Length of motion that a label is compared with; or training's shortest span, if that is longer."""
@@ -58,14 +58,7 @@ class LabelReader:
         Raises:
             UserError: If the model has no text side, or its text encoder cannot be loaded.
         """
-        config = model.config
-        if not isinstance(model.model, LangPose) or config is None or not config.loss.is_contrastive:
-            raise UserError(
-                f"model {model.name} has no text side: fine-tuning drops it, and loss.contrastive=none never "
-                "trains it; give a pretrained model that was trained with labels"
-            )
-        encoder = load_text_encoder(config.text)
-        return cls(model, tuple(labels), _text_features(model.model, encoder, labels))
+        return cls(model, tuple(labels), embed_labels(model.name, model.model, model.config, labels))
 
     @property
     def span_frames(self) -> int:
@@ -132,7 +125,26 @@ class LabelReader:
 
 
 @torch.inference_mode()
-def _text_features(model: LangPose, encoder: TextEncoder, labels: Sequence[str]) -> Float[Tensor, "L D"]:
+def embed_labels(
+    name: str, model: Any, config: RunConfig | None, labels: Sequence[str]
+) -> Float[Tensor, "L D"]:
+    """Features of labels of unit length, by the text encoder that a model was trained with.
+
+    Args:
+        name: Of the model, for messages.
+        model: A ``LangPose``.
+        config: Of its training.
+        labels: In normal form.
+
+    Raises:
+        UserError: If the model has no text side, or its text encoder cannot be loaded.
+    """
+    if not isinstance(model, LangPose) or config is None or not config.loss.is_contrastive:
+        raise UserError(
+            f"model {name} has no text side: fine-tuning drops it, and loss.contrastive=none never "
+            "trains it; give a pretrained model that was trained with labels"
+        )
+    encoder = load_text_encoder(config.text)
     tokens = encoder.tokenize(labels)
     device = next(model.parameters()).device
     ids, mask = tokens.ids.to(device), tokens.mask.to(device)

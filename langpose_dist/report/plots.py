@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -19,6 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from langpose_dist.host.redaction import printable
 from langpose_dist.metrics.table import METRICS
 from langpose_dist.skeleton import H36M17
 
@@ -150,9 +152,10 @@ def draw_comparison(
     return save_figure(figure, path)
 
 
-def _draw_bones(
+def draw_bones(
     axes: Axes, joints: np.ndarray, style: Mapping[str, Any], visible: np.ndarray | None = None
 ) -> None:
+    """Draw a skeleton of J x 2 joints in the colours of its sides, without the bones of hidden joints."""
     for parent, child in H36M17.bones:
         if visible is None or (visible[parent] and visible[child]):
             side = H36M17.joints[child].partition("_")[0]
@@ -167,7 +170,7 @@ def _draw_view(
     horizontal, label = _VIEWS[view]
     for axes, *poses, hidden in zip(row, true, predicted, concealed, strict=True):
         for pose, style in zip(poses, (_TRUE, _PREDICTED), strict=True):
-            _draw_bones(axes, pose[:, [horizontal, 1]], style)
+            draw_bones(axes, pose[:, [horizontal, 1]], style)
         axes.plot(*poses[1][hidden][:, [horizontal, 1]].T, linestyle="none", **_RING)
         axes.set_xlabel(label, fontsize=8)
     row[0].set_ylabel(f"{view}\ny down (m)", fontsize=8)
@@ -180,7 +183,7 @@ def _draw_input(row: np.ndarray, keypoints: np.ndarray, concealed: np.ndarray) -
         visible = (points[:, 2] > 0) & ~hidden
         if not visible.any():
             axes.text(0.5, 0.5, "all hidden", ha="center", va="center", transform=axes.transAxes, fontsize=9)
-        _draw_bones(axes, points[:, :2], _PREDICTED, visible)
+        draw_bones(axes, points[:, :2], _PREDICTED, visible)
         axes.plot(*points[visible, :2].T, linestyle="none", marker=".", markersize=4, color="black")
         axes.set_xlabel("x (half image widths)", fontsize=8)
     row[0].set_ylabel("2D input\ny down", fontsize=8)
@@ -288,7 +291,19 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save_figure(figure: Figure, path: Path) -> Figure:
-    """Draw a figure into a PNG file, in a new folder if need be; returns it."""
+    """Draw a figure into a PNG file or, by its ending, an SVG file, in a new folder if need be; returns it.
+
+    An SVG file keeps text as text, and is the same whenever it is drawn.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=_DPI, format="png")
+    if path.suffix == ".svg":
+        with rc_context({"svg.fonttype": "none", "svg.hashsalt": "langpose"}):
+            figure.savefig(path, format="svg", metadata={"Date": None})
+    else:
+        figure.savefig(path, dpi=_DPI, format="png")
     return figure
+
+
+def plain_text(text: str) -> str:
+    """Text of others for a figure: one line, and no formula."""
+    return printable(text).replace("$", "\\$")

@@ -207,6 +207,7 @@ def test_a_gpu_that_is_not_there_is_named(
         (["--out", "x", "--fps", "30", "--normalise", "image"], "add --size, such as --size 1920x1080"),
         (["--out", "x", "--fps", "30", "--labels", "walk"], "two labels or more"),
         (["--out", "x", "--fps", "30", "--overlay", "nowhere"], "--overlay nowhere is no folder"),
+        (["--out", ".", "--fps", "30", "--overlay", "overlay"], "overlay is where the drawings go"),
         (["--out", "x", "--fps", "30", "--model", "nothing"], "nothing: no such file or run folder"),
     ],
 )
@@ -220,10 +221,12 @@ def test_a_mistake_is_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "overlay").mkdir()
     assert main(["infer", keypoints, "--layout", "h36m17", "--model", model, *words]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert not (tmp_path / "x").exists()
+    assert not list(tmp_path.glob("*.npz"))
 
 
 @pytest.mark.parametrize(

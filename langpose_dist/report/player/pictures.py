@@ -68,14 +68,23 @@ def write_mp4(path: Path, clip: LiftedClip) -> None:
     partial.replace(path)
 
 
-def list_pictures(folder: Path) -> list[Path]:
+def list_pictures(folder: Path, drawings: Path) -> list[Path]:
     """Pictures of a folder in the order of the numbers in their names.
 
+    Args:
+        folder: Frames of a video.
+        drawings: Folder for the drawings on them, which need not exist.
+
     Raises:
-        UserError: If there is none.
+        UserError: If there is no picture, or each would be drawn over.
     """
     if not folder.is_dir():
         raise UserError(f"--overlay {folder} is no folder")
+    if drawings.exists() and drawings.samefile(folder):
+        raise UserError(
+            f"--overlay {folder} is where the drawings go, they would replace your frames; move the frames, "
+            "or name another --out"
+        )
     found = [
         path
         for path in folder.iterdir()
@@ -124,13 +133,8 @@ def write_overlay(folder: Path, pictures: Sequence[Path], clips: Sequence[Lifted
         clips: People.
 
     Raises:
-        UserError: If a picture cannot be read, or would be drawn over.
+        UserError: If a picture cannot be read.
     """
-    if any(folder.samefile(parent) for parent in {source.parent for source in pictures}):
-        raise UserError(
-            f"--overlay {folder} is where the drawings go, they would replace your frames; move the frames, "
-            "or name another --out"
-        )
     for number, source in enumerate(pictures):
         present = [clip for clip in clips if 0 <= number - clip.first_frame < len(clip.poses_3d)]
         if not present:
