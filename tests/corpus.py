@@ -143,7 +143,7 @@ def build_corpus(
 
 
 @dataclass(frozen=True)
-class _Given(MadeClip):
+class GivenClip(MadeClip):
     sample: Sample | None = None
 
     def load(self) -> Sample:
@@ -154,7 +154,10 @@ class _Given(MadeClip):
 def build_samples(root: Path, samples: Sequence[Sample], fps: float = 30.0) -> Manifest:
     """Samples as they are, in training and in validation."""
     pairs = [
-        (split, _Given(f"{split}-{sample.key}", None, 0, sample=replace(sample, key=f"{split}-{sample.key}")))
+        (
+            split,
+            GivenClip(f"{split}-{sample.key}", None, 0, sample=replace(sample, key=f"{split}-{sample.key}")),
+        )
         for split in ("train", "validation")
         for sample in samples
     ]

@@ -63,7 +63,12 @@ def probe_notes(report: Report) -> list[str]:
 
 def curve_text(report: Report) -> str:
     """Mean probability of each label over the clip, and over each of its true spans."""
-    times, data = report["times_s"], report["data"]
+    return "\n".join([align(curve_rows(report)), *curve_notes(report)])
+
+
+def curve_rows(report: Report) -> list[list[str]]:
+    """A head, a row for the whole clip and one per true span."""
+    times = report["times_s"]
     parts = [("whole clip", times[0], times[-1] + 1)]
     parts += [(span["label"], span["start_s"], span["end_s"]) for span in report["true_spans"]]
     table = [["frames of", "from s", "to s", *report["labels"]]]
@@ -72,13 +77,17 @@ def curve_text(report: Report) -> str:
         series = (report["probabilities"][label] for label in report["labels"])
         means = (sum(values[number] for number in inside) / len(inside) for values in series)
         table.append([name, f"{start:.1f}", f"{min(end, times[-1]):.1f}", *(f"{mean:.2f}" for mean in means)])
+    return table
+
+
+def curve_notes(report: Report) -> list[str]:
+    """Temperature, clip, spans and commit."""
+    data = report["data"]
     trained = report["trained_temperature"]
     origin = "the training's own" if report["temperature"] == trained else f"the training's is {trained:g}"
-    lines = [
-        align(table),
+    return [
         f"mean probability: {report['meaning']}; temperature {report['temperature']:g}, {origin}",
         f"{report['clip']} of {data['dataset']}, split {data['split']} ({data['fingerprint'][:16]}); 2D: "
         f"{data['source_2d']}; spans of {report['span_s']:.3g} s every {report['hop_s']:.3g} s, "
         f"{'alone' if report['is_isolated'] else 'within their window'}; commit {report['commit'][:12]}",
     ]
-    return "\n".join(lines)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from langpose_dist.cli import probe
+from langpose_dist.cli import analyse_words, probe
 from langpose_dist.cli.evaluate import compare_models, sort_words, tracking_uri_of
 from langpose_dist.config import RunConfig, UserError, with_overrides
 from langpose_dist.host.arguments import count, local_path, place, positive_number
@@ -23,6 +23,11 @@ _EXAMPLES = """examples:
   langpose analyse probe runs/infonce runs/modified data.path=data/babel --out reports/probe.json
   langpose analyse probe runs/modified --pairs "sit down/stand up,walk forward/walk backward"
   langpose analyse probe runs/modified --picture CLIP --labels "sit down,stand up" --out sitting.svg
+  langpose analyse recognise runs/pretrain MB_pretrain.bin data.path=data/babel --classes babel-120
+  langpose analyse recognise runs/zero-shot data.path=data/babel --method text
+  langpose analyse recognise runs/pretrain data.path=data/bandai --classes labels --split test
+  langpose analyse retrieve runs/pretrain data.path=data/kit --split test
+  langpose analyse retrieve runs/pretrain data.path=data/h36m --query "a person sits down" --query waves
 
 docs/analysis.md says what the numbers are.
 """
@@ -55,11 +60,20 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     visibility.add_argument("data", metavar="FOLDER", type=place, help="folder or URL of shards")
     visibility.add_argument("--split", metavar="NAME", default=_SPLIT, help=f"default: {_SPLIT}")
 
+    text = "action recognition by the names of classes and by a linear probe, as BABEL counts it"
+    recognise = commands.add_parser("recognise", help=text, **options)
+    analyse_words.add_recognise_options(recognise)
+
+    text = "motion retrieval by text: TMR's protocols on labelled spans, or clips for a query of one's own"
+    retrieve = commands.add_parser("retrieve", help=text, **options)
+    analyse_words.add_retrieve_options(retrieve)
+
     text = "how well motions know their own label from another, by pairs of labels; or one clip over time"
     probing = commands.add_parser("probe", help=text, **options)
     probe.add_options(probing, _SPLIT)
 
     handlers = {mmd: run_mmd, table3: run_table3, visibility: run_visibility, probing: run_probe}
+    handlers |= {recognise: run_recognise, retrieve: run_retrieve}
     notes = {
         table3: ", and scatter plots beside it, as FILE-table3.png",
         probing: "; with --picture the picture",
@@ -181,9 +195,23 @@ def run_probe(arguments: argparse.Namespace) -> int:
 
     if arguments.picture is None:
         return _report(arguments, lambda: probe.measure(arguments), probe_text)
-    report = probe.draw(arguments)
+    report = {"analysis": arguments.analysis, **probe.draw(arguments)}
     print(json.dumps(report, indent=2) if arguments.json else curve_text(report))
     return 0
+
+
+def run_recognise(arguments: argparse.Namespace) -> int:
+    """Recognise and report."""
+    from langpose_dist.analysis.words_text import recognition_text
+
+    return _report(arguments, lambda: analyse_words.measure_recognise(arguments), recognition_text)
+
+
+def run_retrieve(arguments: argparse.Namespace) -> int:
+    """Retrieve and report."""
+    from langpose_dist.analysis.words_text import retrieval_text
+
+    return _report(arguments, lambda: analyse_words.measure_retrieve(arguments), retrieval_text)
 
 
 def _report(
@@ -194,7 +222,7 @@ def _report(
     out: Path | None = arguments.out
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise UserError(f"--out {out} must be a file in a folder that exists; this one does not exist")
-    report = measure()
+    report = {"analysis": arguments.analysis, **probe.commit(), **measure()}
     content = json.dumps(report, indent=2)
     if out is not None:
         out.write_text(content + "\n", encoding="utf-8")

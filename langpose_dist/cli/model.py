@@ -1,7 +1,6 @@
 """``langpose model``: what a configuration's model consists of."""
 
 import argparse
-import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -43,20 +42,13 @@ def run_summary(arguments: argparse.Namespace) -> int:
     """Print the summary."""
     config = load_config(arguments.config, arguments.overrides)
 
-    from langpose_dist.models.speed import measure_lifting
+    from langpose_dist.models.speed import describe_cost, measure_speeds
     from langpose_dist.models.summary import summarize
 
     summary = summarize(config, arguments.batch_size)
-    speeds = [
-        measure_lifting(config, batch_size=batch_size, precision=precision)
-        for precision in ("float32", "bfloat16")
-        for batch_size in sorted({1, arguments.batch_size})
-        if arguments.measure
-    ]
+    speeds = measure_speeds(config, arguments.batch_size) if arguments.measure else []
     if arguments.json:
-        content = {**dataclasses.asdict(summary), "total": dataclasses.asdict(summary.total)}
-        content |= {"speeds": [dataclasses.asdict(speed) for speed in speeds]} if speeds else {}
-        print(json.dumps(content, indent=2))
+        print(json.dumps(describe_cost(config, summary, speeds), indent=2))
     else:
         print(_table(summary))
         for speed in speeds:

@@ -4,15 +4,18 @@ import argparse
 import json
 import sys
 
+from langpose_dist.cli import report_run
 from langpose_dist.host.arguments import local_path
 from langpose_dist.host.redaction import printable, redact
 
 _EXAMPLES = """examples:
+  langpose report run runs/small
+  langpose report run runs/scratch runs/finetuned --with reports/*.json --out reports/table1.html
   langpose report sweep runs/weights
   langpose report sweep runs/weights --out reports/weights
   langpose report sweep runs/weights --json
 
-docs/sweeps.md says how to read it.
+docs/report.md says what the report of a run holds, docs/sweeps.md how to read that of a sweep.
 """
 
 
@@ -20,12 +23,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add the command."""
     parser = subparsers.add_parser(
         "report",
-        help="report the results of a sweep",
+        help="report the results of runs or of a sweep",
         description="Text, tables and pictures of the results.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=_EXAMPLES,
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    report_run.add_parser(commands)
     sweep = commands.add_parser(
         "sweep",
         help="ranking, differences with intervals, importance, curves and cost of a sweep",

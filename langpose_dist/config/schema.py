@@ -50,7 +50,7 @@ _RUNTIME_KEYS_1 = re.compile(
 _NEW_KEYS_1 = frozenset({"task", "data.observation", "model.recompute", "model.compile_mode"})
 """Keys that runs with a hash of the first kind did not have."""
 _LATER_KEYS = re.compile(
-    r"target\..*|finetune\..*|window\.clip_rule|caption\..*|data\.(held_out_camera|train_share)|optimizer\.decay_all|model\.stream|evaluation\.flip_averaging"
+    r"target\..*|finetune\..*|window\.clip_rule|caption\..*|data\.(held_out_\w+|train_share)|optimizer\.decay_all|model\.stream|evaluation\.flip_averaging"
 )
 """Keys that came after the first hashes: the hash leaves them out at their default, so it stays the same."""
 
@@ -130,6 +130,9 @@ class DataConfig(Section):
     """Share of the training split's clips that are used, the same ones for every seed."""
     held_out_camera: Annotated[str | None, DATA] = None
     """Leave out clips of this camera, which the protocol cross_camera then tests on."""
+    held_out_categories: Annotated[tuple[str, ...], DATA] = ()
+    """Labels, or BABEL's categories of labels, that training does not see in words: its windows of them are
+    unlabelled, and they are no negatives. langpose analyse recognise reports on them apart."""
 
 
 class CameraConfig(Section):

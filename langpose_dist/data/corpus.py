@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
-from langpose_dist.config import RunConfig
+from langpose_dist.config import RunConfig, suggest
 from langpose_dist.data.captions import Captioned
 from langpose_dist.data.dataset import Augmentation, WindowDataset
-from langpose_dist.data.labels import Tokens, Vocabulary
+from langpose_dist.data.labels import Tokens, Vocabulary, held_out_labels, normalise_label
 from langpose_dist.data.manifest import Manifest
 from langpose_dist.data.sample import DataError
 from langpose_dist.data.shards import ShardReader
@@ -36,6 +36,8 @@ class Corpus:
     has_labels: bool = True
     has_captions: bool = False
     """Windows are whole captioned motions, instead of cuts of a clip."""
+    held_out: frozenset[str] = frozenset()
+    """Labels that training does not see; see ``data.held_out_categories``."""
 
     @classmethod
     def open(
@@ -61,15 +63,25 @@ class Corpus:
         splits = manifest.splits if has_labels else {}
         train = splits.get(config.data.train_split)
         others = [label for split in splits.values() for label in split.label_counts]
+        held_out = _held_out(manifest, config.data.held_out_categories if has_labels else ())
+        train_counts = train.label_counts if train else {}
         return cls(
             config=config,
             manifest=manifest,
             reader=ShardReader(manifest, config.data.path, config.data.cache_dir),
             vocabulary=Vocabulary.build(
-                train.label_counts if train else {}, others, config.data.flip_probability, tokens
+                {
+                    label: count
+                    for label, count in train_counts.items()
+                    if normalise_label(label) not in held_out
+                },
+                others,
+                config.data.flip_probability,
+                tokens,
             ),
             has_labels=has_labels,
             has_captions=has_captions,
+            held_out=held_out,
         )
 
     def windows(self, split: str, *, stride: int) -> list[Window]:
@@ -145,4 +157,25 @@ class Corpus:
             raise DataError(
                 f"data.train_share={data.train_share} leaves no clip of split {data.train_split!r}"
             )
-        return self.dataset(chosen, Augmentation.training(self.config))
+        seen = [_without(window, self.held_out) for window in chosen] if self.held_out else chosen
+        return self.dataset(seen, Augmentation.training(self.config))
+
+
+def _held_out(manifest: Manifest, names: Sequence[str]) -> frozenset[str]:
+    entries = [entry for shard in manifest.shards for entry in shard.samples]
+    labels = [(span.label, span.act_cat) for entry in entries for span in entry.spans] if names else []
+    known = {normalise_label(name) for label, categories in labels for name in (label, *categories)}
+    if unknown := [name for name in names if normalise_label(name) not in known]:
+        raise DataError(
+            f"data.held_out_categories: {unknown[0]!r} is no label or category of the data"
+            + suggest(normalise_label(unknown[0]), known)
+        )
+    return held_out_labels(labels, names)
+
+
+def _without(window: Window, labels: frozenset[str]) -> Window:
+    spans, brief_spans = (
+        tuple(span for span in some if normalise_label(span.label) not in labels)
+        for some in (window.spans, window.brief_spans)
+    )
+    return replace(window, spans=spans, brief_spans=brief_spans)

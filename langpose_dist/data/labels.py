@@ -29,6 +29,22 @@ def normalise_label(text: str) -> str:
     return " ".join(_INVISIBLE.sub("", text).lower().split())
 
 
+def held_out_labels(labels: Iterable[tuple[str, Iterable[str]]], names: Iterable[str]) -> frozenset[str]:
+    """Normal forms of the labels that have one of the names, and of those that mirroring turns into one.
+
+    Args:
+        labels: Each label of the data with its categories.
+        names: Labels or categories.
+    """
+    wanted = set(map(normalise_label, names))
+    names_of: defaultdict[str, set[str]] = defaultdict(set)
+    for label, categories in labels:
+        own = normalise_label(label)
+        names_of[own] |= {own, *map(normalise_label, categories)}
+    found = {label for label, some in names_of.items() if some & wanted}
+    return frozenset(label for label in names_of if label in found or mirror_label(label) in found)
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """Labels of a data set as candidates: numbered, in sorted order of one label of each."""

@@ -27,18 +27,28 @@ def robustness_text(section: Section) -> str:
 
 
 def _curve_text(curve: Section) -> str:
-    rows = [[f"{_key(curve)} ({curve['unit']})", *map(str, curve["levels"]), _area_title(curve)]]
+    lines = [
+        f"{key_of(curve)}: {curve['description']}",
+        align(curve_rows(curve)),
+        *map(describe_gain, curve["improvements"]),
+    ]
+    return "\n".join(lines)
+
+
+def curve_rows(curve: Section) -> list[list[str]]:
+    """A head and a row per model and part of the joints; a column per level."""
+    rows = [[f"{key_of(curve)} ({curve['unit']})", *map(str, curve["levels"]), _area_title(curve)]]
     if "seconds" in curve:
         rows.append(["seconds", *(f"{value:.2f}" for value in curve["seconds"]), ""])
     for model in curve["models"]:
         for part, title in _PARTS.items():
             area = show(model["area"]) if part == "all_joints" else ""
             rows.append([f"{model['name']}, {title}", *map(show, model[part]), area])
-    lines = [f"{_key(curve)}: {curve['description']}", align(rows), *map(_gain, curve["improvements"])]
-    return "\n".join(lines)
+    return rows
 
 
-def _gain(found: Section) -> str:
+def describe_gain(found: Section) -> str:
+    """One line about a difference over a whole curve."""
     area = found["area"]
     return (
         f"{found['model']} on {found['baseline']}: better by {area['mean']:+.2f} mm on the mean of the curve "
@@ -50,7 +60,7 @@ def robustness_rows(section: Section) -> Iterator[Row]:
     """Lines of a CSV file; ``over`` reads ``robustness v1/noise_px/told/5 px/corrupted_joints``."""
     metric = metric_of(section["metric"])
     for curve in section["curves"]:
-        place = f"robustness v{section['version']}/{_key(curve)}"
+        place = f"robustness v{section['version']}/{key_of(curve)}"
         for model in curve["models"]:
             start = (model["name"], metric.name, metric.unit)
             for part in _PARTS:
@@ -73,7 +83,7 @@ def _curve_latex(section: Section, curve: Section) -> str:
     ]
     return (
         f"% robustness version {section['version']}, mean {section['mean']}, all joints\n"
-        f"% {_key(curve)}: {curve['description']}\n"
+        f"% {key_of(curve)}: {curve['description']}\n"
         + booktabs("l" + "r" * (len(levels) + 1), [[title, *levels, _area_title(curve)]], rows)
     )
 
@@ -86,12 +96,12 @@ def visibility_text(section: Section, group: str) -> str:
         f"visibility: {metric.axis} of joints with a confidence above {section['threshold']:g}, and others"
     )
     names = ["", *(name for model in models for name in ("", "", model["name"]))]
-    head, *rows, mean = _visible_rows(models, group)
+    head, *rows, mean = visible_rows(models, group)
     return "\n".join([title, align([names, head, *rows, [f"mean over {group}s", *mean[1:]]])])
 
 
-def _visible_rows(models: list[Section], group: str) -> Iterator[list[str]]:
-    """Head, groups and mean."""
+def visible_rows(models: list[Section], group: str) -> Iterator[list[str]]:
+    """Head, groups and mean; three columns per model."""
     yield [group, *("share", "visible", "others") * len(models)]
     for name in models[0][f"{group}s"]:
         yield [name, *_visible_cells([model[f"{group}s"].get(name, {}) for model in models])]
@@ -124,12 +134,13 @@ def visibility_latex(section: Section, group: str) -> str:
     """A booktabs table: a row per group, three columns per model."""
     models = section["models"]
     names = ["", *(rf"\multicolumn{{3}}{{c}}{{{model['name']}}}" for model in models)]
-    head, *rows, mean = _visible_rows(models, group)
+    head, *rows, mean = visible_rows(models, group)
     title = f"% joints with a confidence above {section['threshold']:g}: share, MPJPE of them and others (mm)"
     return f"{title}\n{booktabs('l' + 'rrr' * len(models), [names, head], rows, [mean])}"
 
 
-def _key(curve: Section) -> str:
+def key_of(curve: Section) -> str:
+    """Corruption and variant."""
     return f"{curve['corruption']}/{curve['variant']}"
 
 

@@ -22,36 +22,48 @@ Report = Mapping[str, Any]
 
 def as_text(report: Report) -> str:
     """Tables for a terminal: the headline metric by group, every metric as a mean, differences, protocol."""
+    parts = [align(group_rows(report)), align(mean_rows(report))]
+    if report["improvements"]:
+        parts.append("\n".join(map(describe_improvement, report["improvements"])))
+    if "mean_over_cameras" in report:
+        parts.append(describe_cameras(report))
+    if "visibility" in report:
+        parts.append(visibility_text(report["visibility"], report["protocol"]["group"]))
+    if "robustness" in report:
+        parts.append(robustness_text(report["robustness"]))
+    return "\n\n".join([*parts, describe_protocol(report)])
+
+
+def group_rows(report: Report) -> list[list[str]]:
+    """The headline metric: a head, a row per group and two of means; a column per model."""
     group, models = report["protocol"]["group"], report["models"]
     headline = report["protocol"]["metrics"][0]
-    names = [model["name"] for model in models]
-    row = metric_of(headline)
-    rows = [[row.axis, *names]]
+    rows = [[metric_of(headline).axis, *(model["name"] for model in models)]]
     for name in models[0][f"{group}s"]:
         rows.append([name, *(show(model[f"{group}s"].get(name, {}).get(headline)) for model in models)])
     rows.append([f"mean over {group}s", *(show(model[f"{group}_mean"][headline]) for model in models)])
     rows.append(["mean over frames", *(show(model["frame_mean"][headline]) for model in models)])
-    other = [[f"mean over {group}s", *names]]
+    return rows
+
+
+def mean_rows(report: Report) -> list[list[str]]:
+    """A head and a row per metric, then those of named sets; a column per model."""
+    group, models = report["protocol"]["group"], report["models"]
+    rows = [[f"mean over {group}s", *(model["name"] for model in models)]]
     for metric in report["protocol"]["metrics"]:
         cells = (show(model[f"{group}_mean"][metric]) for model in models)
-        other.append([metric_of(metric).axis, *cells])
+        rows.append([metric_of(metric).axis, *cells])
     for name in models[0]["sets"]:
         for metric in report["protocol"]["metrics"]:
             cells = (show(model["sets"].get(name, {}).get(metric)) for model in models)
-            other.append([f"{name}: {metric_of(metric).axis}", *cells])
-    parts = [align(rows), align(other)]
-    if report["improvements"]:
-        parts.append("\n".join(map(describe_improvement, report["improvements"])))
-    if "mean_over_cameras" in report:
-        values = (
-            f"{metric_of(name).axis} {value:.1f}" for name, value in report["mean_over_cameras"].items()
-        )
-        parts.append("mean over the held-out cameras: " + ", ".join(values))
-    if "visibility" in report:
-        parts.append(visibility_text(report["visibility"], group))
-    if "robustness" in report:
-        parts.append(robustness_text(report["robustness"]))
-    return "\n\n".join([*parts, describe_protocol(report)])
+            rows.append([f"{name}: {metric_of(metric).axis}", *cells])
+    return rows
+
+
+def describe_cameras(report: Report) -> str:
+    """One line of means over models that left one camera out each."""
+    values = (f"{metric_of(name).axis} {value:.1f}" for name, value in report["mean_over_cameras"].items())
+    return f"mean over the held-out cameras: {', '.join(values)}"
 
 
 def describe_improvement(found: Mapping[str, Any]) -> str:

@@ -1,10 +1,10 @@
-"""How well a motion finds its own label among all labels of the vocabulary.
+"""Ranks of what is true among all candidates: of labels for a motion, of motions for a text, of classes.
 
-Ranks of single windows are independent of the batch, so they can be computed batch by batch and joined.
+Ranks of single rows are independent of the batch, so they can be computed batch by batch and joined.
 """
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 TIE = 1e-6
@@ -37,13 +37,32 @@ def label_ranks(
             f"label id {int(true_ids[outside][0])} is not in 0..{num_labels - 1}; "
             "leave out windows without a label and use the vocabulary's own features"
         )
-    similarity = motion_features.double() @ text_features.double().T
-    rows = torch.arange(len(true_ids), device=true_ids.device)[:, None].expand_as(true_ids)
-    true_ids = torch.where(true_ids < 0, true_ids[:, :1], true_ids).long()
-    best = similarity.gather(1, true_ids).amax(dim=1, keepdim=True)
-    comes_first = ~(similarity < best - TIE)
-    comes_first[rows, true_ids] = False
-    return 1 + comes_first.sum(dim=1)
+    is_true = torch.zeros(len(true_ids), num_labels, dtype=torch.bool, device=true_ids.device)
+    is_true.scatter_(1, torch.where(true_ids < 0, true_ids[:, :1], true_ids).long(), True)
+    return ranks(motion_features.double() @ text_features.double().T, is_true)
+
+
+def ranks(similarity: Float[Tensor, "N V"], is_true: Bool[Tensor, "N V"]) -> Int[Tensor, "N"]:
+    """Rank of each row's most similar true column among all columns that are not true; 1 is best.
+
+    Ties count against the row, as in ``label_ranks``. Each row has a true column.
+    """
+    best = similarity.masked_fill(~is_true, -torch.inf).amax(dim=1, keepdim=True)
+    return 1 + (~(similarity < best - TIE) & ~is_true).sum(dim=1)
+
+
+def dissimilar(similarity: Float[Tensor, "N N"], count: int) -> Int[Tensor, "K"]:
+    """Rows that are little alike, chosen greedily: first the one least like all, then the farthest of each.
+
+    TMR's own subset is a list of 100 texts by another heuristic for the same aim.
+    """
+    chosen = [int(similarity.mean(dim=1).argmin())]
+    nearest = similarity[chosen[0]].clone()
+    while len(chosen) < min(count, len(similarity)):
+        nearest[chosen[-1]] = torch.inf
+        chosen.append(int(nearest.argmin()))
+        nearest = torch.maximum(nearest, similarity[chosen[-1]])
+    return torch.tensor(chosen)
 
 
 def recall_in_batches(

@@ -56,6 +56,11 @@ _R_PRECISION = (
     "evaluator that shares no weights with the model; ties count against"
 )
 _ANY_RANKS = "the same, with every label of the drawn label's frames as a hit, and none of them as a miss"
+_TOP = (
+    "share of samples, one for each class of a chunk of motion, whose class is among the k of the best "
+    "scores (BABEL); ties and the chunk's other classes count against, so the best possible is below 1"
+)
+_ANY_TOP = "share of chunks with any of their classes among the k of the best scores (MotionCLIP)"
 
 
 def _pose(name: str, title: str, unit: str, protocol: str, *, is_key: bool = False) -> Metric:
@@ -67,7 +72,7 @@ def _percent(name: str, title: str, protocol: str) -> Metric:
 
 
 def _recall(name: str, title: str, protocol: str, *, is_key: bool = False) -> Metric:
-    group = f"{name[:-1]}k"
+    group = f"{name.rstrip('0123456789')}k"
     return Metric(name, title, "", True, protocol, "retrieval", protocol_name=group, is_key=is_key)
 
 
@@ -83,6 +88,10 @@ def _bleu(order: int) -> Metric:
 def _r_precision(place: int) -> Metric:
     row = _recall(f"r_precision_at_{place}", f"R-precision@{place}", _R_PRECISION)
     return replace(row, kind="caption")
+
+
+def _norm(name: str, title: str, protocol: str) -> Metric:
+    return Metric(name, title, "", higher_is_better=True, protocol=protocol, kind="retrieval")
 
 
 def _loss(name: str, title: str, unit: str = "") -> Metric:
@@ -124,7 +133,7 @@ _ROWS = (
     _recall("any_r_at_1", "R@1, any true label", _ANY_RANKS, is_key=True),
     _recall("any_r_at_3", "R@3, any true label", _ANY_RANKS),
     _recall("r_at_1", "R@1", _RANKS, is_key=True),
-    _recall("r_at_3", "R@3", _RANKS),
+    *(_recall(f"r_at_{k}", f"R@{k}", _RANKS) for k in (2, 3, 5, 10)),
     Metric(
         *("median_rank", "median rank", "", False, "rank of the drawn label, as in r_at_k", "retrieval"),
         reduction="median",
@@ -137,6 +146,10 @@ _ROWS = (
         is_key=True,
     ),
     *(_r_precision(place) for place in (1, 2, 3)),
+    *(_recall(f"top_{k}", f"top-{k}", _TOP) for k in (1, 5)),
+    _norm("top_1_norm", "top-1-norm", "mean over the classes of top_1 of their samples (BABEL)"),
+    *(_recall(f"any_top_{k}", f"top-{k}, any class", _ANY_TOP) for k in (1, 5)),
+    _norm("any_top_1_norm", "top-1-norm, any class", "mean over the classes of any_top_1 of their chunks"),
     Metric("most_frequent_r_at_1", "R@1 of the most frequent label", "", True, kind="reference"),
     Metric(
         *("nats_per_word", "cross-entropy per word", "nats", False),

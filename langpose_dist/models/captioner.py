@@ -148,7 +148,7 @@ def _build_decoder(config: CaptionConfig, dim: int, num_words: int) -> "MarianMT
     """TM2T's decoder: that of the transformer of 2017, its output tied to its embedding.
 
     Source:
-        Guo et al., TM2T, ECCV 2022, whose logits it gives within 2e-6.
+        Guo et al., TM2T, ECCV 2022; the same as ``nn.TransformerDecoder`` with these weights.
     """
     from transformers import MarianConfig, MarianMTModel
 

@@ -2,15 +2,17 @@
 
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import torch
 
 from langpose_dist.config import RunConfig
+from langpose_dist.host.environment import describe_environment
 from langpose_dist.models.dstformer import DSTformer
 from langpose_dist.models.layers import without_autocast
+from langpose_dist.models.summary import ModelSummary
 from langpose_dist.skeleton import H36M17
 
 Precision = Literal["float32", "bfloat16"]
@@ -69,6 +71,28 @@ def measure_lifting(
         frames_per_second=batch_size * frames / seconds,
         peak_memory_bytes=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
     )
+
+
+def measure_speeds(config: RunConfig, batch_size: int) -> list[Speed]:
+    """Time one window and ``batch_size`` windows, in either precision."""
+    return [
+        measure_lifting(config, batch_size=size, precision=precision)
+        for precision in ("float32", "bfloat16")
+        for size in sorted({1, batch_size})
+    ]
+
+
+def describe_cost(config: RunConfig, summary: ModelSummary, speeds: Sequence[Speed]) -> dict[str, Any]:
+    """Parameters, operations and speeds with their configuration and commit; fit for JSON."""
+    environment = describe_environment()
+    return {
+        "config_hash": config.hash(),
+        "commit": environment["git_commit"],
+        "commit_dirty": environment["git_dirty"],
+        **asdict(summary),
+        "total": asdict(summary.total),
+        "speeds": [asdict(speed) for speed in speeds],
+    }
 
 
 def _seconds(function: Callable[[], None]) -> float:

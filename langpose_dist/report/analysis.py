@@ -26,14 +26,14 @@ def draw_table3(path: Path, table: Mapping[str, Any]) -> Figure:
             if (value := row[found["column"]]) is not None:
                 axes.plot(value, row["improvement_mm"], "o", color="#2166ac", markersize=4)
                 axes.annotate(
-                    action,
+                    plain_text(action),
                     (value, row["improvement_mm"]),
                     xytext=(3, 3),
                     textcoords="offset points",
                     fontsize=6,
                 )
         axes.axhline(0, color="grey", linewidth=0.8)
-        axes.set_xlabel(found["column"], fontsize=9)
+        axes.set_xlabel(plain_text(found["column"]), fontsize=9)
         axes.set_title(
             f"Spearman {found['spearman']:+.2f} [{found['low']:+.2f}, {found['high']:+.2f}], "
             f"p {found['p']:.2g}, n {found['num_actions']}",

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from langpose_dist.metrics.table import metric_of
-from langpose_dist.report.plots import new_figure, save_figure, tidy
+from langpose_dist.report.plots import new_figure, plain_text, save_figure, tidy
 
 Curve = Mapping[str, Any]
 
@@ -40,7 +40,9 @@ def draw_robustness(path: Path, section: Mapping[str, Any]) -> Figure:
     for axes in grid[:, 0]:
         axes.set_ylabel(f"{metric_of(section['metric']).axis}, all joints", fontsize=9)
     names = [model["name"] for model in section["curves"][0]["models"]]
-    handles = [Line2D([], [], color=_colour(place), label=name) for place, name in enumerate(names)]
+    handles = [
+        Line2D([], [], color=_colour(place), label=plain_text(name)) for place, name in enumerate(names)
+    ]
     handles.append(Line2D([], [], color="grey", linewidth=0.8, alpha=0.6, label="clean input"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9, frameon=False)
     return save_figure(figure, path)

@@ -139,6 +139,11 @@ class PretrainTask(PoseTask):
         if not config.loss.is_contrastive:
             return
         vocabulary = corpus.vocabulary
+        if held_out := sorted(corpus.held_out):
+            yield (
+                f"data.held_out_categories={list(config.data.held_out_categories)} keeps {len(held_out)} of "
+                f"the data's labels from training: {examples(held_out)}"
+            )
         yield from describe_labels(list(vocabulary.candidates), load_tokenizer(config.text), config.text)
         if unmirrored := vocabulary.unmirrored:
             yield (

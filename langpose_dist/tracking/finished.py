@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.utils.credentials import read_mlflow_creds
 
 from langpose_dist.config import UserError, load_config
@@ -13,7 +14,7 @@ from langpose_dist.host.atomic import hash_file
 from langpose_dist.host.redaction import redact
 from langpose_dist.models.weights import initial_header, read_header
 from langpose_dist.runs.folder import RunFolder
-from langpose_dist.tracking.client import database_path, explained
+from langpose_dist.tracking.client import connect, database_path, explained, resolve_uri, settings
 from langpose_dist.tracking.record import now_ms, read_state
 from langpose_dist.tracking.registry.registration import register_model
 from langpose_dist.tracking.runs import RUN_UID, all_experiment_ids, create_run, find_named_run
@@ -21,6 +22,7 @@ from langpose_dist.tracking.runs import RUN_UID, all_experiment_ids, create_run,
 _FROM_FOLDER = "langpose.registered_from_folder"
 _RUN_WEIGHTS = "langpose.weights_sha256"
 _UNKNOWN = "unknown"
+_CHECK_TIMEOUT_S = "10"
 _CREDENTIALS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_AUTH", "PGPASSWORD")
 
 
@@ -88,6 +90,35 @@ def register_run_folder(
         )
 
 
+def attach_text(run_dir: Path, name: str, text: str, given: str | None = None) -> str | None:
+    """Store a text among the artifacts of a run, where the run was recorded.
+
+    Args:
+        run_dir: The run's folder.
+        name: Of the artifact.
+        text: Its content.
+        given: Address of the store; default: as ``choose_uri`` finds it.
+
+    Returns:
+        The run's id; ``None`` if no store has a record of the run.
+
+    Raises:
+        UserError: If the store does not answer or refuses.
+    """
+    record = RunFolder(run_dir).read_record()
+    uri = choose_uri(run_dir, given)
+    if uri is None or not {"run_id", "run_uid"} & record.keys():
+        return None
+    with settings(MLFLOW_HTTP_REQUEST_TIMEOUT=_CHECK_TIMEOUT_S, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0"):
+        client = connect(resolve_uri(uri), create=False)
+    with explained(f"{name} cannot be stored"):
+        run = _find_recorded(client, record)
+        if run is None:
+            return None
+        client.log_text(run.info.run_id, text, name)
+    return run.info.run_id
+
+
 def choose_uri(run_dir: Path, given: str | None) -> str | None:
     """Choose the address of the store that a run's folder belongs to.
 
@@ -133,9 +164,14 @@ def _has_credentials() -> bool:
 
 def _find_run_id(client: MlflowClient, record: Mapping[str, Any], digest: str) -> str | None:
     """The run's record in this store, wherever it was first recorded."""
-    for name in (record.get("run_id"), record.get("run_uid")):
-        if isinstance(name, str) and (run := find_named_run(client, name)) is not None:
-            return run.info.run_id
+    if (run := _find_recorded(client, record)) is not None:
+        return run.info.run_id
     wanted = f"tags.`{_RUN_WEIGHTS}` = '{digest}'"
     runs = client.search_runs(all_experiment_ids(client), wanted, max_results=1)
     return runs[0].info.run_id if runs else None
+
+
+def _find_recorded(client: MlflowClient, record: Mapping[str, Any]) -> Run | None:
+    """The run that a folder's record names."""
+    names = [name for key in ("run_id", "run_uid") if isinstance(name := record.get(key), str)]
+    return next((run for name in names if (run := find_named_run(client, name)) is not None), None)

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from langpose_dist.metrics.retrieval import (
     chance_recall,
+    dissimilar,
     label_ranks,
+    ranks,
     recall_in_batches,
 )
 
@@ -120,3 +122,25 @@ def test_recall_of_features_without_meaning_is_chance() -> None:
 def test_too_few_motions_fill_no_batch() -> None:
     with pytest.raises(ValueError, match="31 motions do not fill one batch of 32"):
         recall_in_batches(torch.eye(31), torch.eye(31))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ranks_of_any_true_columns_equal_sorting(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    similarity, is_true = rng.normal(size=(20, 12)), rng.random((20, 12)) < 0.3
+    is_true[:, 5] = True
+    expected = []
+    for row, true in zip(similarity, is_true, strict=True):
+        order = list(np.argsort(-row))
+        first = min(order.index(number) for number in np.flatnonzero(true))
+        expected.append(1 + first)  # only columns that are not true can come before the best true one
+    assert ranks(torch.from_numpy(similarity), torch.from_numpy(is_true)).tolist() == expected
+
+
+def test_the_dissimilar_subset_takes_one_of_each_group() -> None:
+    groups = torch.tensor([0, 0, 0, 1, 1, 2])
+    points = torch.eye(3)[groups] + 0.01 * torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    similarity = unit(points) @ unit(points).T
+    chosen = dissimilar(similarity, 3)
+    assert sorted(groups[chosen].tolist()) == [0, 1, 2]
+    assert sorted(dissimilar(similarity, 100).tolist()) == list(range(6))

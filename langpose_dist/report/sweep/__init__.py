@@ -1,7 +1,7 @@
 """Sweeps: read their folder, rank their configurations, write their report.
 
 ``records`` reads and checks, ``numbers`` ranks and compares, ``importance`` weighs the parameters, ``report``
-gathers it all, ``plots`` and ``render`` (with ``templates/``) show it.
+gathers it all, ``plots`` and ``render`` show it.
 """
 
 import json
@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from langpose_dist.config import UserError
+from langpose_dist.report.render import to_html, to_markdown
 from langpose_dist.report.sweep.numbers import Configuration, rank_configurations
 from langpose_dist.report.sweep.plots import draw_pictures
 from langpose_dist.report.sweep.records import TrialRecord, read_sweep
-from langpose_dist.report.sweep.render import to_html, to_markdown, to_text
+from langpose_dist.report.sweep.render import build_sections, to_text
 from langpose_dist.report.sweep.report import Report, build_report
 
 __all__ = [
@@ -47,9 +48,10 @@ def write_report(run_dir: Path, out: Path | None = None) -> Report:
     pictures = draw_pictures(report, folder)
     names = ("sweep.md", "sweep.html", "report.json")
     report = replace(report, files=(*(folder / name for name in names), *pictures))
+    sections = build_sections(report)
     contents = {
-        "sweep.md": to_markdown(report, pictures),
-        "sweep.html": to_html(report, pictures),
+        "sweep.md": to_markdown(sections, pictures),
+        "sweep.html": to_html(sections, pictures),
         "report.json": json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n",
     }
     for name, text in contents.items():

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from langpose_dist.host.redaction import printable
 from langpose_dist.metrics.table import higher_is_better, metric_of
-from langpose_dist.report.plots import fit_scale, new_figure, save_figure, tidy
+from langpose_dist.report.plots import fit_scale, new_figure, plain_text, save_figure, tidy
 from langpose_dist.report.sweep.importance import comparable_points
 from langpose_dist.report.sweep.numbers import Configuration
 from langpose_dist.report.sweep.records import Dimension, TrialRecord, say_count, say_value, short_names
@@ -228,4 +228,4 @@ def _say(text: str, limit: int = 40) -> str:
     text = printable(text)
     if len(text) > limit:
         text = f"{text[: limit // 2 - 1]}...{text[-(limit // 2 - 2) :]}"
-    return text.replace("$", "\\$")
+    return plain_text(text)

@@ -1,69 +1,23 @@
-"""The report of a sweep for people: sections as data, and one template each for terminal, Markdown and HTML.
-
-Names, reasons and devices are written by others. Every text that a template prints loses credentials and
-control characters on its way (``_template``) and is escaped for its format.
-"""
+"""The sections of a sweep's report."""
 
 import math
-import re
-from base64 import b64encode
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from langpose_dist.host.redaction import printable, redact
 from langpose_dist.metrics.table import metric_of
+from langpose_dist.report import render
+from langpose_dist.report.sections import NONE, Section, Table, decimals, say_number
 from langpose_dist.report.sweep.numbers import LEVEL, Configuration, Difference
 from langpose_dist.report.sweep.records import say_count, say_value, short_names
 from langpose_dist.report.sweep.report import Report
 
-_TERMINAL_ROWS = 30
-_MARKDOWN = re.compile(r"[\\|<`*]|\](?=\()")
-_NONE = "-"
-
-
-@dataclass
-class Section:
-    """A heading with lines, a table, lines below it, and pictures."""
-
-    title: str
-    lines: list[str] = field(default_factory=list)
-    head: list[str] = field(default_factory=list)
-    rows: list[list[str]] = field(default_factory=list)
-    below: list[str] = field(default_factory=list)
-    pictures: list[str] = field(default_factory=list)
-    """File names; those that were not drawn are left out when rendering."""
-
 
 def to_text(report: Report) -> str:
     """Render for a terminal, where long tables are cut."""
-    return (
-        _template("sweep.txt")
-        .render(sections=build_sections(report), max_rows=_TERMINAL_ROWS, aligned=_aligned)
-        .rstrip()
-    )
-
-
-def to_markdown(report: Report, pictures: Sequence[Path] = ()) -> str:
-    """Render as Markdown, which names the pictures beside it."""
-    names = [path.name for path in pictures]
-    return _template("sweep.md", _escape_markdown).render(sections=build_sections(report), pictures=names)
-
-
-def to_html(report: Report, pictures: Sequence[Path] = ()) -> str:
-    """Render as one HTML file that holds its pictures, needs no network and runs nothing."""
-    images = {path.name: b64encode(path.read_bytes()).decode() for path in pictures}
-    return _template("sweep.html").render(sections=build_sections(report), pictures=images)
-
-
-def say_number(value: float, scale: float | None = None) -> str:
-    """A metric's value with four digits of ``scale``, by default of itself."""
-    return f"{value:.{_decimals(value if scale is None else scale)}f}"
+    return render.to_text(build_sections(report), whole="sweep.md")
 
 
 def describe_difference(difference: Difference, *, against: str) -> str:
@@ -91,8 +45,9 @@ def build_sections(report: Report) -> list[Section]:
     sections += [_table_section(report), _comparison_section(report)]
     if len(report.sweep.objective) > 1:
         ranks = [str(one.rank) for one in report.configurations if one.is_on_front]
-        text = f"on the front: rank {', '.join(ranks) or _NONE}"
-        sections.append(Section("Pareto front", [text], pictures=["front.png"]))
+        text = f"on the front: rank {', '.join(ranks) or NONE}"
+        figures = {"front.png": "both objectives, a point per configuration"}
+        sections.append(Section("Pareto front", [text], figures=figures))
     return [*sections, _importance_section(report), _cost_section(report)]
 
 
@@ -139,7 +94,8 @@ def _say_origin(report: Report) -> list[str]:
 
 
 def _table_section(report: Report) -> Section:
-    section = Section("Configurations", pictures=["slice.png", "curves.png"])
+    figures = {"slice.png": "the objective by each parameter", "curves.png": "the objective by step"}
+    section = Section("Configurations", figures=figures)
     if not report.configurations:
         section.lines.append("no trial has started")
         return section
@@ -147,8 +103,8 @@ def _table_section(report: Report) -> Section:
     names = short_names(dict.fromkeys([*report.sweep.space, *other_keys]))
     scales = {metric: _scale(report.configurations, metric) for metric in report.metrics}
     described = [_describe(report, one, list(names), scales) for one in report.configurations]
-    section.head = [names.get(column, column) for column in described[0]]
-    section.rows = [list(cells.values()) for cells in described]
+    head = [names.get(column, column) for column in described[0]]
+    section.tables.append(Table(head, [list(cells.values()) for cells in described]))
     section.below = [
         "mean +- standard deviation over the seeds with a value; values are of the step named in the row, "
         "and only those at the same step can be compared",
@@ -169,14 +125,14 @@ def _describe(
     """Column -> cell of a configuration; columns of parameters have their whole key."""
     params = report.sweep.baseline_params if one.is_baseline else one.params
     found = {difference.metric: difference for difference in report.differences.get(one.rank, ())}
-    own = "best" if one.rank == 1 and one.values else _NONE
+    own = "best" if one.rank == 1 and one.values else NONE
     has_confirmed = any(other.stage == "confirm" for other in report.configurations)
     is_only_searched = one.stage == "search" and has_confirmed
     return {
         "rank": str(one.rank),
         "trial": "baseline" if one.is_baseline else _say_numbers(one),
-        **{key: say_value(params[key]) if key in params else _NONE for key in keys},
-        "seeds": str(len(one.seeds)) if one.values else _NONE,
+        **{key: say_value(params[key]) if key in params else NONE for key in keys},
+        "seeds": str(len(one.seeds)) if one.values else NONE,
         **{metric: _say_mean(one, metric, scale) for metric, scale in scales.items()},
         **{
             f"{metric} to the best [{LEVEL:.0%}]": _say_difference(found[metric], scales[metric])
@@ -184,7 +140,7 @@ def _describe(
             else own
             for metric in report.sweep.objective
         },
-        **({"front": str(one.front or _NONE)} if len(report.sweep.objective) > 1 else {}),
+        **({"front": str(one.front or NONE)} if len(report.sweep.objective) > 1 else {}),
         "step": str(one.step),
         "status": one.status + (", only searched" if is_only_searched else ""),
         "device min": f"{one.device_seconds / 60:.1f}",
@@ -216,8 +172,8 @@ def _importance_section(report: Report) -> Section:
         reason = f"not computed for {one.metric}: {one.reason}"
         section.lines.append(reason if one.reason else f"{one.metric} of {place}")
     if computed:
-        section.head = ["metric", "parameter", "share of the variance", "by chance up to", ""]
-        section.rows = [
+        head = ["metric", "parameter", "share of the variance", "by chance up to", ""]
+        rows = [
             [
                 one.metric,
                 share.key,
@@ -228,6 +184,7 @@ def _importance_section(report: Report) -> Section:
             for one in computed
             for share in one.shares
         ]
+        section.tables.append(Table(head, rows))
         section.below.append(
             "functional ANOVA (Optuna): share of the values' variance that a parameter explains by itself, "
             "the rest being interactions and noise; by chance: the largest of 19 with the values shuffled"
@@ -276,7 +233,7 @@ def _say_seeds(report: Report) -> str:
         sorted({trial.seed for trial in report.trials if trial.stage == stage})
         for stage in ("search", "confirm")
     )
-    text = f"{', '.join(map(str, searched)) or _NONE} in the search"
+    text = f"{', '.join(map(str, searched)) or NONE} in the search"
     if confirmed:
         text += f", {', '.join(map(str, confirmed))} in the confirm stage, whose values decide"
     elif planned and not set(planned) & set(searched):
@@ -292,12 +249,12 @@ def _say_numbers(one: Configuration) -> str:
 def _say_mean(one: Configuration, metric: str, scale: float) -> str:
     mean, spread = one.mean(metric), one.spread(metric)
     if mean is None:
-        return _NONE
+        return NONE
     return say_number(mean, scale) + ("" if spread is None else f" +- {say_number(spread, scale)}")
 
 
 def _say_difference(difference: Difference, scale: float) -> str:
-    text = f"{difference.value:+.{_decimals(scale)}f}"
+    text = f"{difference.value:+.{decimals(scale)}f}"
     if difference.low is None or difference.high is None:
         return text
     return f"{text} [{say_number(difference.low, scale)}, {say_number(difference.high, scale)}]"
@@ -307,50 +264,12 @@ def _scale(configurations: Sequence[Configuration], metric: str) -> float:
     return next((mean for one in configurations if (mean := one.mean(metric)) is not None), 1.0)
 
 
-def _decimals(scale: float) -> int:
-    if not scale or not math.isfinite(scale):
-        return 2
-    return min(6, max(0, 3 - math.floor(math.log10(abs(scale)))))
-
-
 def _say_hours(hours: float) -> str:
     return f"{hours:.3g}" if hours < 100 else f"{hours:.0f}"
 
 
 def _cut(text: str) -> str:
     return text if len(text) <= 300 else f"{text[:297]}..."
-
-
-def _clean(text: str) -> str:
-    return printable(redact(text))
-
-
-def _template(name: str, escape: Callable[[str], str] = str) -> Template:
-    """A template that cleans and escapes every text it prints; for HTML Jinja2 escapes too."""
-
-    def finalize(value: Any) -> Any:
-        return escape(_clean(value)) if isinstance(value, str) else value
-
-    return Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=name.endswith(".html"),
-        finalize=finalize,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    ).get_template(name)
-
-
-def _escape_markdown(text: str) -> str:
-    return _MARKDOWN.sub(lambda match: f"\\{match[0]}", text)
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    rows = [[_clean(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
 
 
 def _one_line(entry: Any) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from langpose_dist.config import UserError
+from langpose_dist.report.render import to_html, to_markdown
+from langpose_dist.report.sections import say_number
 from langpose_dist.report.sweep import rank_configurations, read_sweep, to_text, write_report
 from langpose_dist.report.sweep.importance import find_importance
 from langpose_dist.report.sweep.numbers import (
@@ -20,7 +22,7 @@ from langpose_dist.report.sweep.numbers import (
     t_quantile,
 )
 from langpose_dist.report.sweep.records import say_value, short_names
-from langpose_dist.report.sweep.render import say_number, to_html, to_markdown
+from langpose_dist.report.sweep.render import build_sections
 from langpose_dist.report.sweep.report import Report, build_report
 from tests.report.sweep.folders import (
     MPJPE,
@@ -634,8 +636,8 @@ def test_text_of_others_cannot_forge_lines_links_or_cells(tmp_path: Path) -> Non
     )
     report = write_report(folder)
     texts = {"text": to_text(report), "json": json.dumps(report.to_dict())}
-    texts["markdown"] = markdown = to_markdown(report)
-    texts["html"] = html = to_html(report)
+    texts["markdown"] = markdown = to_markdown(build_sections(report))
+    texts["html"] = html = to_html(build_sections(report))
     for text in texts.values():
         assert "hunter2" not in text
         assert "\x1b" not in text
@@ -653,7 +655,8 @@ def test_the_page_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
     folder = make_asha(tmp_path / "sweep")
     write_report(folder)
     page = (folder / "report" / "sweep.html").read_text(encoding="utf-8")
-    sources = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert all(link.startswith("#") for link in re.findall(r'href="([^"]*)"', page))
+    sources = re.findall(r'src="([^"]*)"', page)
     pictures = [base64.b64decode(source.removeprefix("data:image/png;base64,")) for source in sources]
     names = ("slice.png", "curves.png")
     assert pictures == [(folder / "report" / name).read_bytes() for name in names]
@@ -685,7 +688,8 @@ def test_long_tables_are_cut_on_a_terminal_only(tmp_path: Path) -> None:
     ]
     report = report_of(write_sweep(tmp_path / "sweep", trials))
     assert "and 10 more, in sweep.md" in to_text(report)
-    assert sum(line.startswith("| ") for line in to_markdown(report).splitlines()) == 45  # and the importance
+    lines = to_markdown(build_sections(report)).splitlines()
+    assert sum(line.startswith("| ") for line in lines) == 45  # and the importance
 
 
 def test_names_are_as_short_as_they_can_be() -> None:

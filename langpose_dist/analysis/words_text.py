@@ -1,0 +1,107 @@
+"""Tables of recognition and of retrieval for a terminal, each with what its numbers are."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from langpose_dist.analysis.recognise import METRICS
+from langpose_dist.analysis.retrieve import DIRECTIONS, RECALLS
+from langpose_dist.evaluation.cells import align
+from langpose_dist.metrics.table import metric_of
+
+Report = Mapping[str, Any]
+
+
+def recognition_text(report: Report) -> str:
+    """A row for each model and method, and references; by length; names that pretraining did not see."""
+    # Where every chunk has one class, both rules are the same.
+    is_single = report["references"]["ceiling"]["values"]["top_1"]["value"] == 1
+    names = [name for name in METRICS if not (is_single and name.startswith("any_"))]
+    titles = [metric_of(name).title for name in names]
+    rows = [(_title(row), row) for row in report["rows"]]
+    rows += [(name.replace("_", " "), row) for name, row in report["references"].items()]
+    table = [["model", *titles], *([title, *_cells(row["values"], names)] for title, row in rows)]
+    lengths = list(dict.fromkeys(name for _, row in rows for name in row["by_length"]))
+    some = next(row["by_length"] for _, row in rows)
+    by_length = [["top-1, by length of the segment", *lengths]]
+    by_length += [[title, *(f"{row['by_length'][n]['top_1']:.3f}" for n in lengths)] for title, row in rows]
+    by_length.append(["chunks", *(str(some[name]["num_chunks"]) for name in lengths)])
+    unseen = [["names that pretraining was not shown", "among", *titles]]
+    for one in report["zero_shot"]:
+        for among, row in one["among"].items():
+            title = f"{among} ({row['num_classes']})"
+            unseen.append([one["model"], title, *_cells(row["values"], names)])
+            unseen.append(["chance", title, *_cells(row["chance"], names)])
+    protocol, data, train = report["protocol"], report["data"], report["train"]
+    return "\n".join(
+        [
+            *(align(table), "", align(by_length), ""),
+            *([align(unseen), ""] if report["zero_shot"] else []),
+            f"{protocol['num_classes']} classes ({protocol['classes']}); {_describe(data)}, "
+            f"{data['num_samples']} samples",
+            f"probe trained on {_describe(train)}, {train['num_samples']} samples",
+            *(f"{name}: {protocol[name]}" for name in ("samples", "text", "linear", "features")),
+            f"a model sees a chunk {'alone' if protocol['is_isolated'] else 'within its window around it'}",
+            f"top-k: {protocol['metrics']['top_1']}; top-1-norm: {protocol['metrics']['top_1_norm']}",
+            "every chunk has one class, so any class of it is the same"
+            if is_single
+            else f"any class: {protocol['metrics']['any_top_1']}",
+            f"interval: {protocol['interval']}; chance: {protocol['chance']}; most frequent: "
+            f"{protocol['most_frequent']}; ceiling: {protocol['ceiling']}",
+            f"2D input: {data['source_2d']}; commit {report['commit'][:12]}",
+            *report["notes"],
+        ]
+    )
+
+
+def retrieval_text(report: Report) -> str:
+    """A row for each model, protocol and direction; or the clips that fit each query."""
+    data, protocol = report["data"], report["protocol"]
+    lines = [
+        f"{data['dataset']}, split {data['split']} at {data['fps']:g} Hz ({data['fingerprint'][:16]}), "
+        f"{data['num_spans']} {'pieces' if 'queries' in report else 'spans'} of {data['num_clips']} clips",
+        f"2D input: {data['source_2d']}; commit {report['commit'][:12]}",
+        *report["notes"],
+    ]
+    if "queries" in report:
+        found = []
+        for one in report["queries"]:
+            rows = [[one["query"], "seconds", "cosine", "labels there"]]
+            rows += [
+                [
+                    *(hit["clip"], f"{hit['start_s']:.1f}-{hit['end_s']:.1f}", f"{hit['cosine']:.3f}"),
+                    ", ".join(hit["labels"]) or "-",
+                ]
+                for hit in one["hits"]
+            ]
+            found += [align(rows), ""]
+        return "\n".join([*found, f"pieces: {protocol['pieces']}", *lines])
+    table = [["model", "protocol", "direction", *(f"R@{k}" for k in RECALLS), "median rank"]]
+    for row in report["rows"]:
+        names = [f"r_at_{k}" for k in RECALLS]
+        title = f"{row['protocol']} ({row['num_pairs']})"
+        for direction in DIRECTIONS:
+            cells = _cells(row[direction], names)
+            rank = f"{row[direction]['median_rank']['value']:.1f}"
+            table.append([row["model"], title, direction.replace("_", " "), *cells, rank])
+        chance = [f"{row['chance'][name]:.3f}" for name in names]
+        table.append(["chance", title, "either", *chance, ""])
+    names = [name for name in protocol if name != "seed"]
+    return "\n".join([align(table), "", *(f"{name}: {protocol[name]}" for name in names), *lines])
+
+
+def _title(row: Report) -> str:
+    return f"{row['model']}, {row['method']}, {row['features']}"
+
+
+def _cells(values: Report, names: Iterable[str]) -> list[str]:
+    some = (values[name] for name in names)
+    return [f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]" for one in some]
+
+
+def _describe(data: Report) -> str:
+    left_out = data["num_extra_left_out"]
+    return (
+        f"{data['dataset']}, split {data['split']} at {data['fps']:g} Hz ({data['fingerprint'][:16]}), "
+        f"{data['num_spans']} chunks of {data['num_clips']} clips"
+        + (f" without {left_out} spans of BABEL's extra files" if left_out else "")
+    )
