@@ -13,6 +13,12 @@ from langpose_dist.analysis.text import (
     visibility_notes,
     visibility_tables,
 )
+from langpose_dist.analysis.words_text import (
+    recognition_notes,
+    recognition_tables,
+    retrieval_notes,
+    retrieval_tables,
+)
 from langpose_dist.report.analysis import draw_curve, draw_table3
 from langpose_dist.report.sections import Section, Table
 
@@ -56,10 +62,25 @@ def probe_section(section: Section, report: Report, figure: Path) -> None:
     section.below += probe_notes(report)
 
 
+def recognise_section(section: Section, report: Report, figure: Path) -> None:
+    """Fill a section: all chunks, chunks by length, names that pretraining was not shown."""
+    for title, (head, *rows) in recognition_tables(report).items():
+        section.tables.append(Table(head, rows, title, is_folded=title == "by length of the segment"))
+    section.below += recognition_notes(report)
+
+
+def retrieve_section(section: Section, report: Report, figure: Path) -> None:
+    """Fill a section: a table of all models, or one for each query."""
+    section.tables += [Table(head, rows) for head, *rows in retrieval_tables(report)]
+    section.below += retrieval_notes(report)
+
+
 SECTIONS: Mapping[str, Callable[[Section, Report, Path], None]] = {
     "mmd": mmd_section,
     "table3": table3_section,
     "visibility": visibility_section,
     "probe": probe_section,
+    "recognise": recognise_section,
+    "retrieve": retrieve_section,
 }
 """By analysis: fills a section from its report and draws into a file."""

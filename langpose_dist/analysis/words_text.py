@@ -9,72 +9,69 @@ from langpose_dist.evaluation.cells import align
 from langpose_dist.metrics.table import metric_of
 
 Report = Mapping[str, Any]
+Rows = list[list[str]]
 
 
 def recognition_text(report: Report) -> str:
     """A row for each model and method, and references; by length; names that pretraining did not see."""
-    # Where every chunk has one class, both rules are the same.
-    is_single = report["references"]["ceiling"]["values"]["top_1"]["value"] == 1
-    names = [name for name in METRICS if not (is_single and name.startswith("any_"))]
+    tables = (align(rows) for rows in recognition_tables(report).values())
+    return "\n".join([*(part for table in tables for part in (table, "")), *recognition_notes(report)])
+
+
+def recognition_tables(report: Report) -> dict[str, Rows]:
+    """Title -> rows with their head: all chunks, chunks by length, and names that pretraining did not see."""
+    names = [name for name in METRICS if not (_is_single(report) and name.startswith("any_"))]
     titles = [metric_of(name).title for name in names]
     rows = [(_title(row), row) for row in report["rows"]]
     rows += [(name.replace("_", " "), row) for name, row in report["references"].items()]
-    table = [["model", *titles], *([title, *_cells(row["values"], names)] for title, row in rows)]
+    everything = [["model", *titles], *([title, *_cells(row["values"], names)] for title, row in rows)]
     lengths = list(dict.fromkeys(name for _, row in rows for name in row["by_length"]))
     some = next(row["by_length"] for _, row in rows)
     by_length = [["top-1, by length of the segment", *lengths]]
     by_length += [[title, *(f"{row['by_length'][n]['top_1']:.3f}" for n in lengths)] for title, row in rows]
     by_length.append(["chunks", *(str(some[name]["num_chunks"]) for name in lengths)])
-    unseen = [["names that pretraining was not shown", "among", *titles]]
-    for one in report["zero_shot"]:
-        for among, row in one["among"].items():
-            title = f"{among} ({row['num_classes']})"
-            unseen.append([one["model"], title, *_cells(row["values"], names)])
-            unseen.append(["chance", title, *_cells(row["chance"], names)])
+    tables = {"all chunks": everything, "by length of the segment": by_length}
+    if report["zero_shot"]:
+        unseen = [["names that pretraining was not shown", "among", *titles]]
+        for one in report["zero_shot"]:
+            for among, row in one["among"].items():
+                title = f"{among} ({row['num_classes']})"
+                unseen.append([one["model"], title, *_cells(row["values"], names)])
+                unseen.append(["chance", title, *_cells(row["chance"], names)])
+        tables["names that pretraining was not shown"] = unseen
+    return tables
+
+
+def recognition_notes(report: Report) -> list[str]:
+    """Lines that say what the numbers are."""
     protocol, data, train = report["protocol"], report["data"], report["train"]
-    return "\n".join(
-        [
-            *(align(table), "", align(by_length), ""),
-            *([align(unseen), ""] if report["zero_shot"] else []),
-            f"{protocol['num_classes']} classes ({protocol['classes']}); {_describe(data)}, "
-            f"{data['num_samples']} samples",
-            f"probe trained on {_describe(train)}, {train['num_samples']} samples",
-            *(f"{name}: {protocol[name]}" for name in ("samples", "text", "linear", "features")),
-            f"a model sees a chunk {'alone' if protocol['is_isolated'] else 'within its window around it'}",
-            f"top-k: {protocol['metrics']['top_1']}; top-1-norm: {protocol['metrics']['top_1_norm']}",
-            "every chunk has one class, so any class of it is the same"
-            if is_single
-            else f"any class: {protocol['metrics']['any_top_1']}",
-            f"interval: {protocol['interval']}; chance: {protocol['chance']}; most frequent: "
-            f"{protocol['most_frequent']}; ceiling: {protocol['ceiling']}",
-            f"2D input: {data['source_2d']}; commit {report['commit'][:12]}",
-            *report["notes"],
-        ]
-    )
+    return [
+        f"{protocol['num_classes']} classes ({protocol['classes']}); {_describe(data)}, "
+        f"{data['num_samples']} samples",
+        f"probe trained on {_describe(train)}, {train['num_samples']} samples",
+        *(f"{name}: {protocol[name]}" for name in ("samples", "text", "linear", "features")),
+        f"a model sees a chunk {'alone' if protocol['is_isolated'] else 'within its window around it'}",
+        f"top-k: {protocol['metrics']['top_1']}; top-1-norm: {protocol['metrics']['top_1_norm']}",
+        "every chunk has one class, so any class of it is the same"
+        if _is_single(report)
+        else f"any class: {protocol['metrics']['any_top_1']}",
+        f"interval: {protocol['interval']}; chance: {protocol['chance']}; most frequent: "
+        f"{protocol['most_frequent']}; ceiling: {protocol['ceiling']}",
+        f"2D input: {data['source_2d']}; commit {report['commit'][:12]}",
+        *report["notes"],
+    ]
 
 
 def retrieval_text(report: Report) -> str:
     """A row for each model, protocol and direction; or the clips that fit each query."""
-    data, protocol = report["data"], report["protocol"]
-    lines = [
-        f"{data['dataset']}, split {data['split']} at {data['fps']:g} Hz ({data['fingerprint'][:16]}), "
-        f"{data['num_spans']} {'pieces' if 'queries' in report else 'spans'} of {data['num_clips']} clips",
-        f"2D input: {data['source_2d']}; commit {report['commit'][:12]}",
-        *report["notes"],
-    ]
+    tables = (align(rows) for rows in retrieval_tables(report))
+    return "\n".join([*(part for table in tables for part in (table, "")), *retrieval_notes(report)])
+
+
+def retrieval_tables(report: Report) -> list[Rows]:
+    """Rows with their head: of all models, or of each query."""
     if "queries" in report:
-        found = []
-        for one in report["queries"]:
-            rows = [[one["query"], "seconds", "cosine", "labels there"]]
-            rows += [
-                [
-                    *(hit["clip"], f"{hit['start_s']:.1f}-{hit['end_s']:.1f}", f"{hit['cosine']:.3f}"),
-                    ", ".join(hit["labels"]) or "-",
-                ]
-                for hit in one["hits"]
-            ]
-            found += [align(rows), ""]
-        return "\n".join([*found, f"pieces: {protocol['pieces']}", *lines])
+        return [_hits(one) for one in report["queries"]]
     table = [["model", "protocol", "direction", *(f"R@{k}" for k in RECALLS), "median rank"]]
     for row in report["rows"]:
         names = [f"r_at_{k}" for k in RECALLS]
@@ -85,8 +82,33 @@ def retrieval_text(report: Report) -> str:
             table.append([row["model"], title, direction.replace("_", " "), *cells, rank])
         chance = [f"{row['chance'][name]:.3f}" for name in names]
         table.append(["chance", title, "either", *chance, ""])
-    names = [name for name in protocol if name != "seed"]
-    return "\n".join([align(table), "", *(f"{name}: {protocol[name]}" for name in names), *lines])
+    return [table]
+
+
+def retrieval_notes(report: Report) -> list[str]:
+    """Lines that say what the numbers are."""
+    data, protocol = report["data"], report["protocol"]
+    names = ["pieces"] if "queries" in report else [name for name in protocol if name != "seed"]
+    return [
+        *(f"{name}: {protocol[name]}" for name in names),
+        f"{data['dataset']}, split {data['split']} at {data['fps']:g} Hz ({data['fingerprint'][:16]}), "
+        f"{data['num_spans']} {'pieces' if 'queries' in report else 'spans'} of {data['num_clips']} clips",
+        f"2D input: {data['source_2d']}; commit {report['commit'][:12]}",
+        *report["notes"],
+    ]
+
+
+def _hits(found: Report) -> Rows:
+    rows = [[found["query"], "seconds", "cosine", "labels there"]]
+    for hit in found["hits"]:
+        seconds = f"{hit['start_s']:.1f}-{hit['end_s']:.1f}"
+        rows.append([hit["clip"], seconds, f"{hit['cosine']:.3f}", ", ".join(hit["labels"]) or "-"])
+    return rows
+
+
+def _is_single(report: Report) -> bool:
+    """True where every chunk has one class: both rules are the same."""
+    return report["references"]["ceiling"]["values"]["top_1"]["value"] == 1
 
 
 def _title(row: Report) -> str:
