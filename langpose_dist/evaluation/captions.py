@@ -25,6 +25,8 @@ from langpose_dist.tasks.task import Caption
 
 NUM_CONSTANTS = 60
 """Most frequent training captions among which the best constant is looked for."""
+NUM_EXAMPLES = 5
+"""Best captions that a report shows, and as many of the worst."""
 TOP = 3
 _COLUMNS = ("bleu_1", "bleu_4", "rouge_l", "cider_d")
 
@@ -58,8 +60,8 @@ def score_captions(
         UserError: If there are fewer clips than R-precision's batches hold.
 
     Returns:
-        ``protocol``, ``evaluators`` and ``rows``: for each metric a value and its interval over recordings, a
-        motion and its mirrored copy being one.
+        ``protocol``, ``evaluators``, ``examples``: the first model's best and worst captions, and ``rows``:
+        for each metric a value and its interval over recordings, a motion and its mirrored copy being one.
     """
     if evaluators and len(clips) < BATCH_SIZE:
         raise UserError(f"R-precision needs {BATCH_SIZE} clips with captions, there are {len(clips)}")
@@ -80,6 +82,7 @@ def score_captions(
             {**one.facts, "sha256": one.sha256, "real_captions": _real_hits(one, clips)} for one in evaluators
         ],
         "rows": [_score_row(row, clips, evaluators) for row in rows],
+        "examples": _examples(rows[0], clips),
     }
 
 
@@ -117,25 +120,44 @@ def evaluate_captions(
 
 def captions_text(report: Mapping[str, Any]) -> str:
     """The report as lines for a terminal."""
+    return "\n".join([align(caption_rows(report)), *caption_notes(report)])
+
+
+def caption_rows(report: Mapping[str, Any]) -> list[list[str]]:
+    """A row for each model, and those that need none, below a head."""
     names = [*_COLUMNS, *(name for name in report["rows"][0]["metrics"] if name.startswith("r_precision"))]
-    table = [["", *(metric_of(name).title for name in names), "clips"]]
+    rows = [["captions", *(metric_of(name).title for name in names), "clips"]]
     for row in report["rows"]:
         cells = [_cell(name, row["metrics"].get(name)) for name in names]
-        table.append([row["name"], *cells, str(row["num_clips"])])
+        rows.append([row["name"], *cells, str(row["num_clips"])])
+    return rows
+
+
+def caption_notes(report: Mapping[str, Any]) -> list[str]:
+    """Lines that say what the numbers are."""
     protocol = report["protocol"]
-    judges = [
-        f"evaluator {one['sha256'][:12]}, seed {one['seed']}: real captions "
-        + " / ".join(f"{value:.3f}" for value in one["real_captions"])
-        for one in report["evaluators"]
+    notes = [
+        f"text: {protocol['text_form']}; references: {protocol['references']}; BLEU: {protocol['bleu']}",
+        f"intervals: {protocol['interval']}",
     ]
-    return "\n".join(
-        [
-            align(table),
-            f"text: {protocol['text_form']}; BLEU: {protocol['bleu']}",
-            f"intervals: {protocol['interval']}",
-            *judges,
-        ]
-    )
+    if report["evaluators"]:
+        notes.append(f"R-precision: {protocol['r_precision']}; mean of the evaluators")
+    for one in report["evaluators"]:
+        scores = " / ".join(f"{value:.3f}" for value in one["real_captions"])
+        notes.append(f"evaluator {one['sha256'][:12]}, seed {one['seed']}: real captions {scores}")
+    return notes
+
+
+def example_rows(report: Mapping[str, Any]) -> list[list[str]]:
+    """The model's best and worst captions, below a head."""
+    head = ["clip", "ROUGE-L", "generated", "references"]
+    return [
+        head,
+        *(
+            [one["clip"], f"{one['rouge_l']:.1f}", one["generated"], " | ".join(one["references"])]
+            for one in report["examples"]
+        ),
+    ]
 
 
 def _cell(name: str, found: Mapping[str, float] | None) -> str:
@@ -184,6 +206,21 @@ def _score_row(
             entry["by_evaluator"] = [float(one[:, place].mean()) for one in hits]
             found[f"r_precision_at_{place + 1}"] = entry
     return {"name": row.name, "num_clips": len(chosen), "metrics": found}
+
+
+def _examples(row: _Row, clips: Sequence[CaptionedClip]) -> list[dict[str, Any]]:
+    scores = CaptionScores.compute(row.captions, [clip.captions for clip in clips]).rouge_l
+    order = np.argsort(-scores, kind="stable").tolist()
+    chosen = dict.fromkeys([*order[:NUM_EXAMPLES], *order[-NUM_EXAMPLES:]])
+    return [
+        {
+            "clip": clips[place].key,
+            "rouge_l": 100 * float(scores[place]),
+            "generated": row.captions[place],
+            "references": list(clips[place].captions),
+        }
+        for place in chosen
+    ]
 
 
 def _weights(clips: Sequence[CaptionedClip]) -> Float[np.ndarray, "R N"]:

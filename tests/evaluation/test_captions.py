@@ -85,6 +85,16 @@ def test_r_precision_counts_right_captions_and_a_constant_gets_none() -> None:
     assert "evaluator 000000000000, seed 0: real captions 1.000" in captions_text(report)
 
 
+def test_examples_are_the_best_and_the_worst() -> None:
+    clips = clips_of(40)
+    generated = [clip.captions[0] if n < 3 else "x" for n, clip in enumerate(clips)]
+    examples = score_captions(clips, {"model": generated}, ["y"])["examples"]
+    assert len(examples) == 10
+    assert [one["rouge_l"] for one in examples[:4]] == [100, 100, 100, 0]
+    assert {one["clip"] for one in examples[:3]} == {"clip-0", "clip-1", "clip-2"}
+    assert examples[-1]["generated"] == "x"
+
+
 def test_too_few_clips_for_batches_are_refused() -> None:
     evaluator = [Oracle()]
     with pytest.raises(UserError, match="R-precision needs 32 clips with captions, there are 9"):
