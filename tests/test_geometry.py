@@ -30,7 +30,7 @@ def standing(num_frames: int = 4) -> torch.Tensor:
     return pose.expand(1, num_frames, 17, 3).clone()
 
 
-def windows(poses: torch.Tensor, **changes: torch.Tensor) -> WindowBatch:
+def windows(poses: torch.Tensor, **changes: Any) -> WindowBatch:
     """A batch whose draws change nothing: camera in front of the figure, no error, nothing hidden."""
     batch, num_frames = poses.shape[:2]
     draws: dict[str, Any] = {
