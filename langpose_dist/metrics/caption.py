@@ -10,7 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Float
@@ -83,9 +83,10 @@ class CaptionScores:
 
 
 def bleu_signature() -> str:
-    """Settings of BLEU, as sacrebleu writes them."""
-    scorer = _bleu()
-    scorer.corpus_score(["a"], [["a"]])  # it knows its signature only after it has scored
+    """Settings of BLEU, as sacrebleu writes them; clips have different numbers of references."""
+    scorer = _bleu(effective_order=False)
+    references: Any = [["a", "a"], ["a", None]]
+    scorer.corpus_score(["a", "a"], references)  # it knows its signature only afterwards
     return str(scorer.get_signature())
 
 
@@ -107,14 +108,14 @@ def rouge_l(caption: str, references: Sequence[str]) -> float:
     return (1 + squared) * precision * recall / (recall + squared * precision)
 
 
-def _bleu():
+def _bleu(*, effective_order: bool):
     from sacrebleu.metrics.bleu import BLEU
 
-    return BLEU(tokenize="none", smooth_method="none", effective_order=True, force=True)
+    return BLEU(tokenize="none", smooth_method="none", effective_order=effective_order, force=True)
 
 
 def _bleu_counts(caption: str, references: Sequence[str]) -> tuple[list[int], list[int], tuple[int, int]]:
-    found = _bleu().sentence_score(caption, references)
+    found = _bleu(effective_order=True).sentence_score(caption, references)
     return found.counts, found.totals, (found.sys_len, found.ref_len)
 
 

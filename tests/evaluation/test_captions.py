@@ -105,4 +105,7 @@ def test_the_table_says_form_and_signature() -> None:
     text = captions_text(score_captions(clips_of(9), {"model": ["x"] * 9}, ["y"]))
     lines = text.splitlines()
     assert lines[0].split()[1:5] == ["BLEU@1", "BLEU@4", "ROUGE-L", "CIDEr-D"]
-    assert f"text: {rows_module.TEXT_FORM}; BLEU: nrefs:" in text
+    assert (
+        f"text: {rows_module.TEXT_FORM}; references: all of a clip; BLEU: nrefs:var|case:mixed|eff:no|"
+        in text
+    )
