@@ -74,6 +74,11 @@ class WindowBatch(_TensorBatch):
     lens: Float[Tensor, "B 6"] | None = None
     """The recording camera's place in the world (3, metres), focal length along x and y, and the width of a
     pixel, in half image widths; only where the target is ``image_25d``."""
+    captions: tuple[tuple[str, ...], ...] = ()
+    """Captions of each window, in the order of the data and mirrored with the motion; none for tasks that use
+    no captions."""
+    drawn_captions: tuple[int, ...] = ()
+    """Place of the drawn one among them."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 import math
 from dataclasses import fields
+from typing import Any
 
 import pytest
 import torch
@@ -29,10 +30,10 @@ def standing(num_frames: int = 4) -> torch.Tensor:
     return pose.expand(1, num_frames, 17, 3).clone()
 
 
-def windows(poses: torch.Tensor, **changes: torch.Tensor) -> WindowBatch:
+def windows(poses: torch.Tensor, **changes: Any) -> WindowBatch:
     """A batch whose draws change nothing: camera in front of the figure, no error, nothing hidden."""
     batch, num_frames = poses.shape[:2]
-    draws = {
+    draws: dict[str, Any] = {
         "frame_mask": torch.ones(batch, num_frames, dtype=torch.bool),
         "span_mask": torch.ones(batch, num_frames, dtype=torch.bool),
         "label_candidates": torch.zeros(batch, 3, dtype=torch.int64),

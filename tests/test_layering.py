@@ -32,7 +32,7 @@ TOGETHER = {
 
 ALLOWED_PACKAGES = {
     0: {"yaml", "pydantic", "tqdm"},
-    1: {"yaml", "pydantic", "numpy", "torch", "jaxtyping"},
+    1: {"yaml", "pydantic", "numpy", "torch", "jaxtyping", "sacrebleu"},
 }
 """Third-party packages of the two lowest layers; the others may use any light one."""
 HOMES = {
@@ -43,9 +43,12 @@ HOMES = {
     "mlflow": ("langpose_dist/tracking/",),
     "optuna": ("tuning/", "langpose_dist/report/"),
     "ray": ("tuning/", "langpose_dist/datasets/parallel.py", "langpose_dist/datasets/ray_cluster.py"),
+    "tokenizers": ("langpose_dist/models/words.py",),
     "tqdm": ("langpose_dist/host/",),
     "smplx": ("langpose_dist/datasets/", "benchmarks/smplh_speed.py"),
-    "transformers": tuple(f"langpose_dist/models/{name}.py" for name in ("hub", "text", "tokens")),
+    "transformers": tuple(
+        f"langpose_dist/models/{name}.py" for name in ("captioner", "hub", "text", "tokens")
+    ),
     "webdataset": ("langpose_dist/data/", "langpose_dist/datasets/shard_writer.py"),
 }
 

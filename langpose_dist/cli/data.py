@@ -154,6 +154,7 @@ def _summary(manifest: "Manifest", notes: list[str]) -> dict[str, Any]:
                 "hours": split.num_frames / manifest.fps / 3600,
                 "shards": len(manifest.shards_of(name)),
                 "label_counts": manifest.label_counts(name),
+                "captions": manifest.num_captions(name),
             }
             for name, split in manifest.splits.items()
         },
@@ -186,6 +187,9 @@ def _print_summary(title: str, manifest: "Manifest", notes: list[str]) -> None:
             f"  {name:12} {split.num_samples:6} clips {split.num_frames:9} frames {hours:7.2f} h "
             f"{len(manifest.label_counts(name)):5} labels {shards:4} shards"
         )
+    captions = {name: manifest.num_captions(name) for name in manifest.splits}
+    if any(captions.values()):
+        print(f"  captions: {', '.join(f'{count} in {name}' for name, count in captions.items())}")
     print(f"  {num_bytes / 1e6:.1f} MB, fingerprint {manifest.fingerprint}")
     if manifest.skipped:
         print(

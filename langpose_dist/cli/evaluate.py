@@ -33,6 +33,7 @@ _EXAMPLES = """examples:
   langpose evaluate runs/scratch runs/finetuned --protocol virtual_camera data.path=data/bandai \\
       --out reports/robust.json --robustness noise_px drop_joints/zero
   langpose evaluate runs/a runs/b --protocol motionbert data.path=data/h36m --visibility
+  langpose evaluate runs/caption data.validation_split=test --evaluator evaluator-*.safetensors
 
 MODEL is the folder of a finished run, an exported model.safetensors, a MotionBERT checkpoint, or a model of
 the registry (models:/NAME@ALIAS). Without --protocol one model is evaluated as in training, on the windows of
@@ -41,6 +42,9 @@ as the baseline of the others.
 
 protocols:
 """ + "\n".join(f"  {row.name:15} {row.title} ({row.space})" for row in PROTOCOLS.values())
+
+_SHOWN = ("pose", "retrieval", "caption")
+"""Kinds of metrics in the table of one model."""
 
 _ROBUSTNESS = f"""
 
@@ -87,6 +91,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--visibility",
         action="store_true",
         help="with --protocol: errors of joints that the detector saw, and of the others, too",
+    )
+    parser.add_argument(
+        "--evaluator",
+        nargs="+",
+        type=local_path,
+        metavar="FILE",
+        default=[],
+        help="of a model that writes captions: files of langpose caption-evaluator, which give R-precision",
     )
     parser.add_argument(
         "--out",
@@ -144,10 +156,26 @@ def _evaluate_one(
             f"{', '.join(PROTOCOLS)}"
         )
     from langpose_dist.tracking.registry.weights import find_weights
+    from langpose_dist.train.evaluate import write_captions
     from langpose_dist.train.evaluate_weights import evaluate_weights
 
-    report = evaluate_weights(find_weights(names[0], tracking_uri_of(overrides)), overrides).report
-    return report, describe(report)
+    found = evaluate_weights(find_weights(names[0], tracking_uri_of(overrides)), overrides)
+    report, text = dict(found.report), describe(found.report)
+    if (captions := found.evaluation.captions) is None:
+        if arguments.evaluator:
+            raise UserError(f"--evaluator judges captions, {names[0]} writes none")
+        return report, text
+    from langpose_dist.evaluation.caption_evaluator import CaptionEvaluator
+    from langpose_dist.evaluation.captions import captions_text, evaluate_captions
+
+    evaluators = [CaptionEvaluator.load(path) for path in arguments.evaluator]
+    report["captions"] = evaluate_captions(found.config, captions, evaluators)
+    text += f"\n\n{captions_text(report['captions'])}"
+    if arguments.out is not None:
+        path = arguments.out.with_name(f"{arguments.out.stem}-captions.jsonl")
+        write_captions(path, captions)
+        text += f"\ncaptions written to {path}"
+    return report, text
 
 
 class Comparison(NamedTuple):
@@ -245,13 +273,10 @@ def tracking_uri_of(overrides: Sequence[str]) -> str | None:
 
 def describe(report: Mapping[str, Any]) -> str:
     """The numbers as a table for a person."""
-    rows = {
-        **report["conditions"],
-        "mean pose": report.get("mean_pose", {}),
-        "chance": report.get("chance", {}),
-    }
+    baselines = {"mean pose": report.get("mean_pose"), "chance": report.get("chance")}
+    rows = report["conditions"] | {title: values for title, values in baselines.items() if values}
     given = {name for values in rows.values() for name in values}
-    names = [row.name for row in METRICS.values() if row.name in given and row.kind in ("pose", "retrieval")]
+    names = [row.name for row in METRICS.values() if row.name in given and row.kind in _SHOWN]
     lines = [" ".join([f"{report['split']:12}", *(f"{name:>11}" for name in names)])]
     for title, values in rows.items():
         cells = [f"{values[name]:11.3f}" if name in values else f"{'-':>11}" for name in names]

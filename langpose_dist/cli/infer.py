@@ -251,15 +251,11 @@ def open_model(
     """
     import torch
 
-    from langpose_dist.config import UserError
     from langpose_dist.evaluation.contenders import open_contender
     from langpose_dist.inference.model import MOTIONBERT_FPS, LiftingModel
     from langpose_dist.tracking.registry.weights import find_model
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: PyTorch finds no GPU here; --device cpu or auto needs none")
+    device = choose_device(device)
     weights, version = find_model(name, tracking_uri)
     found = open_contender(weights, name)
     facts = {
@@ -283,6 +279,21 @@ def open_model(
         facts=facts,
         autocast=torch.bfloat16 if precision == "bfloat16" else None,
     )
+
+
+def choose_device(name: str) -> str:
+    """Device that ``--device`` means.
+
+    Raises:
+        UserError: If it is a GPU, and there is none.
+    """
+    import torch
+
+    from langpose_dist.config import UserError
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: PyTorch finds no GPU here; --device cpu or auto needs none")
+    return "cuda" if name == "auto" and torch.cuda.is_available() else name.replace("auto", "cpu")
 
 
 def open_reader(model: "LiftingModel", labels: Sequence[str]) -> "LabelReader":

@@ -44,6 +44,8 @@ def build_parser() -> "Parser":
     """Build the parser of all commands."""
     from langpose_dist.cli import (
         analyse,
+        caption,
+        caption_evaluator,
         data,
         doctor,
         evaluate,
@@ -68,9 +70,11 @@ def build_parser() -> "Parser":
         model,
         preflight,
         train,
+        caption_evaluator,
         evaluate,
         infer,
         label,
+        caption,
         analyse,
         registry,
         export,

@@ -32,6 +32,7 @@ Files after --with are what langpose evaluate and langpose analyse (--out FILE) 
 Without --measure the same inputs give the same bytes. docs/report.md says more.
 """
 _LIFTING, _RETRIEVAL, _EFFICIENCY = "Lifting in training", "Label retrieval", "Efficiency"
+_CAPTIONING = "Captioning in training"
 _PROTOCOL = "langpose evaluate RUN --protocol {protocol} data.path=DATA"
 _TITLES = {
     "mmd": "Distance between sets of motion (MMD)",
@@ -51,6 +52,7 @@ _COMMANDS = {
     "Robustness": f"{_PROTOCOL} --robustness --out FILE.json",
     "Errors of visible and other joints": f"{_PROTOCOL} --visibility --out FILE.json (detected 2D)",
     _RETRIEVAL: "langpose evaluate PRETRAINED --out FILE.json",
+    "Captions": "langpose evaluate CAPTIONER --evaluator FILE.safetensors --out FILE.json",
     "mmd": "langpose analyse mmd DATA DATA --by action --out FILE.json",
     "table3": "langpose analyse table3 BASELINE RUN --protocol {protocol} data.path=DATA --out FILE.json",
     "visibility": "langpose analyse visibility DATA --out FILE.json (detected 2D)",
@@ -141,7 +143,7 @@ def build_sections(
         folder: To draw figures into.
         is_measured: True to count and time the runs' models here.
     """
-    from langpose_dist.evaluation.sections import protocol_sections
+    from langpose_dist.evaluation.sections import caption_section, protocol_sections
     from langpose_dist.report.run.conditions import condition_section, find_evaluated
     from langpose_dist.report.run.records import origin_of
     from langpose_dist.report.run.sections import efficiency, pictures, training, who
@@ -152,7 +154,9 @@ def build_sections(
     costs |= {run.name: _measure(run) for run in runs if is_measured}
     lifting = condition_section(_LIFTING, evaluated, "pose")
     retrieval = condition_section(_RETRIEVAL, evaluated, "retrieval")
-    for section in (lifting, retrieval):
+    captioning = condition_section(_CAPTIONING, evaluated, "caption")
+    captions = {origin_of(one, runs): one.content for one in materials if "captions" in one.content}
+    for section in (lifting, retrieval, captioning):
         if section is not None:
             section.lines += [origin_of(one, runs) for one in materials if one.kind == "conditions"]
     cost = efficiency(costs)
@@ -165,6 +169,8 @@ def build_sections(
         *protocol_sections(by_protocol, folder),
         pictures(runs, folder),
         retrieval,
+        captioning,
+        caption_section(captions),
         *_analyses(runs, materials, folder),
         cost,
     ]

@@ -19,6 +19,9 @@ example:
   langpose data synthesize --layout human36m --out data/h36m
   langpose data build human36m --input data/h36m/h36m_sh_conf_cam_source_final.pkl --out data/h36m_shards
 
+  langpose data synthesize --layout kit-ml --out data/kit
+  langpose data build kit-ml --input data/kit --fps 12.5 --out data/kit_shards
+
 --layout amass (the default) writes
   amass/SUBSET/SUBJECT/NAME_poses.npz   labelled actions, alone and in sequence, as SMPL+H poses at 59.94
                                         to 250 Hz
@@ -32,6 +35,12 @@ example:
   data_3d_h36m.npz, data_2d_h36m_*.npz  as VideoPose3D did, with the true 2D (gt) and detections
                                         (cpn_ft_h36m_dbb)
 
+--layout kit-ml writes
+  new_joints/*.npy                      one or two actions each, 21 joints at 12.5 Hz, and mirror images whose
+                                        names begin with M
+  texts/*.txt                           two to four captions of each, with their processed words
+  train.txt, val.txt, test.txt          lists; the people in val and test are not in train
+
 --layout mpi_inf_3dhp writes
   data_train_3dhp.npz                   S1 to S8, two sequences each at 25 or 50 Hz, eight cameras
   data_test_3dhp.npz                    TS1 to TS6, with the frames that count
@@ -43,21 +52,25 @@ less than a minute. synthesis.json says what was made, and which recordings are 
 for a window, with a tail, with 3D that drifts, with a video missing. The same options give the same bytes.
 """
 
-LAYOUTS = ("amass", "human36m", "mpi_inf_3dhp")
+LAYOUTS = ("amass", "human36m", "kit-ml", "mpi_inf_3dhp")
+_BY_HOURS = ("amass", "kit-ml")
 
 
 def add_parser(commands: Any) -> None:
     """Add ``synthesize`` to the sub-commands of ``langpose data``."""
     parser = commands.add_parser(
         "synthesize",
-        help="make motion in the layouts of AMASS, BABEL and SMPL+H, of Human3.6M or of MPI-INF-3DHP",
-        description="Make motion in the layouts of AMASS, BABEL and SMPL+H, of Human3.6M or of MPI-INF-3DHP.",
+        help="make motion in the layouts of AMASS and BABEL, of Human3.6M, of KIT-ML or of MPI-INF-3DHP",
+        description="Make motion in the layouts of AMASS, BABEL and SMPL+H, of Human3.6M, of KIT-ML or of "
+        "MPI-INF-3DHP.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--out", type=local_path, required=True, metavar="DIR", help="new or empty folder")
     parser.add_argument("--layout", choices=LAYOUTS, default="amass", help="default: amass")
-    parser.add_argument("--hours", type=positive_number, help="amass: at least so much motion (default: 0.5)")
+    parser.add_argument(
+        "--hours", type=positive_number, help="amass and kit-ml: at least so much motion (default: 0.5)"
+    )
     parser.add_argument(
         "--subjects", nargs="+", metavar="NAME", help="the other layouts: whom to record, such as S1 S9"
     )
@@ -72,15 +85,22 @@ def add_parser(commands: Any) -> None:
 
 
 def _synthesize(args: argparse.Namespace) -> int:
-    foreign = ("subjects", "frames") if args.layout == "amass" else ("hours",)
+    is_by_hours = args.layout in _BY_HOURS
+    foreign = ("subjects", "frames") if is_by_hours else ("hours",)
     if given := [name for name in foreign if getattr(args, name) is not None]:
-        remedy = "give --hours" if args.layout == "amass" else "give --frames and --subjects"
+        remedy = "give --hours" if is_by_hours else "give --frames and --subjects"
         raise UserError(f"--{given[0]} is no option of --layout {args.layout}; {remedy}")
-    record = _write_corpus(args) if args.layout == "amass" else _write_recordings(args)
+    record = _write_corpus(args) if is_by_hours else _write_recordings(args)
     if args.json:
         print(json.dumps({"out": str(args.out), **record}, indent=2))
     elif args.layout == "amass":
         _print_corpus(args.out, record)
+    elif args.layout == "kit-ml":
+        print(
+            f"{args.out}: {record['num_recordings']} motions and their mirror images, {record['num_frames']} "
+            f"frames and {record['num_captions']} captions without these, seed {record['seed']}\n"
+            f"next: langpose data build kit-ml --input {args.out} --fps 12.5 --out SHARDS"
+        )
     else:
         _print_recordings(args.out, record)
     return 0
@@ -88,10 +108,12 @@ def _synthesize(args: argparse.Namespace) -> int:
 
 def _write_corpus(args: argparse.Namespace) -> dict[str, Any]:
     from langpose_dist.synthesis.corpus import synthesize
+    from langpose_dist.synthesis.kit_ml import write_kit_ml
 
     hours = 0.5 if args.hours is None else args.hours
+    write = synthesize if args.layout == "amass" else write_kit_ml
     with Bar(hours * 60, "synthesizing", "minute") as bar:
-        return synthesize(
+        return write(
             args.out,
             hours=hours,
             seed=args.seed,

@@ -13,6 +13,7 @@ from langpose_dist.config.files import (
 )
 from langpose_dist.config.schema import (
     CameraConfig,
+    CaptionConfig,
     ClipRule,
     Count,
     Flag,

@@ -50,7 +50,7 @@ _RUNTIME_KEYS_1 = re.compile(
 _NEW_KEYS_1 = frozenset({"task", "data.observation", "model.recompute", "model.compile_mode"})
 """Keys that runs with a hash of the first kind did not have."""
 _LATER_KEYS = re.compile(
-    r"target\..*|finetune\..*|window\.clip_rule|data\.(held_out_\w+|train_share)|optimizer\.decay_all|model\.stream|evaluation\.flip_averaging"
+    r"target\..*|finetune\..*|window\.clip_rule|caption\..*|data\.(held_out_\w+|train_share)|optimizer\.decay_all|model\.stream|evaluation\.flip_averaging"
 )
 """Keys that came after the first hashes: the hash leaves them out at their default, so it stays the same."""
 
@@ -330,6 +330,45 @@ class FinetuneConfig(Section):
     """Parts of the encoder that keep their first weights."""
 
 
+Words = Annotated[Count, Field(le=62)]
+"""Words of a caption: the decoder knows 64 positions, with those of its beginning and end."""
+
+
+class CaptionConfig(Section):
+    """Data, decoder and decoding of task=caption; the defaults are TM2T's for KIT-ML."""
+
+    input: Annotated[Literal["joints_3d", "projected_2d"], MODEL] = "joints_3d"
+    """joints_3d: relative to the pelvis, metres, in the axes of the virtual camera. projected_2d: as that
+    camera sees them, with a confidence, as in pretraining."""
+    text_form: Annotated[Literal["words", "raw"], MODEL] = "words"
+    """Captions as the data set's processed words, of which verbs and nouns are lemmas, or as they were
+    written, in lower case."""
+    max_words: Annotated[Words, MODEL] = 20
+    """Words of a caption in training; a longer one loses its end."""
+    min_count: Annotated[Count, MODEL] = 2
+    """A word that fewer captions of unmirrored training clips have is unknown to the decoder."""
+    min_frames: Annotated[Count, INPUT] = 1
+    """Shorter motions are left out."""
+    too_long: Annotated[Literal["refuse", "crop", "drop"], INPUT] = "refuse"
+    """Motions of more than window.num_frames: refuse the data, use their first frames, or leave them out."""
+    num_layers: Annotated[Count, MODEL] = 3
+    """Layers of the decoder, which is as wide as model.embed_dim."""
+    num_heads: Annotated[Count, MODEL] = 8
+    """Attention heads of the decoder."""
+    dropout: Annotated[Fraction, OBJECTIVE] = 0.1
+    """In the decoder's attention and MLPs."""
+    frozen: Annotated[Flag, MODEL] = False
+    """Keep the first weights of the encoder and its pooling; the decoder alone learns."""
+    label_smoothing: Annotated[Decay, OBJECTIVE] = 0.0
+    """Share of the target that is spread over all words."""
+    num_beams: Annotated[Count, EVALUATION] = 2
+    """Beams of the search for a caption; 1: the likeliest word each time."""
+    length_penalty: Annotated[Number, EVALUATION] = 0.7
+    """A caption's log probability is divided by its length to this power."""
+    max_generated: Annotated[Words, EVALUATION] = 30
+    """Most words of a generated caption."""
+
+
 class OptimizerConfig(Section):
     """AdamW and its schedule."""
 
@@ -466,7 +505,7 @@ class RunConfig(Section):
     """Everything that defines a run."""
 
     task: Annotated[str, MODEL] = "pretrain"
-    """Task to train: pretrain, finetune, or one that an installed package adds."""
+    """Task to train: pretrain, finetune, caption, or one that an installed package adds."""
     output: Annotated[Place, RUNTIME] = "runs/pretrain"
     """Folder of the run: configuration, metrics, checkpoints, weights."""
     seed: Annotated[Seed, OBJECTIVE] = 0
@@ -481,6 +520,7 @@ class RunConfig(Section):
     text: TextConfig = TextConfig()
     loss: LossConfig = LossConfig()
     finetune: FinetuneConfig = FinetuneConfig()
+    caption: CaptionConfig = CaptionConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -499,6 +539,11 @@ class RunConfig(Section):
             raise ValueError(
                 f"masking.time_window_frames={self.masking.time_window_frames} must not exceed "
                 f"window.num_frames={self.window.num_frames}"
+            )
+        if self.task == "caption" and self.model.embed_dim % self.caption.num_heads:
+            raise ValueError(
+                f"model.embed_dim={self.model.embed_dim} must be a multiple of caption.num_heads="
+                f"{self.caption.num_heads}"
             )
         if self.model.compile and self.train.zero_stage == 3:
             raise ValueError("model.compile=true does not go with train.zero_stage=3; use stage 0, 1 or 2")

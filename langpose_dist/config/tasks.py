@@ -18,6 +18,7 @@ GROUP = "langpose_dist.tasks"
 TASKS: Mapping[str, str] = {
     "pretrain": "langpose_dist.tasks.pretrain:PretrainTask",
     "finetune": "langpose_dist.tasks.finetune:FinetuneTask",
+    "caption": "langpose_dist.tasks.caption:CaptionTask",
 }
 """Classes of this package's tasks, whose configuration sections are part of the schema."""
 

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Self
 
 from langpose_dist.config import RunConfig, suggest
+from langpose_dist.data.captions import Captioned
 from langpose_dist.data.dataset import Augmentation, WindowDataset
 from langpose_dist.data.labels import Tokens, Vocabulary, held_out_labels, normalise_label
 from langpose_dist.data.manifest import Manifest
@@ -33,17 +34,27 @@ class Corpus:
     vocabulary: Vocabulary
     """Empty where labels are not used."""
     has_labels: bool = True
+    has_captions: bool = False
+    """Windows are whole captioned motions, instead of cuts of a clip."""
     held_out: frozenset[str] = frozenset()
     """Labels that training does not see; see ``data.held_out_categories``."""
 
     @classmethod
-    def open(cls, config: RunConfig, tokens: Tokens | None = None, *, has_labels: bool = True) -> Self:
+    def open(
+        cls,
+        config: RunConfig,
+        tokens: Tokens | None = None,
+        *,
+        has_labels: bool = True,
+        has_captions: bool = False,
+    ) -> Self:
         """Open the folder or URL that the configuration names.
 
         Args:
             config: The configuration.
             tokens: Labels that it maps to equal values are one candidate; default: each is its own.
             has_labels: Use the labels; otherwise windows come without them.
+            has_captions: Use the captions, a window for each captioned motion.
 
         Raises:
             UserError: If it holds no complete build.
@@ -69,6 +80,7 @@ class Corpus:
                 tokens,
             ),
             has_labels=has_labels,
+            has_captions=has_captions,
             held_out=held_out,
         )
 
@@ -77,11 +89,13 @@ class Corpus:
 
         Raises:
             DataError: If the split does not exist, has no clip, counts only some of its frames, or lacks the
-                configured 2D input.
+                configured 2D input; or if motions with captions are too long or not there.
         """
         if self.config.data.observation == "stored":
             self.check_observation(split)
         window = self.config.window
+        if self.has_captions:
+            return self.captioned(split).windows()
         windows = cut_windows(
             self.manifest,
             split,
@@ -98,6 +112,14 @@ class Corpus:
                 "choose another split"
             )
         return windows if self.has_labels else [replace(one, spans=(), brief_spans=()) for one in windows]
+
+    def captioned(self, split: str) -> Captioned:
+        """Motions of a split with their captions, and those that cannot be used.
+
+        Raises:
+            DataError: If the split does not exist.
+        """
+        return Captioned.find(self.manifest, split, self.config.caption, self.config.window.num_frames)
 
     def check_observation(self, split: str) -> None:
         """Check that every clip of a split has stored 2D joints and the camera that recorded them.

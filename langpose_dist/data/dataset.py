@@ -18,6 +18,7 @@ from langpose_dist.data.masking import draw_joint_mask
 from langpose_dist.data.noise import draw_noise
 from langpose_dist.data.sample import recorded_lens, recorded_rotation
 from langpose_dist.data.shards import ShardReader
+from langpose_dist.data.sides import mirror_label
 from langpose_dist.data.windows import Window, labels_beside, stretched_frames
 from langpose_dist.skeleton import H36M17
 
@@ -167,6 +168,7 @@ class WindowDataset(Dataset["WindowBatch | UserError"]):
             arrays["rotation"] = np.empty((batch, 3, 3), np.float32)
             if self.config.target.space == "image_25d":
                 arrays["lens"] = np.empty((batch, 6), np.float32)
+        captions: list[tuple[tuple[str, ...], int]] = []
         for row, (epoch, number) in enumerate(requests):
             request = (epoch, max(number, 0))
             is_stretched = self.windows[request[1]].is_stretched
@@ -174,10 +176,14 @@ class WindowDataset(Dataset["WindowBatch | UserError"]):
                 arrays, row, _stretch(stored[row], frames) if is_stretched else stored[row]
             )
             self._fill_draws(arrays, row, request, num_valid)
+            if self.windows[request[1]].captions:
+                captions.append(self._draw_caption(arrays, row, request))
             arrays["positions"][row] = number
         return WindowBatch(
             **{name: torch.from_numpy(array) for name, array in arrays.items()},
             keys=tuple(self.key(max(number, 0)) for _, number in requests),
+            captions=tuple(texts for texts, _ in captions),
+            drawn_captions=tuple(drawn for _, drawn in captions),
         )
 
     def key(self, number: int) -> str:
@@ -229,6 +235,22 @@ class WindowDataset(Dataset["WindowBatch | UserError"]):
             arrays["joint_mask"][row] = draw_joint_mask(
                 draws[Draw.MASK], frames, num_valid, H36M17, config.masking
             )
+
+    def _draw_caption(
+        self, arrays: dict[str, np.ndarray], row: int, request: Request
+    ) -> tuple[tuple[str, ...], int]:
+        """Captions of a window, mirrored with the motion, and which of them is drawn.
+
+        A motion is mirrored only where all its captions can be.
+        """
+        captions = self.windows[request[1]].captions
+        seed = 0 if request[0] == EVALUATION_EPOCH else self.config.seed
+        drawn = int(generator(seed, *request, Draw.CAPTION).integers(len(captions)))
+        if arrays["flip"][row]:
+            mirrored = tuple(text for text in map(mirror_label, captions) if text is not None)
+            arrays["flip"][row] = len(mirrored) == len(captions)
+            captions = mirrored if arrays["flip"][row] else captions
+        return captions, drawn
 
 
 def _stretch(stored: Frames, num_frames: int) -> Frames:

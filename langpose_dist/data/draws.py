@@ -23,6 +23,7 @@ class Draw(IntEnum):
     CAMERA = 4
     NOISE = 5
     MASK = 6
+    CAPTION = 7
 
 
 EVALUATION_EPOCH = 2**64 - 1

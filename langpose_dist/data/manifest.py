@@ -35,10 +35,10 @@ VERSION = 2
 FRAME_BYTES = H36M17.num_joints * 3 * 4
 """Bytes of a frame of poses."""
 
-GROUPS = ("subject", "action", "subaction", "camera", "source_split", "valid_frames", "remark")
+GROUPS = ("subject", "action", "subaction", "camera", "source_split", "valid_frames", "remark", "mirrored")
 """Fields of ``SampleEntry`` that version 2 added; a clip lacks those that its data set does not have."""
 
-GroupField = Literal["subject", "action", "subaction", "camera", "source_split", "remark"]
+GroupField = Literal["subject", "action", "subaction", "camera", "source_split", "remark", "mirrored"]
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
@@ -59,6 +59,7 @@ class SampleEntry(Record):
     key: str
     num_frames: Annotated[int, Field(ge=1)]
     spans: tuple[Span, ...]
+    """Labels, which make up the vocabulary."""
     members: dict[str, tuple[Count, Count]]
     """Member name -> (offset in the shard, size), both in bytes."""
     subject: str | None = None
@@ -75,6 +76,10 @@ class SampleEntry(Record):
     """Frames that the data set's protocol counts, where it does not count all of them."""
     remark: str | None = None
     """Known fault of the recording, such as ``drifting``, for which some protocols leave it out."""
+    mirrored: str | None = None
+    """``yes`` where the data set made the clip from another one, in mirror image; ``no`` where it says so."""
+    captions: tuple[Span, ...] = ()
+    """Sentences about the motion; no labels, and in no vocabulary of them."""
 
     @property
     def poses(self) -> tuple[int, int]:
@@ -95,10 +100,10 @@ class SampleEntry(Record):
     @model_serializer(mode="wrap")
     def _leave_out_absent(self, serialise: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         content = {name: value for name, value in serialise(self).items() if value is not None}
-        content["spans"] = [
-            {name: value for name, value in span.items() if name != "act_cat" or value}
-            for span in content["spans"]
-        ]
+        for name in ("spans", "captions"):
+            content[name] = [_without_empty(span) for span in content[name]]
+        if not self.captions:
+            del content["captions"]
         return content
 
     @model_validator(mode="after")
@@ -107,13 +112,17 @@ class SampleEntry(Record):
             raise ValueError(f"{self.key}: no {POSES}")
         if self.poses[1] < self.num_frames * FRAME_BYTES:
             raise ValueError(f"{self.key}: {self.poses[1]} bytes are too few for {self.num_frames} frames")
-        for span in self.spans:
+        for span in (*self.spans, *self.captions):
             if not span.label or not 0 <= span.start < span.end <= self.num_frames:
                 raise ValueError(f"{self.key}: span {span.start}..{span.end} is outside 0..{self.num_frames}")
         for start, end in self.valid_frames or ():
             if not start < end <= self.num_frames:
                 raise ValueError(f"{self.key}: valid frames {start}..{end} are outside 0..{self.num_frames}")
         return self
+
+
+def _without_empty(span: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in span.items() if name not in ("act_cat", "words") or value}
 
 
 def groups_of(meta: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,6 +137,7 @@ def groups_of(meta: Mapping[str, Any]) -> dict[str, Any]:
         "camera": _text(camera.get("name") if isinstance(camera, Mapping) else camera),
         "valid_frames": _ranges(meta.get("valid_frames")),
         "remark": _text(meta.get("remark")),
+        "mirrored": _text(meta.get("mirrored")),
     }
     return {name: value for name, value in found.items() if value is not None}
 
@@ -356,6 +366,14 @@ class Manifest(Record):
             counts[normalise_label(label)] += count
         counts.pop("", None)
         return dict(sorted(counts.items()))
+
+    def num_captions(self, split: str) -> int:
+        """Captions of a split, those of mirrored clips included.
+
+        Raises:
+            DataError: If there is no such split.
+        """
+        return sum(len(sample.captions) for _, shard in self.shards_of(split) for sample in shard.samples)
 
     def group_counts(self, split: str, field: GroupField) -> dict[str, int]:
         """Value of a field -> clips of the split that have it; empty where no clip has the field.

@@ -49,6 +49,9 @@ class Span:
     """One past the last frame."""
     act_cat: tuple[str, ...] = ()
     """BABEL's categories of the label; kept in the manifest, not in the shard."""
+    words: str = ""
+    """Processed words of a caption with their kinds, such as ``a/DET person/NOUN walk/VERB``, as its source
+    has them."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class Sample:
     keypoints_2d: Float32[np.ndarray, "T 17 3"] | None = None
     """The data set's own 2D joints: x, y in half image widths from the image's centre, y down, and a
     confidence in [0, 1], as seen by the camera in ``meta``; ``None`` where it has none."""
+    captions: tuple[Span, ...] = ()
+    """Sentences about the motion, which are no labels; kept in the manifest, not in the shard."""
     left_out: tuple[str, ...] = ()
     """Reasons why parts of the source, such as a label, are not in the sample; kept in the manifest, not in
     the shard."""
@@ -103,7 +108,7 @@ def encode_sample(sample: Sample) -> dict[str, bytes]:
     """
     check_key(sample.key)
     _check_poses(sample.key, sample.poses_3d)
-    _check_spans(sample.key, sample.spans, len(sample.poses_3d))
+    _check_spans(sample.key, (*sample.spans, *sample.captions), len(sample.poses_3d))
     if isinstance(sample.meta.get("camera"), Mapping):
         recorded_rotation(sample.key, sample.meta)
     labels = [{"label": span.label, "start": span.start, "end": span.end} for span in sample.spans]

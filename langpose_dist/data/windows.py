@@ -32,6 +32,8 @@ class Window:
     """Spans that the window cuts too short to be drawn: true of their frames all the same."""
     is_stretched: bool = False
     """True if the clip is shorter than a window and fills it with repeated frames."""
+    captions: tuple[str, ...] = ()
+    """Captions of its frames, for tasks that use captions."""
 
     @property
     def key(self) -> str:

@@ -49,6 +49,7 @@ class ShardWriter:
                 "key": sample.key,
                 "num_frames": len(sample.poses_3d),
                 "spans": sample.spans,
+                "captions": sample.captions,
                 "source_split": source_split,
                 **groups_of(sample.meta),
             }

@@ -16,8 +16,8 @@ from langpose_dist.host.atomic import PARTIAL, hash_file
 STATISTICS_TOLERANCE = 1e-9
 """Largest difference in metres, or square metres; the order of float64 sums may differ between machines."""
 
-GROUPS_IN_META = tuple(name for name in GROUPS if name != "source_split")
-"""Fields that the manifest takes from ``meta.json``."""
+GROUPS_IN_META = tuple(name for name in GROUPS if name not in ("source_split", "mirrored"))
+"""Fields that the manifest takes from ``meta.json``; manifests of older builds lack ``mirrored``."""
 
 Progress = Callable[[Sequence[ShardEntry]], Iterable[ShardEntry]]
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from langpose_dist.evaluation.captions import caption_notes, caption_rows, example_rows
 from langpose_dist.evaluation.robustness_tables import curve_rows, describe_gain, key_of, visible_rows
 from langpose_dist.evaluation.tables import describe_cameras, describe_protocol, group_rows, mean_rows
 from langpose_dist.metrics.table import metric_of
@@ -15,6 +16,7 @@ LIFTING = "Lifting by protocol"
 PER_ACTION = "Errors by action"
 COMPARISON = "Comparison with intervals"
 ROBUSTNESS = "Robustness"
+CAPTIONS = "Captions"
 VISIBLE = "Errors of visible and other joints"
 
 
@@ -44,6 +46,25 @@ def protocol_sections(reports: Mapping[str, Mapping[str, Any]], folder: Path) ->
         found = {origin: report for origin, report in reports.items() if key in report}
         if found:
             yield build(Section(title), found, folder)
+
+
+def caption_section(reports: Mapping[str, Mapping[str, Any]]) -> Section | None:
+    """Captions of reports of ``langpose evaluate``, by a line about their origin; ``None`` without any."""
+    if not reports:
+        return None
+    section = Section(CAPTIONS, [*reports])
+    for report in reports.values():
+        found = report["captions"]
+        (head, *rows), (example_head, *examples) = caption_rows(found), example_rows(found)
+        data = f"{report['dataset']} {report['data_fingerprint'][:16]}, split {report['split']}"
+        made = found["protocol"]["caption"]
+        text = f"input {made['input']}, text form {made['text_form']}"
+        section.tables += [
+            Table(head, rows, f"{data}; {text}; commit {report['commit'][:12]}"),
+            Table(example_head, examples, "best and worst captions of the model", is_folded=True),
+        ]
+        section.below += [note for note in caption_notes(found) if note not in section.below]
+    return section
 
 
 def _join(reports: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

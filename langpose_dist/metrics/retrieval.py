@@ -65,6 +65,48 @@ def dissimilar(similarity: Float[Tensor, "N N"], count: int) -> Int[Tensor, "K"]
     return torch.tensor(chosen)
 
 
+def recall_in_batches(
+    motion_features: Float[Tensor, "N D"],
+    text_features: Float[Tensor, "N D"],
+    *,
+    size: int = 32,
+    top: int = 3,
+    num_orders: int = 20,
+) -> Float[Tensor, "N top"]:
+    """Share of random batches in which each motion's own text is among its 1, 2, ... ``top`` most similar.
+
+    R-precision from motion to text. The motions are dealt to batches in ``num_orders`` seeded orders, whose
+    last, smaller batch is left out. Ties count against the motion.
+
+    Args:
+        motion_features: Unit length.
+        text_features: Unit length; row n belongs to motion n.
+        size: Motions of a batch.
+        top: Longest list of texts.
+        num_orders: Orders that are averaged.
+
+    Raises:
+        ValueError: If there are fewer motions than a batch holds.
+
+    Source:
+        Guo et al., CVPR 2022, with one order.
+    """
+    num_motions = len(motion_features)
+    if num_motions < size:
+        raise ValueError(f"{num_motions} motions do not fill one batch of {size}")
+    similarity = motion_features.double() @ text_features.double().T
+    comes_first = ~(similarity < similarity.diagonal()[:, None] - TIE)
+    comes_first.fill_diagonal_(False)
+    hits, seen = torch.zeros(num_motions, top), torch.zeros(num_motions, 1)
+    for seed in range(num_orders):
+        order = torch.randperm(num_motions, generator=torch.Generator().manual_seed(seed))
+        for batch in order[: num_motions // size * size].split(size):
+            ranks = comes_first[batch[:, None], batch].sum(dim=1)
+            hits[batch] += ranks[:, None] < 1 + torch.arange(top)
+            seen[batch] += 1
+    return hits / seen
+
+
 def chance_recall(num_labels: int, k: int, num_true: Int[Tensor, "N"]) -> Float[Tensor, "N"]:
     """Probability that one of each motion's true labels is among the first ``k`` of a random order of all."""
     places = torch.arange(min(k, num_labels), device=num_true.device)

@@ -5,12 +5,13 @@ Everything that ranks, compares, labels or explains a number asks this table. A 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from langpose_dist.config import UserError, suggest_or_list
+from langpose_dist.metrics.caption import TEXT_FORM
 
-Kind = Literal["pose", "retrieval", "loss", "reference"]
+Kind = Literal["pose", "retrieval", "caption", "loss", "reference"]
 Reduction = Literal["mean", "median"]
 
 
@@ -46,6 +47,14 @@ _RANKS = (
     "share of windows with the drawn label among the k most similar of all, ties count against; labels that "
     "the text encoder cannot tell apart are one; further labels of the same frames count as misses"
 )
+_BLEU = (
+    "corpus BLEU of orders 1 to n by sacrebleu, without smoothing, against all references, both sides in "
+    f"the form: {TEXT_FORM}"
+)
+_R_PRECISION = (
+    "share of random batches of 32 motions with the motion's own caption among the k most similar, by an "
+    "evaluator that shares no weights with the model; ties count against"
+)
 _ANY_RANKS = "the same, with every label of the drawn label's frames as a hit, and none of them as a miss"
 _TOP = (
     "share of samples, one for each class of a chunk of motion, whose class is among the k of the best "
@@ -67,6 +76,20 @@ def _recall(name: str, title: str, protocol: str, *, is_key: bool = False) -> Me
     return Metric(name, title, "", True, protocol, "retrieval", protocol_name=group, is_key=is_key)
 
 
+def _caption(name: str, title: str, protocol: str, *, is_key: bool = False) -> Metric:
+    return Metric(name, title, "%", higher_is_better=True, protocol=protocol, kind="caption", is_key=is_key)
+
+
+def _bleu(order: int) -> Metric:
+    row = _caption(f"bleu_{order}", f"BLEU@{order}", _BLEU, is_key=order in (1, 4))
+    return replace(row, protocol_name="bleu_n")
+
+
+def _r_precision(place: int) -> Metric:
+    row = _recall(f"r_precision_at_{place}", f"R-precision@{place}", _R_PRECISION)
+    return replace(row, kind="caption")
+
+
 def _norm(name: str, title: str, protocol: str) -> Metric:
     return Metric(name, title, "", higher_is_better=True, protocol=protocol, kind="retrieval")
 
@@ -80,6 +103,7 @@ _ROWS = (
     _loss("loss_3d", "position loss", "m"),
     _loss("loss_v", "velocity loss", "m per frame"),
     _loss("loss_con", "contrastive loss"),
+    _loss("loss_caption", "caption loss"),
     _loss("loss_n", "position loss after scaling", "m"),
     _loss("loss_limb", "limb length loss", "m"),
     _loss("loss_limb_variance", "limb length variance"),
@@ -114,11 +138,25 @@ _ROWS = (
         *("median_rank", "median rank", "", False, "rank of the drawn label, as in r_at_k", "retrieval"),
         reduction="median",
     ),
+    *(_bleu(order) for order in (1, 2, 3, 4)),
+    _caption("rouge_l", "ROUGE-L", "coco-caption's, beta 1.2, mean over clips; text as for BLEU"),
+    _caption(
+        *("cider_d", "CIDEr-D"),
+        "coco-caption's, times 100, with document frequencies of the evaluated references; text as for BLEU",
+        is_key=True,
+    ),
+    *(_r_precision(place) for place in (1, 2, 3)),
     *(_recall(f"top_{k}", f"top-{k}", _TOP) for k in (1, 5)),
     _norm("top_1_norm", "top-1-norm", "mean over the classes of top_1 of their samples (BABEL)"),
     *(_recall(f"any_top_{k}", f"top-{k}, any class", _ANY_TOP) for k in (1, 5)),
     _norm("any_top_1_norm", "top-1-norm, any class", "mean over the classes of any_top_1 of their chunks"),
     Metric("most_frequent_r_at_1", "R@1 of the most frequent label", "", True, kind="reference"),
+    Metric(
+        *("nats_per_word", "cross-entropy per word", "nats", False),
+        "of a drawn caption of each motion: mean over its words and its end, then over motions; words that "
+        "the model does not know are one word, unknown",
+        kind="caption",
+    ),
 )
 
 METRICS: dict[str, Metric] = {row.name: row for row in _ROWS}

@@ -71,7 +71,11 @@ class PosePooling(nn.Module):
         self, representation: Float[Tensor, "B T J R"], frame_mask: Bool[Tensor, "B T"]
     ) -> Float[Tensor, "B D"]:
         """Pool the frames in ``frame_mask``; an empty mask gives zero."""
-        return self.weighted_sum(self.frames(self.joints(representation).flatten(2)), frame_mask)
+        return self.weighted_sum(self.frame_features(representation), frame_mask)
+
+    def frame_features(self, representation: Float[Tensor, "B T J R"]) -> Float[Tensor, "B T D"]:
+        """Features of each frame, before they are summed."""
+        return self.frames(self.joints(representation).flatten(2))
 
 
 def unit_length(x: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows D"]:

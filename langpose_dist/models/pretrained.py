@@ -13,6 +13,7 @@ from torch import Tensor
 
 from langpose_dist.config import ModelConfig, UserError
 from langpose_dist.models.dstformer import DSTformer
+from langpose_dist.models.pooling import PosePooling
 from langpose_dist.models.weights import is_export, read_header, without_wrappers
 
 # MotionBERT's training files keep their best loss as a numpy scalar. Rebuilding one from its bytes runs no
@@ -64,6 +65,28 @@ def load_encoder_weights(encoder: DSTformer, path: Path | str) -> None:
     if broken := [key for key, value in state.items() if not value.isfinite().all()]:
         raise UserError(f"weights {path} hold NaN or infinity in {_name_some(broken)}")
     encoder.load_state_dict(state)
+
+
+def load_pooling_weights(pooling: PosePooling, path: Path | str) -> bool:
+    """Copy the pose pooling of a pretrained model; false where the file has none.
+
+    Raises:
+        UserError: If it cannot be read without running code, or is of other widths.
+    """
+    content = _read(Path(path))
+    prefix = "pose_pooling."
+    tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    tensors = without_wrappers(tensors)
+    state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    if not state:
+        return False
+    if problems := _misfits(state, pooling.state_dict()):
+        raise UserError(
+            f"the pose pooling of {path} does not fit: {'; '.join(problems)}; set model.pool_dim and "
+            "model.embed_dim as its run had them"
+        )
+    pooling.load_state_dict(state)
+    return True
 
 
 def read_motionbert(path: Path | str) -> DSTformer:

@@ -9,9 +9,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from langpose_dist.config import RunConfig, UserError
+from langpose_dist.models.captioner import Captioner
 from langpose_dist.models.dstformer import DSTformer
 from langpose_dist.models.langpose import LangPose
 from langpose_dist.models.text import TextBackbone, outline_text_backbone
+from langpose_dist.models.words import WordTokenizer
 from langpose_dist.skeleton import H36M17
 
 _UNKNOWN_TEXT_DIM = 384  # all-MiniLM-L6-v2; for the poolings' size where the text encoder is not at hand
@@ -66,6 +68,8 @@ def summarize(config: RunConfig, batch_size: int = 1) -> ModelSummary:
         raise UserError(f"batch size {batch_size} must be at least 1")
     if config.task == "finetune":
         return _summarize_lifting(config, batch_size)
+    if config.task == "caption":
+        return _summarize_captioner(config, batch_size)
     notes = []
     try:
         backbone = outline_text_backbone(config.text)
@@ -90,6 +94,32 @@ def _summarize_lifting(config: RunConfig, batch_size: int) -> ModelSummary:
         parts = _count_encoder(encoder, config, batch_size)
     notes = ("the moving average is a second copy of the weights",) if config.finetune.ema_decay else ()
     return ModelSummary(batch_size, config.window.num_frames, tuple(parts), notes)
+
+
+def _summarize_captioner(config: RunConfig, batch_size: int) -> ModelSummary:
+    """Encoder, frame features and decoder, with the longest captions of as many words as KIT-ML has."""
+    window = (batch_size, config.window.num_frames)
+    tokenizer = WordTokenizer.outline()
+    with torch.device("meta"):
+        model = Captioner(config, tokenizer)
+        representation = torch.empty(
+            *window, H36M17.num_joints, config.model.dim_representation, requires_grad=True
+        )
+        features = torch.empty(*window, config.model.embed_dim, requires_grad=True)
+        mask = torch.ones(window, dtype=torch.bool)
+        ids = torch.zeros(batch_size, config.caption.max_words + 2, dtype=torch.int64)
+        parts = (
+            *_count_encoder(model.encoder, config, batch_size)[:1],
+            _part(
+                "pose pooling",
+                [model.pose_pooling],
+                lambda: model.pose_pooling.frame_features(representation),
+            ),
+            _part("decoder", [model.decoder], lambda: model.next_words(features, mask, ids)),
+        )
+    length = config.caption.max_words
+    note = f"decoder: captions of {length} words, {len(tokenizer)} known words, which the data decide"
+    return ModelSummary(batch_size, config.window.num_frames, parts, (note,))
 
 
 def _count_encoder(encoder: DSTformer, config: RunConfig, batch_size: int) -> list[PartSummary]:

@@ -42,6 +42,8 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.weights = self.path / "model.safetensors"
         self.evaluation = self.path / "evaluation.json"
+        self.captions = self.path / "captions.jsonl"
+        """Generated captions of the last evaluation, of tasks that have some."""
         self.curves = self.path / "curves.png"
         self.pictures = self.path / "pictures"
         self.tracking = self.path / "tracking"

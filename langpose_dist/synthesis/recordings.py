@@ -116,7 +116,7 @@ class Recording:
         return _annotation(rng, True, labels)
 
 
-def draw_recording(seed: int, number: int) -> Recording:
+def draw_recording(seed: int, number: int, max_actions: int = MAX_ACTIONS) -> Recording:
     """Draw one recording; 40 in a row have every subject once."""
     index = number * 7 % (len(SUBSETS) * SUBJECTS)
     subset, subject = index % len(SUBSETS), index // len(SUBSETS)
@@ -129,7 +129,7 @@ def draw_recording(seed: int, number: int) -> Recording:
     performer = Performer.draw(generator(seed, 1, subset, subject))
     rng = generator(seed, 2, number)
     fps = float(rng.choice(list(RATES), p=list(RATES.values())))
-    num_actions = 1 if rng.random() < 0.3 else int(rng.integers(2, MAX_ACTIONS + 1))
+    num_actions = 1 if rng.random() < 0.3 else int(rng.integers(2, max_actions + 1))
     return Recording(
         seed=seed,
         number=number,
@@ -144,11 +144,11 @@ def draw_recording(seed: int, number: int) -> Recording:
     )
 
 
-def recordings(hours: float, seed: int) -> Iterator[Recording]:
-    """Recordings of a corpus of at least so many hours."""
+def recordings(hours: float, seed: int, max_actions: int = MAX_ACTIONS) -> Iterator[Recording]:
+    """Recordings of a corpus of at least so many hours, each of so many actions at most."""
     left, number = hours * 3600.0, 0
     while left > 0:
-        recording = draw_recording(seed, number)
+        recording = draw_recording(seed, number, max_actions)
         left -= recording.duration
         number += 1
         yield recording

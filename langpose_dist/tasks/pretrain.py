@@ -119,6 +119,8 @@ class PretrainTask(PoseTask):
         if corpus.training_set.num_negatives == 0:
             labels = list(corpus.vocabulary.candidates)
             reasons = "; ".join(describe_labels(labels, load_tokenizer(config.text), config.text))
+            if corpus.manifest.num_captions(split):
+                reasons = "captions are no labels, unless the build has --captions-as-labels"
             yield (
                 f"the contrastive loss needs two labels or more in split {split!r}, it has "
                 f"{sum(count > 0 for count in corpus.vocabulary.counts)}; set loss.contrastive=none"

@@ -5,7 +5,7 @@ tracking, sweeps and the registry know no more of it than the class ``Task`` say
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -47,12 +47,29 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Caption:
+    """A generated caption with those that people wrote: a line of ``captions.jsonl``."""
+
+    clip: str
+    """Key of the clip in the manifest."""
+    frames: tuple[int, int]
+    """First described frame of the clip, and one past the last."""
+    generated: str
+    references: tuple[str, ...]
+    """In the order of the data, in the same text form as the generated one."""
+    text_form: str
+    """``words``: the data set's processed words. ``raw``: as written, in lower case."""
+
+
+@dataclass(frozen=True)
 class Scores:
     """Evaluation of one batch."""
 
     columns: Columns
     picture: Callable[[int], Picture] | None = None
     """Picture of a row of the batch; ``None`` where a task has none."""
+    captions: Callable[[], Sequence[Caption]] | None = None
+    """Captions of all rows, generated when asked; ``None`` where a task has none."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +82,8 @@ class Interface:
     """Axes, units and order, for the registry's page."""
     kind: str
     """Kind of model, such as ``pose lifting``."""
+    gives_text: bool = False
+    """The output is text instead of numbers."""
 
 
 class Task(nn.Module, ABC):

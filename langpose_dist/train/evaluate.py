@@ -4,9 +4,10 @@ Every window is seen exactly once. The task gives values per window; all ranks' 
 one order before anything is averaged, so N ranks report what one would.
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from langpose_dist.config import RunConfig, UserError
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.dataset import Augmentation, WindowDataset
 from langpose_dist.data.loader import evaluation_requests, load_batches
+from langpose_dist.host.atomic import write_text
 from langpose_dist.host.bars import Bar
 from langpose_dist.metrics.table import metric_of
-from langpose_dist.tasks.task import Columns, Picture, Scores, Task, protocol_of
+from langpose_dist.tasks.task import Caption, Columns, Picture, Scores, Task, protocol_of
 from langpose_dist.train.distributed.gate import Gate
 from langpose_dist.train.distributed.processes import Processes
 
@@ -54,6 +56,8 @@ class Evaluation:
     protocol: Mapping[str, str]
     pictures: tuple[tuple[str, Picture], ...]
     """Condition and picture."""
+    captions: tuple[Caption, ...] | None = None
+    """Generated from the last condition's input; ``None`` where nobody asked, or the task has none."""
 
     def metrics(self) -> dict[str, float]:
         """Flat names for curves and tracking, such as ``validation/masked/mpjpe_mm``."""
@@ -95,8 +99,13 @@ class Evaluator:
         self._baselines: dict[str, dict[str, float]] | None = None
 
     @torch.no_grad()
-    def run(self, task: Task, gate: Gate | None = None) -> Evaluation:
+    def run(self, task: Task, gate: Gate | None = None, *, with_captions: bool = True) -> Evaluation:
         """Evaluate in every configured condition; at a gate all ranks agree to continue before each batch.
+
+        Args:
+            task: The task.
+            gate: Of a training; ``None`` outside of one.
+            with_captions: Generate captions too, where the task has some.
 
         Raises:
             UserError: If this rank's data cannot be read, without a gate.
@@ -106,10 +115,11 @@ class Evaluator:
         conditions: dict[str, dict[str, float]] = {}
         pictures: list[tuple[str, Picture]] = []
         records: list[Record] = []
+        captions: dict[int, Caption] | None = {} if with_captions else None
         with _evaluation_mode(task):
             score = task.scorer()
             for condition in self.config.evaluation.conditions:
-                records = self._condition(score, condition, pictures)
+                records = self._condition(score, condition, pictures, captions)
                 means = _means(records)
                 # The weighted sum of the loss terms that have a value.
                 loss = sum(weight * means[name] for name, weight in task.weights.items() if name in means)
@@ -127,6 +137,7 @@ class Evaluator:
             facts=task.facts(_counts(records)),
             protocol=protocol_of(type(task)),
             pictures=tuple(pictures),
+            captions=self._gather_captions(captions),
         )
 
     def _condition(
@@ -134,6 +145,7 @@ class Evaluator:
         score: Callable[[WindowBatch], Scores],
         condition: str,
         pictures: list[tuple[str, Picture]],
+        captions: dict[int, Caption] | None,
     ) -> list[Record]:
         is_last = condition == self.config.evaluation.conditions[-1]
         dataset = self.corpus.dataset(self.windows, Augmentation.evaluation(condition))
@@ -141,6 +153,8 @@ class Evaluator:
         for windows in self._batches(dataset, f"evaluate {condition}"):
             scores = score(windows)
             records += _records(scores.columns, windows)
+            if captions is not None and is_last and scores.captions is not None:
+                captions |= dict(zip(windows.positions.tolist(), scores.captions(), strict=True))
             if self.processes.is_main and is_last and scores.picture is not None:
                 missing = self.config.evaluation.num_pictures - len(pictures)
                 rows = [row for row, position in enumerate(windows.positions.tolist()) if position >= 0]
@@ -168,6 +182,13 @@ class Evaluator:
         """All ranks' windows in one order."""
         everyone = [record for part in self.processes.gather(records) for record in part]
         return sorted(everyone, key=lambda record: record["position"][0])
+
+    def _gather_captions(self, captions: dict[int, Caption] | None) -> tuple[Caption, ...] | None:
+        """All ranks' captions in the order of their windows, fillers left out."""
+        if captions is None:
+            return None
+        everyone = {place: one for part in self.processes.gather(captions) for place, one in part.items()}
+        return tuple(everyone[place] for place in sorted(everyone) if place >= 0) or None
 
     def _evaluate_baselines(self, task: Task) -> dict[str, dict[str, float]]:
         has_training = self.config.data.train_split in self.corpus.manifest.splits
@@ -242,6 +263,11 @@ def _counts(records: list[Record]) -> dict[str, int]:
     """Metric -> windows that have a value of it."""
     names = records[0] if records else ()
     return {name: sum(record[name][1] > 0 for record in records) for name in names}
+
+
+def write_captions(path: Path, captions: Iterable[Caption]) -> None:
+    """Write captions as JSON lines."""
+    write_text(path, "".join(f"{json.dumps(asdict(one), ensure_ascii=False)}\n" for one in captions))
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from langpose_dist.train.distributed.stop import StopRequest
 from langpose_dist.train.ending import leaving_together, record_forced_end, recorded_end, refusing_together
 from langpose_dist.train.engine import build_engine
 from langpose_dist.train.engine_state import full_weights, restore_optimizer
-from langpose_dist.train.evaluate import Evaluator, draw_pictures
+from langpose_dist.train.evaluate import Evaluator, draw_pictures, write_captions
 from langpose_dist.train.preflight import Prepared, check_everything
 from langpose_dist.train.start import (
     COMPILE_TIMEOUT_S,
@@ -212,8 +212,12 @@ class _Run:
         write_weights(exported, weights, trainer.header())
         report = evaluation.report(step=trainer.step, **self.origin)
         write_text(self.folder.evaluation, json.dumps(report, indent=2))
+        written = [self.folder.evaluation, self.folder.curves, self.folder.metrics]
+        if evaluation.captions is not None:
+            write_captions(self.folder.captions, evaluation.captions)
+            written.append(self.folder.captions)
         draw_curves(self.folder.curves, read_metrics(self.folder.metrics))
-        for file in (self.folder.evaluation, self.folder.curves, self.folder.metrics):
+        for file in written:
             self.tracker.log_artifact(file)
         for file in draw_pictures(evaluation.pictures, self.folder.pictures):
             self.tracker.log_artifact(file, "pictures")

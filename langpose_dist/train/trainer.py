@@ -208,7 +208,8 @@ class Trainer:
         """Evaluate, record the numbers at this step, and save the best so far."""
         self.guard.flush()
         with self._untimed():
-            self.evaluation = self.evaluator.run(self.task, self.gate)
+            is_last = self.step == self.num_steps
+            self.evaluation = self.evaluator.run(self.task, self.gate, with_captions=is_last)
             self._evaluated_step = self.step
             metrics = self.evaluation.metrics()
             self._record(metrics)

@@ -26,7 +26,7 @@ def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def test_there_are_configurations() -> None:
     assert RUNS
-    assert [file.name for file in SWEEPS] == ["loss_weights.yaml", "table1.yaml"]
+    assert [file.name for file in SWEEPS] == ["captioning.yaml", "loss_weights.yaml", "table1.yaml"]
 
 
 @pytest.mark.parametrize("file", RUNS, ids=lambda file: file.name)

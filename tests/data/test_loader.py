@@ -117,8 +117,9 @@ def test_workers_and_batch_composition_do_not_change_a_window(
     small = list(islice(load_batches(data, stream(len(data), micro=2), num_workers=0), 6))
     large = list(islice(load_batches(data, stream(len(data), micro=6), num_workers=2), 2))
     for field in fields(WindowBatch):
-        if field.name == "keys":
-            assert sum((batch.keys for batch in small), ()) == sum((batch.keys for batch in large), ())
+        if field.name in ("keys", "captions", "drawn_captions"):
+            joined = [sum((getattr(batch, field.name) for batch in part), ()) for part in (small, large)]
+            assert joined[0] == joined[1]
         elif field.name == "lens" or (field.name in ("keypoints_2d", "rotation") and observation == "camera"):
             assert all(getattr(batch, field.name) is None for batch in small + large)
         else:

@@ -12,6 +12,7 @@ from langpose_dist.metrics.retrieval import (
     dissimilar,
     label_ranks,
     ranks,
+    recall_in_batches,
 )
 
 
@@ -88,6 +89,39 @@ def test_chance_is_the_share_of_hits_over_every_possible_order() -> None:
             hits = sum(min(order[:num_true]) < k for order in orders)
             found = chance_recall(5, k, torch.tensor([num_true]))
             assert found.item() == pytest.approx(hits / len(orders))
+
+
+def test_recall_in_batches_counts_the_texts_of_the_batch_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    motion, text = (unit(torch.randn(80, 6, generator=generator)) for _ in range(2))
+    found = recall_in_batches(motion, text, size=32)
+    hits, seen = np.zeros((80, 3)), np.zeros(80)
+    for seed in range(20):
+        order = torch.randperm(80, generator=torch.Generator().manual_seed(seed)).tolist()
+        for start in (0, 32):
+            batch = order[start : start + 32]
+            for place in batch:
+                nearest = sorted(batch, key=lambda other: -float(motion[place] @ text[other]))
+                hits[place] += [place in nearest[:k] for k in (1, 2, 3)]
+                seen[place] += 1
+    np.testing.assert_allclose(found.numpy(), hits / seen[:, None], atol=1e-6)
+
+
+def test_recall_in_batches_of_one_text_for_all_is_0_and_of_perfect_features_1() -> None:
+    assert recall_in_batches(torch.eye(40), torch.ones(40, 40) / 40**0.5).max() == 0
+    assert recall_in_batches(torch.eye(40), torch.eye(40)).min() == 1
+
+
+def test_recall_of_features_without_meaning_is_chance() -> None:
+    generator = torch.Generator().manual_seed(0)
+    motion, text = (unit(torch.randn(640, 16, generator=generator)) for _ in range(2))
+    means = recall_in_batches(motion, text).mean(dim=0)
+    assert means.tolist() == pytest.approx([1 / 32, 2 / 32, 3 / 32], abs=0.02)
+
+
+def test_too_few_motions_fill_no_batch() -> None:
+    with pytest.raises(ValueError, match="31 motions do not fill one batch of 32"):
+        recall_in_batches(torch.eye(31), torch.eye(31))
 
 
 @pytest.mark.parametrize("seed", range(3))

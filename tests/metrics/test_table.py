@@ -17,6 +17,7 @@ def table(monkeypatch: pytest.MonkeyPatch) -> None:
         ("clean/mpjpe_mm", False),
         ("mpjve_mm_s", False),
         ("median_rank", False),
+        ("validation/clean/bleu_4", True),
         ("loss", False),
     ],
 )
@@ -24,7 +25,7 @@ def test_recall_improves_upwards_and_errors_downwards(name: str, expected: bool)
     assert higher_is_better(name) == expected
 
 
-@pytest.mark.parametrize("name", ["bleu_4", "masked/pck_150", "train/gradient_norm", ""])
+@pytest.mark.parametrize("name", ["bleu_9", "masked/pck_150", "train/gradient_norm", ""])
 def test_an_unknown_metric_has_no_direction(name: str) -> None:
     with pytest.raises(UserError, match="unknown metric"):
         higher_is_better(name)

@@ -79,3 +79,18 @@ def test_fine_tuning_has_the_encoder_and_its_head_alone() -> None:
     pretraining, finetuning = summarize(RunConfig()), summarize(RunConfig(task="finetune"))
     assert [part.name for part in finetuning.parts] == ["encoder", "pose head"]
     assert finetuning.parts == pretraining.parts[:2]
+
+
+def test_a_captioner_is_an_encoder_with_tm2ts_decoder() -> None:
+    config = build_config({"task": "caption", "window": {"num_frames": 199}})
+    summary = summarize(config)
+    assert [row.name for row in summary.parts] == ["encoder", "pose pooling", "decoder"]
+    # A layer: two attentions of four products, two of the MLP, three norms, all with biases; then the words.
+    layer = 2 * 4 * (512 * 512 + 512) + 2 * 512 * 2048 + 2048 + 512 + 3 * 2 * 512
+    assert part(summary, "decoder").trainable == 3 * layer + 1404 * 512
+    # Products of each word: of the layers' matrices, but for keys and values of frames.
+    words, frames = 21, 199
+    matrices = (4 + 2 + 2 * 4) * 512 * 512 * words + 2 * 512 * 512 * frames
+    attention = 2 * 512 * words * (words + frames)
+    expected = 3 * (matrices + attention) + 1404 * 512 * words
+    assert part(summary, "decoder").flops_forward == 2 * expected

@@ -32,7 +32,7 @@ def artifact(client: MlflowClient, run_id: str, name: str, folder: Path) -> str:
 def test_a_run_holds_configuration_environment_metrics_and_artifacts(
     uri: str, client: MlflowClient, tmp_path: Path
 ) -> None:
-    config = make_config(uri, loss={"gamma": 1.5}, data={"path": "s3://user:word@bucket/x" + "p" * 7000})
+    config = make_config(uri, loss={"gamma": 1.5}, data={"path": "s3://user:s3cret@bucket/x" + "p" * 7000})
     run_dir = tmp_path / "first"
     tracker = start(config, run_dir)
     protocol: Tracker = tracker  # checked by pyright
@@ -98,7 +98,7 @@ def test_a_run_holds_configuration_environment_metrics_and_artifacts(
     store = Path(uri.removeprefix("sqlite:///")).parent
     assert (store / "mlartifacts/an-experiment" / record["run_id"] / "artifacts/config.yaml").is_file()
     everything = b"".join(path.read_bytes() for path in (run_dir / "tracking").rglob("*.*"))
-    assert b"word" not in everything
+    assert b"s3cret" not in everything
     assert b"hf_secret" not in everything
 
 

@@ -5,14 +5,14 @@ python take_steps.py CONFIG.yaml OUTPUT.pt STEPS
 
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from langpose_dist.config import load_config
-from langpose_dist.data.corpus import Corpus
 from langpose_dist.runs.tracker import NullTracker
-from langpose_dist.tasks.pretrain import PretrainTask
+from langpose_dist.tasks.task import load_task
 from langpose_dist.train.checkpoint import TrainState
 from langpose_dist.train.distributed.gate import Gate
 from langpose_dist.train.distributed.guard import FiniteGuard, Losses
@@ -40,8 +40,8 @@ class Recorder(FiniteGuard):
 def main(config_file: str, output: str, steps: int) -> None:
     config = load_config(config_file)
     processes = join_processes(config.train)
-    corpus = Corpus.open(config)
-    task = PretrainTask.build(config, corpus)
+    corpus = load_task(config.task).open(config)
+    task = load_task(config.task).build(config, corpus)
     engine = build_engine(task, config, processes, num_steps=100)
     Path(config.output).mkdir(parents=True, exist_ok=True)
     evaluator = Evaluator(corpus, config, processes)
@@ -71,6 +71,7 @@ def main(config_file: str, output: str, steps: int) -> None:
                 "losses": recorder.losses,
                 "gradients": recorder.gradients,
                 "metrics": evaluation.metrics(),
+                "captions": [asdict(caption) for caption in evaluation.captions or ()],
                 "num_windows": evaluation.num_windows,
                 "num_frames": evaluation.num_frames,
             },

@@ -42,6 +42,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="field of the file name that is the label, or a template such as '{style} {action}' "
         "(default: action)",
     )
+    parser.add_argument(
+        "--captions",
+        nargs="+",
+        default=[],
+        metavar="TEMPLATE",
+        help="captions for task=caption, such as 'someone does {action} in a {style} way' (default: none)",
+    )
 
 
 def _find(args: argparse.Namespace) -> Search:
@@ -50,8 +57,9 @@ def _find(args: argparse.Namespace) -> Search:
     skeleton = load_skeleton(args.skeleton)
     return Search(
         dataset=skeleton.dataset,
-        found=find_clips(args.input, skeleton, label=args.label, fps=args.fps),
-        options={"skeleton": skeleton.model_dump(mode="json"), "label": args.label},
+        found=find_clips(args.input, skeleton, label=args.label, captions=tuple(args.captions), fps=args.fps),
+        options={"skeleton": skeleton.model_dump(mode="json"), "label": args.label}
+        | ({"captions": args.captions} if args.captions else {}),
     )
 
 

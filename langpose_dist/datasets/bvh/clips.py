@@ -109,6 +109,7 @@ class BvhClip(FileClip):
     """A BVH file whose name matches."""
 
     label: str
+    captions: tuple[str, ...] = ()
     skeleton: BvhSkeleton
 
     @property
@@ -139,7 +140,8 @@ class BvhClip(FileClip):
             "fps": self.fps,
             "original_fps": round(fps, 3),
         }
-        return Sample(self.key, poses_3d, (Span(self.label, 0, len(poses_3d)),), meta)
+        label, *captions = (Span(text, 0, len(poses_3d)) for text in (self.label, *self.captions))
+        return Sample(self.key, poses_3d, (label,), meta, captions=tuple(captions))
 
 
 def load_skeleton(name: str) -> BvhSkeleton:
@@ -170,7 +172,9 @@ def load_skeleton(name: str) -> BvhSkeleton:
         raise DataError(f"skeleton file {path}: {f'{where}: ' if where else ''}{message}") from None
 
 
-def find_clips(folder: Path, skeleton: BvhSkeleton, *, label: str, fps: float) -> Found[BvhClip]:
+def find_clips(
+    folder: Path, skeleton: BvhSkeleton, *, label: str, fps: float, captions: tuple[str, ...] = ()
+) -> Found[BvhClip]:
     """BVH files below a folder, in the order of their paths.
 
     Args:
@@ -178,6 +182,7 @@ def find_clips(folder: Path, skeleton: BvhSkeleton, *, label: str, fps: float) -
         skeleton: Gives the name pattern.
         label: A field of the pattern, or a template such as ``{style} {action}``.
         fps: Frame rate that the clips will have.
+        captions: Templates of captions.
 
     Returns:
         Clips, files whose names do not fit, and the number of other files.
@@ -185,7 +190,7 @@ def find_clips(folder: Path, skeleton: BvhSkeleton, *, label: str, fps: float) -
     Raises:
         DataError: If the folder is missing or has no such file, or the label names no field.
     """
-    template = check_label(label, skeleton)
+    templates = [check_label(text, skeleton) for text in (label, *captions)]
     files, num_system, broken = list_input(folder)
     paths = [path for path in files if path.suffix.lower() == ".bvh"]
     if not paths:
@@ -195,7 +200,9 @@ def find_clips(folder: Path, skeleton: BvhSkeleton, *, label: str, fps: float) -
         stem = to_text(path.stem)
         fields = parse_name(stem, skeleton)
         key = make_key(stem)
-        text = to_words(_FIELD.sub(lambda match: fields.get(match[1], ""), template))
+        text, *sentences = (
+            to_words(_FIELD.sub(lambda match: fields.get(match[1], ""), template)) for template in templates
+        )
         if not text:
             raise DataError(f"no label: the name has no {label}")
         return BvhClip(
@@ -206,6 +213,7 @@ def find_clips(folder: Path, skeleton: BvhSkeleton, *, label: str, fps: float) -
             split=None,
             fps=fps,
             label=text,
+            captions=tuple(sentences),
             skeleton=skeleton,
         )
 

@@ -5,7 +5,7 @@ import functools
 from collections.abc import Iterator
 
 from langpose_dist.datasets.finding import Finding, Tree, group
-from langpose_dist.datasets.source import Search, Source
+from langpose_dist.datasets.source import Search, Source, name_of
 
 _EPILOG = """\
 example:
@@ -13,9 +13,11 @@ example:
 
   {title}/new_joints/*.npy, texts/*.txt, train.txt, val.txt, test.txt
 
-Captions are the labels, with their times where they have some. val.txt becomes the split 'validation'. Files
-whose names begin with M are mirrored copies that belong to the data set; training mirrors motions itself, so
---mirrored drop loses nothing there.
+Captions, with their times where they have some, and their processed words serve task=caption, for which
+--fps 12.5 keeps KIT-ML's rate. They are no action labels unless --captions-as-labels makes them such, for
+pretraining: nearly each is then a label of its own. val.txt becomes the split 'validation'. Files whose names
+begin with M are mirrored copies that belong to the data set; pretraining mirrors motions itself, and loses
+nothing by --mirrored drop.
 """
 
 _PREPARE = (
@@ -28,13 +30,17 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mirrored", choices=("keep", "drop"), default="keep", help="the mirrored copies (default: keep)"
     )
+    parser.add_argument(
+        "--captions-as-labels", action="store_true", help="make each caption an action label too"
+    )
 
 
 def _find(name: str, args: argparse.Namespace) -> Search:
     from langpose_dist.datasets.humanml3d.clips import find_clips
 
-    found = find_clips(args.input, fps=args.fps, dataset=name, mirrored=args.mirrored)
-    return Search(name, found, {"mirrored": args.mirrored})
+    options = {"mirrored": args.mirrored, "captions_as_labels": args.captions_as_labels}
+    found = find_clips(args.input, fps=args.fps, dataset=name, **options)
+    return Search(name_of(name, args.input), found, options)
 
 
 def _recognise(name: str, tree: Tree) -> Iterator[Finding]:

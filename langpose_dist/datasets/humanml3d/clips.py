@@ -1,7 +1,7 @@
 """Clips of HumanML3D and KIT-ML: ``new_joints/*.npy``, ``texts/*.txt`` and lists of ids per split."""
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +18,7 @@ from langpose_dist.datasets.humanml3d.motion import (
     right_handed,
     to_poses,
 )
+from langpose_dist.datasets.source import name_of
 from langpose_dist.datasets.splits import RECORDING
 from langpose_dist.datasets.timing import resample, to_frames
 
@@ -38,9 +39,13 @@ class Humanml3dClip(FileClip):
     """One motion and the file of its captions."""
 
     dataset: str
+    layout: str
+    """One of ``LAYOUTS``."""
     left_handed: bool
     """Handedness of the data set's axes."""
     captions: Path
+    captions_as_labels: bool = False
+    """Captions are action labels besides."""
 
     def read(self) -> Sample:
         """Read motion and captions.
@@ -49,7 +54,7 @@ class Humanml3dClip(FileClip):
             DataError: With the reason why the clip is skipped.
             OSError: If a file cannot be read.
         """
-        layout = LAYOUTS[self.dataset]
+        layout = LAYOUTS[self.layout]
         joints = read_joints(self.path, len(layout.joints))
         swapped = right_handed(joints, layout) == self.left_handed
         if 2 * swapped.sum() > len(swapped):
@@ -59,7 +64,7 @@ class Humanml3dClip(FileClip):
             )
         poses = to_poses(joints, layout, left_handed=self.left_handed)
         poses_3d = resample(poses, layout.fps, self.fps).astype(np.float32)
-        spans, problems = read_captions(self.captions, self.fps, len(poses_3d))
+        captions, problems = read_captions(self.captions, self.fps, len(poses_3d))
         meta = {
             **self.fields,
             "dataset": self.dataset,
@@ -69,8 +74,15 @@ class Humanml3dClip(FileClip):
             "original_fps_is": layout.fps_is,
             "original_axes": f"y up, {'left' if self.left_handed else 'right'}-handed",
         }
-        left_out = tuple(f"caption left out: {problem}" for problem in problems)
-        return Sample(self.key, poses_3d, spans, meta, left_out=left_out)
+        labels = [replace(caption, words="") for caption in captions] if self.captions_as_labels else []
+        return Sample(
+            key=self.key,
+            poses_3d=poses_3d,
+            spans=tuple(dict.fromkeys(labels)),
+            meta=meta,
+            captions=captions,
+            left_out=tuple(f"caption left out: {problem}" for problem in problems),
+        )
 
 
 def find_clips(
@@ -79,6 +91,7 @@ def find_clips(
     fps: float,
     dataset: str,
     mirrored: Literal["keep", "drop"] = "keep",
+    captions_as_labels: bool = False,
 ) -> Found[Humanml3dClip]:
     """Motions of a data set, in the order of their names.
 
@@ -91,6 +104,7 @@ def find_clips(
         fps: Frame rate that the clips will have.
         dataset: One of ``LAYOUTS``.
         mirrored: Whether to use the mirrored clips, whose names begin with M. Captions are mirrored, too.
+        captions_as_labels: Make captions action labels besides.
 
     Returns:
         Clips, those left out and listed motions without a file, and the number of other files in
@@ -129,9 +143,11 @@ def find_clips(
             key=key,
             fields={"mirrored": "yes" if is_mirrored else "no", RECORDING: name.removeprefix("M")},
             split=_split_of(name, lists),
-            dataset=dataset,
+            dataset=name_of(dataset, folder),
+            layout=dataset,
             left_handed=left_handed,
             captions=folder / "texts" / f"{path.stem}.txt",
+            captions_as_labels=captions_as_labels,
             fps=fps,
         )
 
@@ -256,4 +272,4 @@ def _read_caption(line: bytes, fps: float, num_frames: int) -> Span:
     frames = (0, num_frames) if start == end == 0 else to_frames(start, end, fps, num_frames)
     if frames is None:
         raise DataError(f"from {start:g} s to {end:g} s there is nothing of the clip")
-    return Span(label, *frames)
+    return Span(label, *frames, words=" ".join(parts[-3].split()))

@@ -13,7 +13,7 @@ from langpose_dist.metrics.table import METRICS, Metric
 from langpose_dist.report.run.records import UNKNOWN, Material, Run
 from langpose_dist.report.sections import Section, Table, say_number
 
-Kind = Literal["pose", "retrieval"]
+Kind = Literal["pose", "retrieval", "caption"]
 _OBSERVED = (
     *("camera.", "noise.", "data.observation", "window.num_frames", "window.clip_rule"),
     "evaluation.flip_averaging",
@@ -21,7 +21,7 @@ _OBSERVED = (
 """Beginnings of the configuration's keys that change what a model sees in an evaluation."""
 _NOT_STATED = "not stated"
 _SHORT = 60
-_REFERENCES = {"pose": ("mean_pose", "mean pose"), "retrieval": ("chance", "chance")}
+_REFERENCES = {"pose": ("mean_pose", "mean pose"), "retrieval": ("chance", "chance"), "caption": ("", "")}
 
 
 @dataclass(frozen=True)

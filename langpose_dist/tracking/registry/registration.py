@@ -281,15 +281,16 @@ def _input_example(config: RunConfig) -> np.ndarray:
 
 def _signature(config: RunConfig) -> ModelSignature:
     interface = load_task(config.task).interface
-    inputs, outputs = (
-        Schema([TensorSpec(np.dtype(np.float32), shape)]) for shape in (interface.inputs, interface.outputs)
+    output_type = np.dtype(str if interface.gives_text else np.float32)
+    return ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(np.float32), interface.inputs)]),
+        outputs=Schema([TensorSpec(output_type, interface.outputs)]),
     )
-    return ModelSignature(inputs=inputs, outputs=outputs)
 
 
 def _requirements(weights: Path) -> list[str]:
     # Said outright, or MLflow runs the model for minutes to find out. A local label such as +cpu is no
     # version that an index has.
-    has_text_encoder = "text_architecture" in read_header(weights)
-    packages = (*_RUNTIME_PACKAGES, "transformers") if has_text_encoder else _RUNTIME_PACKAGES
+    has_words = not {"text_architecture", "tokenizer"}.isdisjoint(read_header(weights))
+    packages = (*_RUNTIME_PACKAGES, "transformers") if has_words else _RUNTIME_PACKAGES
     return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in packages]

@@ -121,6 +121,17 @@ def test_labels_are_words_of_the_file_names(mocap: Path, label: str, expected: l
     assert set(expected) <= {clip.label for clip in clips}
 
 
+def test_captions_are_templates_beside_the_label(make_bvh: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / f"{NAME}.bvh").write_text(make_bvh(3))
+    templates = ("someone does {action} in a {style} way", "{style} {action}")
+    (clip,) = find_clips(tmp_path, PRESET, label="action", fps=30.0, captions=templates).clips
+    sample = clip.load()
+    assert sample.spans == (Span("walk", 0, 3),)
+    assert sample.captions == (Span("someone does walk in a old way", 0, 3), Span("old walk", 0, 3))
+    with pytest.raises(DataError, match="is no field"):
+        find_clips(tmp_path, PRESET, label="action", fps=30.0, captions=("someone moves",))
+
+
 @pytest.mark.parametrize("label", ["mood", "{mood}", "walking {}", "{action.__class__}"])
 def test_a_label_must_name_a_field(mocap: Path, label: str) -> None:
     with pytest.raises(DataError, match="there are set, action, style, number"):

@@ -200,7 +200,7 @@ def test_two_seconds_become_sixty_one_frames_at_30_hz(tmp_path: Path, dataset: s
     sample = load(tmp_path, joints, "a person walks.#a/DET#0.5#1.0\n")
     way = np.abs(sample.poses_3d[:, 0, 1])
     np.testing.assert_allclose(way, np.arange(61) / 30, atol=1e-5)
-    assert sample.spans == (Span("a person walks.", 15, 30),)
+    assert sample.captions == (Span("a person walks.", 15, 30, words="a/DET"),)
 
 
 def test_captions_and_what_was_left_out(tmp_path: Path) -> None:
@@ -220,14 +220,15 @@ def test_captions_and_what_was_left_out(tmp_path: Path) -> None:
     ]
     content = "\n".join(lines).encode() + b"\nna\xefve#x#0.0#0.0\r\n na\xc3\xafve #x#0.0#0.0\r\n"
     sample = load(tmp_path, person(21), content, fps=20.0)
-    assert sample.spans == (
-        Span("a person walks.", 0, 21),
-        Span("kicks", 0, 21),
-        Span("lifts dumbbell #2", 0, 21),
-        Span("waves", 10, 21),
-        Span("starts", 0, 10),
-        Span("naïve", 0, 21),
+    assert sample.captions == (
+        Span("a person walks.", 0, 21, words="a/DET person/NOUN walk/VERB"),
+        Span("kicks", 0, 21, words="kick/VERB"),
+        Span("lifts dumbbell #2", 0, 21, words="lift/VERB dumbbell/NOUN"),
+        Span("waves", 10, 21, words="wave/VERB"),
+        Span("starts", 0, 10, words="start/VERB"),
+        Span("naïve", 0, 21, words="x"),
     )
+    assert sample.spans == ()
     assert sample.meta == {
         "mirrored": "no",
         "recording": "000001",
@@ -250,19 +251,27 @@ def test_captions_and_what_was_left_out(tmp_path: Path) -> None:
             "line 13: not UTF-8",
         )
     )
+
+
+def test_captions_are_labels_where_the_builder_is_told(tmp_path: Path) -> None:
+    write(tmp_path, "000001", person(), "walks#walk/VERB#0#0\nwalks#walks/VERB#0#0\nkicks#kick/VERB#0.5#1")
+    (clip,) = find_clips(tmp_path, fps=2.0, dataset="humanml3d", captions_as_labels=True).clips
+    sample = clip.load()
+    assert len(sample.captions) == 2  # of 0.1 s, so nothing is left of the kick
+    assert sample.spans == (Span("walks", 0, 1),)
     assert decode_sample(sample.key, encode_sample(sample)).spans == sample.spans
 
 
 def test_captions_that_read_the_same_are_one(tmp_path: Path) -> None:
     lines = ["A person walks.", "a  person\u200b WALKS.", "a person walks"]
     sample = load(tmp_path, person(), "\n".join(f"{line}#x#0#0" for line in lines))
-    assert [span.label for span in sample.spans] == ["a person walks.", "a person walks"]
+    assert [span.label for span in sample.captions] == ["a person walks.", "a person walks"]
     assert sample.left_out == ()
 
 
 def test_a_thousand_captions_are_enough(tmp_path: Path) -> None:
     sample = load(tmp_path, person(), "\n".join(f"walk {number}#x#0#0" for number in range(1002)))
-    assert len(sample.spans) == 1000
+    assert len(sample.captions) == 1000
     assert sample.left_out == ("caption left out: 2 lines beyond the first 1000",)
 
 
@@ -272,7 +281,7 @@ def test_a_thousand_captions_are_enough(tmp_path: Path) -> None:
 )
 def test_clips_without_a_caption_are_kept(tmp_path: Path, captions: str | None, problem: str) -> None:
     sample = load(tmp_path, person(), captions)
-    assert sample.spans == ()
+    assert sample.captions == ()
     assert sample.left_out == (f"caption left out: {problem}",)
 
 
@@ -315,7 +324,7 @@ def test_clips_travel_to_other_processes(tmp_path: Path) -> None:
     copy = pickle.loads(pickle.dumps(clip))  # noqa: S301
     assert isinstance(copy, Clip)
     assert copy == clip
-    assert copy.load().spans == clip.load().spans
+    assert copy.load().captions == clip.load().captions
 
 
 def test_a_broken_link_is_named_by_its_place_in_the_input(tmp_path: Path) -> None:

@@ -1,0 +1,35 @@
+"""``langpose evaluate`` of a captioner."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from langpose_dist.cli.main import main
+from langpose_dist.models.weights import weights_header, write_weights
+from langpose_dist.tasks.caption import CaptionTask
+from tests.captions import build_captions, caption_config
+
+
+def test_it_prints_nats_and_writes_captions_beside_the_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build_captions(tmp_path / "shards")
+    config = caption_config(tmp_path / "shards")
+    torch.manual_seed(0)
+    task = CaptionTask.build(config, CaptionTask.open(config))
+    path = tmp_path / "model.safetensors"
+    write_weights(path, task.model.state_dict(), weights_header(task.header(), config, {"fps": "30.0"}))
+    words = ["evaluate", str(path), "--out", str(tmp_path / "report.json")]
+    assert main([*words, "caption.max_generated=3"]) == 0
+    output = capsys.readouterr().out
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert f"{report['conditions']['clean']['nats_per_word']:.3f}" in output
+    assert "mean pose" not in output
+    assert report["text_form"] == "words"
+    lines = [json.loads(line) for line in (tmp_path / "report-captions.jsonl").read_text().splitlines()]
+    assert len(lines) == 6
+    assert max(len(line["generated"].split()) for line in lines) <= 3
+    assert main([*words, "caption.text_form=raw"]) == 2
+    assert "caption.text_form belongs to the weights" in capsys.readouterr().err
