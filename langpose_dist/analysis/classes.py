@@ -59,7 +59,10 @@ def find_classes(
             raise UserError(
                 f"--classes {choice} is none of {', '.join(NAMED)} and {FROM_DATA}, and no file of names"
             )
-        lines = path.read_text(encoding="utf-8").splitlines()
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise UserError(f"--classes {path} is no UTF-8 text: {error}") from None
         found = list(dict.fromkeys(name for line in lines if (name := normalise_label(line))))
         source = f"{path} names {len(found)} classes; write one on each line"
     if len(found) < 2:

@@ -17,6 +17,7 @@ from langpose_dist.analysis.embeddings import (
     see_windows,
 )
 from langpose_dist.config import RunConfig, UserError
+from langpose_dist.data.labels import normalise_label
 from langpose_dist.data.manifest import Manifest
 from langpose_dist.data.windows import Window
 from langpose_dist.evaluation.contenders import Contender
@@ -77,7 +78,7 @@ def measure_curve(
         "probabilities": _by_label(labels, _over_frames(probabilities, pieces, num_frames)),
         "cosines": _by_label(labels, _over_frames(cosines, pieces, num_frames)),
         "true_spans": [
-            {"label": span.label, "start_s": span.start / fps, "end_s": span.end / fps}
+            {"label": normalise_label(span.label), "start_s": span.start / fps, "end_s": span.end / fps}
             for span in clip.entry.spans
         ],
         "figures": [

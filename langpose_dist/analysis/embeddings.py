@@ -34,7 +34,7 @@ _AT_ONCE = 16
 
 
 class LabelledSpan(NamedTuple):
-    """Frames of a clip that a label describes, or a chunk of them."""
+    """Frames of a clip that a label describes, or a part of them."""
 
     clip: Clip
     label: str
@@ -63,27 +63,23 @@ class SpanSet:
     spans: tuple[LabelledSpan, ...]
 
     @classmethod
-    def open(cls, config: RunConfig, split: str, *, chunk_s: float | None = None) -> Self:
+    def open(cls, config: RunConfig, split: str) -> Self:
         """Find the spans of a split.
 
         Args:
             config: Its ``data``, ``camera`` and ``noise`` sections say what models see.
             split: Name of the split.
-            chunk_s: Cut spans into chunks of so many seconds, each a span of its own; the last of a span is
-                shorter. ``None``: whole spans.
 
         Raises:
             UserError: If the split does not exist, has no label, or lacks the configured 2D input.
         """
         corpus = open_motion(config, split)
-        length = None if chunk_s is None else max(round(chunk_s * corpus.manifest.fps), 1)
         found = (
-            (Clip(shard_index, sample_index, entry), label, span.act_cat, start, stop)
+            (Clip(shard_index, sample_index, entry), label, span.act_cat, span.start, span.end)
             for shard_index, shard in corpus.manifest.shards_of(split)
             for sample_index, entry in enumerate(shard.samples)
             for span in entry.spans
             if (label := normalise_label(span.label))
-            for start, stop in _chunks(span.start, span.end, length)
         )
         spans = tuple(LabelledSpan(*place, view) for view, place in enumerate(found))
         if not spans:
@@ -168,17 +164,22 @@ def check_encoder(contender: Contender, spans: SpanSet, pooling: Pooling = "own"
     Raises:
         UserError: If it has no trained pooling for ``own``, or was trained at another rate.
     """
-    fps, config = spans.corpus.manifest.fps, contender.config
+    fps = spans.corpus.manifest.fps
     if contender.fps is not None and contender.fps != fps:
         raise UserError(
             f"{contender.name} was trained at {contender.fps:g} frames per second, the data have {fps:g}"
         )
-    is_trained = config is not None and config.loss.is_contrastive
-    if pooling == "own" and not (is_trained and isinstance(contender.model, LangPose)):
+    if pooling == "own" and not has_text(contender):
         raise UserError(
             f"{contender.name} has no trained pooling: MotionBERT has none, fine-tuning drops it, and "
             "loss.contrastive=none never trains it; give a pretrained model that was trained with labels"
         )
+
+
+def has_text(contender: Contender) -> bool:
+    """True if its pooling and text side were trained to meet."""
+    config = contender.config
+    return config is not None and config.loss.is_contrastive and isinstance(contender.model, LangPose)
 
 
 def label_features(contender: Contender, labels: Sequence[str]) -> Float32[np.ndarray, "L D"]:
@@ -286,8 +287,3 @@ def _encoder(model: Any) -> Any:
         return model
     average = getattr(model, "average", None)
     return model.encoder if average is None else average
-
-
-def _chunks(start: int, stop: int, length: int | None) -> list[tuple[int, int]]:
-    length = length or stop - start
-    return [(first, min(first + length, stop)) for first in range(start, stop, length)]

@@ -29,11 +29,12 @@ PROTOCOL = {
     "accuracy": "mean of the shares of a's spans with a score above 0 and of b's below; a tie is half",
     "chance": "0.5 for both",
     "feature": "pooled over the span's frames alone, within the model's window around it; with is_isolated "
-    "the model sees no other frame; one virtual camera for each span, the same for every model",
+    "the model sees no other frame; a virtual camera, of synthetic 2D, is drawn for each span, the same for "
+    "every model",
     "spans": "all frames that a label describes; spans that share a frame with one of the pair's other label "
     "are left out",
-    "interval": f"{CONFIDENCE:.0%} of {NUM_RESAMPLES} bootstrap draws of clips (seed 0), the same for every "
-    "pair and model; a clip that several cameras saw is one",
+    "interval": f"{100 * CONFIDENCE:g} % of {NUM_RESAMPLES} bootstrap draws of clips (seed 0), the same for "
+    "every pair and model; a clip that several cameras saw is one",
     "kinds": "inverse: equal but for opposite words, or listed as opposite; similar: cosine of the labels' "
     f"sentence features at least {SIMILAR:g}; unrelated: the others",
 }
@@ -91,6 +92,7 @@ def measure_probe(
         "num_resamples": NUM_RESAMPLES,
         "text_encoder": text.encoder,
         "data": spans.describe(),
+        "num_pairs_left_out": len(chosen) - len(rows),
         "pairs": [
             {
                 "labels": list(one.pair),

@@ -51,6 +51,8 @@ def probe_notes(report: Report) -> list[str]:
     data = report["data"]
     left_out = len(report["pairs"]) + 1 - len(pair_rows(report))
     notes = [f"and {left_out} pairs that are told apart better; --json has them"] * (left_out > 0)
+    if left_out := report["num_pairs_left_out"]:
+        notes.append(f"{left_out} pairs are left out: their labels share their frames")
     notes += [f"{name}: {text}" for name, text in report["protocol"].items()]
     notes.append(
         f"{data['num_spans']} spans of {data['num_clips']} clips of {data['dataset']}, split {data['split']} "
@@ -69,14 +71,14 @@ def curve_text(report: Report) -> str:
 def curve_rows(report: Report) -> list[list[str]]:
     """A head, a row for the whole clip and one per true span."""
     times = report["times_s"]
-    parts = [("whole clip", times[0], times[-1] + 1)]
+    parts = [("whole clip", 0.0, len(times) / report["data"]["fps"])]
     parts += [(span["label"], span["start_s"], span["end_s"]) for span in report["true_spans"]]
     table = [["frames of", "from s", "to s", *report["labels"]]]
     for name, start, end in parts:
         inside = [number for number, time in enumerate(times) if start <= time < end]
         series = (report["probabilities"][label] for label in report["labels"])
         means = (sum(values[number] for number in inside) / len(inside) for values in series)
-        table.append([name, f"{start:.1f}", f"{min(end, times[-1]):.1f}", *(f"{mean:.2f}" for mean in means)])
+        table.append([name, f"{start:.1f}", f"{end:.1f}", *(f"{mean:.2f}" for mean in means)])
     return table
 
 

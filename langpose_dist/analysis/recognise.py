@@ -14,6 +14,7 @@ from langpose_dist.analysis.embeddings import (
     SpanSet,
     check_encoder,
     embed_spans,
+    has_text,
     label_features,
     untrained,
 )
@@ -33,7 +34,6 @@ from langpose_dist.metrics.recognition import (
     top_hits,
 )
 from langpose_dist.metrics.table import metric_of
-from langpose_dist.models.langpose import LangPose
 
 Method = Literal["text", "linear"]
 
@@ -47,10 +47,11 @@ _PROTOCOL = {
     "samples": f"labelled segments in chunks of {CHUNK_S:g} s, the last of each shorter; a sample for each "
     "class of a chunk; chunks without a class, and what BABEL's extra files label, are left out",
     "text": "the class whose name is most similar to the motion; without training on the classes, but "
-    "pretraining may have seen their names; names that it was not shown are under zero_shot",
+    "pretraining may have seen their names; those that it was not shown have a table of their own",
     "linear": "multinomial logistic regression on frozen standardised features of the training split's "
     "samples; its regularisation is chosen by the likelihood of a fifth of that split's clips",
-    "seen": "a chunk within the model's window around it, or alone where is_isolated",
+    "seen": "a chunk within the model's window around it, or alone where is_isolated; a virtual camera, of "
+    "synthetic 2D, is drawn for each chunk, the same for every model",
     "features": "own: the model's pooling, in the space of the labels; mean: mean of the representation "
     "over frames and joints",
     "interval": f"{100 * CONFIDENCE:g} %, {NUM_RESAMPLES} draws of clips",
@@ -62,7 +63,7 @@ _PROTOCOL = {
 
 @dataclass(frozen=True, kw_only=True)
 class RecognitionOptions:
-    """What is recognised, and how."""
+    """Classes, methods, splits and sight of a recognition."""
 
     classes: str
     """See ``find_classes``."""
@@ -218,8 +219,9 @@ def measure_recognition(
             report["rows"][-1] |= truth.score(scores)
             report["zero_shot"] += _zero_shot(contender, classes, scores, truth)
     if "linear" in options.methods:
-        shape = next(filter(has_text, contenders), contenders[0])
-        for contender in (untrained(shape, options.seed), *contenders):
+        random = untrained(next(filter(has_text, contenders), contenders[0]), options.seed)
+        report["models"][random.name] = dict(random.facts)
+        for contender in (random, *contenders):
             poolings: tuple[Pooling, ...] = ("own", "mean") if has_text(contender) else ("mean",)
             for pooling in poolings:
                 known, new = (
@@ -232,15 +234,9 @@ def measure_recognition(
     return report
 
 
-def has_text(contender: Contender) -> bool:
-    """True if its pooling and text side were trained to meet."""
-    config = contender.config
-    return config is not None and config.loss.is_contrastive and isinstance(contender.model, LangPose)
-
-
 @dataclass(frozen=True)
 class _Truth:
-    """What the scores of N chunks are held against."""
+    """Classes, clips and lengths of N chunks, which scores are held against."""
 
     is_true: Bool[np.ndarray, "N C"]
     clips: Int[np.ndarray, "N"]
@@ -269,7 +265,7 @@ class _Truth:
         return {"values": values, "by_length": by_length}
 
     def references(self, train_counts: Int[np.ndarray, "C"]) -> dict[str, Any]:
-        """What models are compared with."""
+        """Chance, the most frequent class and a perfect classifier."""
         order = np.argsort(np.argsort(-train_counts, kind="stable"))
         return {
             "chance": self.measure({k: chance_hits(self.is_true, k) for k in TOP}),

@@ -18,7 +18,7 @@ from langpose_dist.analysis.embeddings import (
     label_features,
     open_motion,
 )
-from langpose_dist.config import RunConfig, UserError
+from langpose_dist.config import RunConfig, TextConfig, UserError
 from langpose_dist.data.labels import normalise_label
 from langpose_dist.evaluation.bootstrap import CONFIDENCE, NUM_RESAMPLES, draw_recordings, interval
 from langpose_dist.evaluation.contenders import Contender
@@ -40,9 +40,11 @@ _QUERIES_AT_ONCE = 1024
 _PROTOCOL = {
     "pairs": "each labelled span and its label; a query for each pair in either direction; every pair of the "
     "same text is right, and a wrong text counts as often as there are pairs of it; ties count against",
+    "feature": "pooled over the span's frames alone, within the model's window around it; a virtual camera, "
+    "of synthetic 2D, is drawn for each span, the same for every model",
     "all": "among all pairs (TMR: normal)",
-    "threshold": f"the same; texts with (1 + cosine) / 2 above {THRESHOLD:g} are right too, by the frozen "
-    "text encoder's sentence embeddings (TMR: threshold, by another encoder's)",
+    "threshold": f"the same; texts with (1 + cosine) / 2 above {THRESHOLD:g} are right too, by the sentence "
+    "embeddings of the first model's frozen text encoder, for every model (TMR: threshold, by another's)",
     "dissimilar_subset": f"among at most {SUBSET_SIZE} pairs of texts that are little alike (TMR: nsim, a "
     "list of 100 that this is not)",
     "small_batches": f"among {BATCH_SIZE} pairs, in random batches, without what is left over; median rank: "
@@ -73,7 +75,8 @@ def measure_retrieval(
     """Retrieve the labelled spans of a split by their labels, and the labels by the spans; fit for JSON.
 
     Args:
-        contenders: Models with a text side, on the device that embeds.
+        contenders: Models with a text side, on the device that embeds; the first one's text encoder tells
+            texts that are alike.
         config: Its ``data``, ``camera`` and ``noise`` sections say what models see.
         split: Name of the split.
         seed: Of the small batches.
@@ -90,9 +93,12 @@ def measure_retrieval(
     numbers = {text: number for number, text in enumerate(texts)}
     text_of = torch.tensor([numbers[label] for label in spans.labels])
     clips = np.unique([span.recording for span in spans.spans], return_inverse=True)[1]
+    assert contenders[0].config is not None
+    encoder = contenders[0].config.text
+    likeness = _likeness(texts, encoder)
     report: dict[str, Any] = {
         "analysis": "retrieve",
-        "protocol": {**_PROTOCOL, "seed": seed},
+        "protocol": {**_PROTOCOL, "text_encoder": encoder.encoder, "seed": seed},
         "data": {**spans.describe(), "num_texts": len(texts)},
         "models": {one.name: dict(one.facts) for one in contenders},
         "rows": [],
@@ -102,18 +108,16 @@ def measure_retrieval(
         text = torch.from_numpy(label_features(contender, texts)).double()
         motion = torch.from_numpy(embed_spans(contender, spans)).double()
         pairs = Pairs(motion, text, text_of, clips)
-        alike = _likeness(contender, texts)
-        for protocol, found in _by_protocol(pairs, alike, seed).items():
+        for protocol, found in _by_protocol(pairs, likeness, seed).items():
             report["rows"].append({"model": contender.name, "protocol": protocol, **found})
     if len(spans.spans) < BATCH_SIZE:
         report["notes"].append(f"{len(spans.spans)} pairs are too few for small_batches")
     return report
 
 
-def _likeness(contender: Contender, texts: Sequence[str]) -> Float[Tensor, "V V"]:
-    """Cosine of the texts by the frozen text encoder."""
-    assert contender.config is not None
-    sentences = load_text_encoder(contender.config.text).sentence_features(texts).double()
+def _likeness(texts: Sequence[str], encoder: TextConfig) -> Float[Tensor, "V V"]:
+    """Cosine of the texts by a frozen text encoder."""
+    sentences = load_text_encoder(encoder).sentence_features(texts).double()
     return sentences @ sentences.T
 
 
@@ -138,7 +142,7 @@ def _measure(galleries: Sequence[Pairs], alike: Bool[Tensor, "V V"]) -> dict[str
     found: dict[str, Any] = {"num_pairs": len(galleries[0].motion), "num_galleries": len(galleries)}
     clips = np.unique(np.concatenate([one.clips for one in galleries]), return_inverse=True)[1]
     draws = draw_recordings(int(clips.max()) + 1)
-    num_true = torch.cat([alike[one.text_of][:, one.text_of].sum(dim=1) for one in galleries])
+    num_true = torch.cat([_count_true(one.text_of, alike) for one in galleries])
     for direction in DIRECTIONS:
         ranked = torch.stack([_ranks(one, alike, direction) for one in galleries])
         values: dict[str, Any] = {
@@ -154,6 +158,11 @@ def _measure(galleries: Sequence[Pairs], alike: Bool[Tensor, "V V"]) -> dict[str
         f"r_at_{k}": float(chance_recall(found["num_pairs"], k, num_true).mean()) for k in RECALLS
     }
     return found
+
+
+def _count_true(text_of: Int[Tensor, "N"], alike: Bool[Tensor, "V V"]) -> Int[Tensor, "N"]:
+    """Pairs that are right for each, without a table of all pairs with all."""
+    return (alike.double() @ text_of.bincount(minlength=len(alike)).double()).long()[text_of]
 
 
 def _ranks(pairs: Pairs, alike: Bool[Tensor, "V V"], direction: str) -> Int[Tensor, "N"]:
@@ -176,10 +185,10 @@ def find_motions(
     Raises:
         UserError: If the split does not exist, or the model has no text side.
     """
-    assert contender.config is not None
     texts = [normalise_label(query) for query in queries]
+    features = label_features(contender, texts)
     pieces = _cut(config, split)
-    cosines = label_features(contender, texts) @ embed_spans(contender, pieces).T
+    cosines = features @ embed_spans(contender, pieces).T
     found = []
     for query, row in zip(queries, cosines, strict=True):
         best: dict[str, int] = {}
@@ -191,6 +200,7 @@ def find_motions(
                 "hits": [_hit(pieces, place, float(row[place])) for place in list(best.values())[:top]],
             }
         )
+    assert contender.config is not None
     text = contender.config.text
     return {
         "analysis": "retrieve",

@@ -45,12 +45,15 @@ def recognition_tables(report: Report) -> dict[str, Rows]:
 def recognition_notes(report: Report) -> list[str]:
     """Lines that say what the numbers are."""
     protocol, data, train = report["protocol"], report["data"], report["train"]
+    trained, tested = (sum(map(bool, one["samples_of_class"].values())) for one in (train, data))
     return [
-        f"{protocol['num_classes']} classes ({protocol['classes']}); {_describe(data)}, "
+        f"{protocol['num_classes']} classes ({protocol['classes']}), of which training has {trained} and the "
+        f"tested split {tested}; {_describe(data)}, "
         f"{data['num_samples']} samples",
         f"probe trained on {_describe(train)}, {train['num_samples']} samples",
         *(f"{name}: {protocol[name]}" for name in ("samples", "text", "linear", "features")),
-        f"a model sees a chunk {'alone' if protocol['is_isolated'] else 'within its window around it'}",
+        f"a model sees a chunk {'alone' if protocol['is_isolated'] else 'within its window around it'}; a "
+        "virtual camera, of synthetic 2D, is drawn for each chunk, the same for every model",
         f"top-k: {protocol['metrics']['top_1']}; top-1-norm: {protocol['metrics']['top_1_norm']}",
         "every chunk has one class, so any class of it is the same"
         if _is_single(report)

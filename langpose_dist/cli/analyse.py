@@ -70,7 +70,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
     text = "how well motions know their own label from another, by pairs of labels; or one clip over time"
     probing = commands.add_parser("probe", help=text, **options)
-    probe.add_options(probing, _SPLIT)
+    probe.add_options(probing)
 
     handlers = {mmd: run_mmd, table3: run_table3, visibility: run_visibility, probing: run_probe}
     handlers |= {recognise: run_recognise, retrieve: run_retrieve}
@@ -221,7 +221,7 @@ def _report(
 ) -> int:
     out: Path | None = arguments.out
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
-        raise UserError(f"--out {out} must be a file in a folder that exists; this one does not exist")
+        raise UserError(f"--out {out} must be a file in a folder that exists")
     report = {"analysis": arguments.analysis, **probe.commit(), **measure()}
     content = json.dumps(report, indent=2)
     if out is not None:

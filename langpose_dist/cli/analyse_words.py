@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from langpose_dist.cli.probe import commit, open_models
+from langpose_dist.cli.probe import open_models
 from langpose_dist.config import UserError
 from langpose_dist.data.labels import normalise_label
 from langpose_dist.host.arguments import count, whole_number
@@ -54,7 +54,7 @@ def measure_recognise(arguments: argparse.Namespace) -> Mapping[str, Any]:
         seed=arguments.seed,
         isolated=arguments.isolated,
     )
-    return {**measure_recognition(contenders, config, options), **commit()}
+    return measure_recognition(contenders, config, options)
 
 
 def add_retrieve_options(parser: argparse.ArgumentParser) -> None:
@@ -80,10 +80,9 @@ def measure_retrieve(arguments: argparse.Namespace) -> Mapping[str, Any]:
 
     contenders, config = open_models(arguments.overrides)
     if arguments.query is None:
-        return {**measure_retrieval(contenders, config, arguments.split, arguments.seed), **commit()}
+        return measure_retrieval(contenders, config, arguments.split, arguments.seed)
     if len(contenders) > 1:
         raise UserError(f"--query looks with one model, not with {len(contenders)}")
     if blank := [query for query in arguments.query if not normalise_label(query)]:
         raise UserError(f"--query {blank[0]!r} is no text")
-    found = find_motions(contenders[0], config, arguments.split, arguments.query, arguments.top)
-    return {**found, **commit()}
+    return find_motions(contenders[0], config, arguments.split, arguments.query, arguments.top)

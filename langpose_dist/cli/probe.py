@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from langpose_dist.evaluation.contenders import Contender
 
 
-def add_options(parser: argparse.ArgumentParser, split: str) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the command, but for ``--out`` and ``--json``."""
     parser.add_argument(
         "overrides",
@@ -21,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser, split: str) -> None:
         metavar="MODEL ... key=value",
         help="pretrained models, and overrides, such as data.path=data/babel",
     )
-    parser.add_argument("--split", metavar="NAME", default=split, help=f"default: {split}")
+    parser.add_argument("--split", metavar="NAME", default="validation", help="default: validation")
     text = "such as 'sit down/stand up,walk/run'; default: all pairs of frequent labels"
     parser.add_argument("--pairs", metavar="LIST", help=text)
     text = "spans that make a label frequent; default: 20"
@@ -49,10 +49,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     pairs = None if arguments.pairs is None else parse_pairs(arguments.pairs)
     contenders, config = open_models(arguments.overrides)
     spans = SpanSet.open(config, arguments.split)
-    report = measure_probe(
+    return measure_probe(
         contenders, spans, pairs=pairs, min_spans=arguments.min_spans, isolated=arguments.isolated
     )
-    return report | commit()
 
 
 def draw(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -33,7 +33,7 @@ Without --measure the same inputs give the same bytes. docs/report.md says more.
 """
 _LIFTING, _RETRIEVAL, _EFFICIENCY = "Lifting in training", "Label retrieval", "Efficiency"
 _CAPTIONING = "Captioning in training"
-_PROTOCOL = "langpose evaluate {run} --protocol {protocol} data.path={data}"
+_PROTOCOL = "langpose evaluate RUN --protocol {protocol} data.path=DATA"
 _TITLES = {
     "mmd": "Distance between sets of motion (MMD)",
     "table3": "What goes along with the improvement (Table 3)",
@@ -44,22 +44,22 @@ _TITLES = {
 }
 """By analysis, in the order of the page."""
 _COMMANDS = {
-    _LIFTING: "langpose train --config {run}/config.yaml --resume",
+    _LIFTING: "langpose train --config RUN/config.yaml --resume",
     "Lifting by protocol": f"{_PROTOCOL} --out FILE.json",
     "Errors by action": f"{_PROTOCOL} --out FILE.json",
-    "Comparison with intervals": "langpose evaluate BASELINE {run} --protocol {protocol} data.path={data} "
+    "Comparison with intervals": "langpose evaluate BASELINE RUN --protocol {protocol} data.path=DATA "
     "--out FILE.json",
     "Robustness": f"{_PROTOCOL} --robustness --out FILE.json",
     "Errors of visible and other joints": f"{_PROTOCOL} --visibility --out FILE.json (detected 2D)",
     _RETRIEVAL: "langpose evaluate PRETRAINED --out FILE.json",
     "Captions": "langpose evaluate CAPTIONER --evaluator FILE.safetensors --out FILE.json",
-    "mmd": "langpose analyse mmd {data} {data} --by action --out FILE.json",
-    "table3": "langpose analyse table3 BASELINE {run} --protocol {protocol} data.path={data} --out FILE.json",
-    "visibility": "langpose analyse visibility {data} --out FILE.json (detected 2D)",
-    "probe": "langpose analyse probe PRETRAINED data.path={data} --out FILE.json",
-    "recognise": "langpose analyse recognise {run} data.path={data} --out FILE.json",
-    "retrieve": "langpose analyse retrieve PRETRAINED data.path={data} --out FILE.json",
-    _EFFICIENCY: "langpose report run {run} --measure, or langpose model summary --config {run}/config.yaml "
+    "mmd": "langpose analyse mmd DATA DATA --by action --out FILE.json",
+    "table3": "langpose analyse table3 BASELINE RUN --protocol {protocol} data.path=DATA --out FILE.json",
+    "visibility": "langpose analyse visibility DATA --out FILE.json (detected 2D)",
+    "probe": "langpose analyse probe PRETRAINED data.path=DATA --out FILE.json",
+    "recognise": "langpose analyse recognise RUN data.path=DATA --out FILE.json",
+    "retrieve": "langpose analyse retrieve PRETRAINED data.path=DATA --out FILE.json",
+    _EFFICIENCY: "langpose report run RUN --measure, or langpose model summary --config RUN/config.yaml "
     "--measure --json > FILE.json",
 }
 """By section, the command that gives it data."""
@@ -196,7 +196,13 @@ def _analyses(runs: "Sequence[Run]", materials: "Sequence[Material]", folder: Pa
             title = f"{title}: {one.path.stem}"
         section = Section(title, [origin_of(one, runs)])
         if one.kind in SECTIONS:
-            SECTIONS[one.kind](section, one.content, folder / f"analysis-{place}.svg")
+            try:
+                SECTIONS[one.kind](section, one.content, folder / f"analysis-{place}.svg")
+            except (KeyError, TypeError) as error:  # of another version, or edited
+                raise UserError(
+                    f"{one.path} is not as this version's langpose analyse {one.kind} writes it ({error}); "
+                    "run that again"
+                ) from error
         else:
             known = ("analysis", "commit", "commit_dirty")  # in the title and the line of its origin
             section.tables += generic_tables({k: v for k, v in one.content.items() if k not in known})
@@ -206,19 +212,18 @@ def _analyses(runs: "Sequence[Run]", materials: "Sequence[Material]", folder: Pa
 def _not_run(run: "Run", done: set[str]) -> "Section":
     from langpose_dist.report.sections import Section, Table
 
-    values = {
-        "run": str(run.folder.path),
-        "data": str(run.config.data.path),
-        "protocol": "motionbert" if run.config.target.space == "image_25d" else "virtual_camera",
-    }
+    protocol = "motionbert" if run.config.target.space == "image_25d" else "virtual_camera"
     rows = [
-        [_TITLES.get(name, name), command.format(**values)]
+        [_TITLES.get(name, name), command.format(protocol=protocol)]
         for name, command in _COMMANDS.items()
         if name not in done
     ]
     if not rows:
         return Section("Not run", ["every section has data"])
-    lines = ["no data were given for these; a FILE.json goes behind --with"]
+    lines = [
+        "no data were given for these; RUN is the run's folder, DATA that of the shards; a FILE.json goes "
+        "after --with"
+    ]
     return Section("Not run", lines, [Table(["section", "command that gives it data"], rows)])
 
 

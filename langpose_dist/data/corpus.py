@@ -63,7 +63,7 @@ class Corpus:
         splits = manifest.splits if has_labels else {}
         train = splits.get(config.data.train_split)
         others = [label for split in splits.values() for label in split.label_counts]
-        held_out = _held_out(manifest, config.data.held_out_categories if has_labels else ())
+        held_out = _held_out(manifest, config.data.held_out_categories if has_labels else (), tokens)
         train_counts = train.label_counts if train else {}
         return cls(
             config=config,
@@ -161,16 +161,16 @@ class Corpus:
         return self.dataset(seen, Augmentation.training(self.config))
 
 
-def _held_out(manifest: Manifest, names: Sequence[str]) -> frozenset[str]:
+def _held_out(manifest: Manifest, names: Sequence[str], tokens: Tokens | None) -> frozenset[str]:
     entries = [entry for shard in manifest.shards for entry in shard.samples]
     labels = [(span.label, span.act_cat) for entry in entries for span in entry.spans] if names else []
     known = {normalise_label(name) for label, categories in labels for name in (label, *categories)}
     if unknown := [name for name in names if normalise_label(name) not in known]:
         raise DataError(
             f"data.held_out_categories: {unknown[0]!r} is no label or category of the data"
-            + suggest(normalise_label(unknown[0]), known)
+            + (suggest(normalise_label(unknown[0]), known) or "; leave it out")
         )
-    return held_out_labels(labels, names)
+    return held_out_labels(labels, names, tokens)
 
 
 def _without(window: Window, labels: frozenset[str]) -> Window:

@@ -29,20 +29,28 @@ def normalise_label(text: str) -> str:
     return " ".join(_INVISIBLE.sub("", text).lower().split())
 
 
-def held_out_labels(labels: Iterable[tuple[str, Iterable[str]]], names: Iterable[str]) -> frozenset[str]:
+def held_out_labels(
+    labels: Iterable[tuple[str, Iterable[str]]], names: Iterable[str], tokens: Tokens | None = None
+) -> frozenset[str]:
     """Normal forms of the labels that have one of the names, and of those that mirroring turns into one.
 
     Args:
         labels: Each label of the data with its categories.
         names: Labels or categories.
+        tokens: Labels that it maps to equal values are one; default: each is its own.
     """
     wanted = set(map(normalise_label, names))
     names_of: defaultdict[str, set[str]] = defaultdict(set)
     for label, categories in labels:
         own = normalise_label(label)
         names_of[own] |= {own, *map(normalise_label, categories)}
-    found = {label for label, some in names_of.items() if some & wanted}
-    return frozenset(label for label in names_of if label in found or mirror_label(label) in found)
+    both = [*names_of, *(mirror_label(label) or label for label in names_of)]
+    keys = tokens(both) if tokens else both
+    own, mirrored = keys[: len(names_of)], keys[len(names_of) :]
+    found = {key for key, some in zip(own, names_of.values(), strict=True) if some & wanted}
+    return frozenset(
+        label for label, *pair in zip(names_of, own, mirrored, strict=True) if not found.isdisjoint(pair)
+    )
 
 
 @dataclass(frozen=True)

@@ -30,5 +30,8 @@ def test_classes_of_a_file(tmp_path: Path) -> None:
     path.write_text("run\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"names.txt names 1 classes; write one on each line"):
         find_classes(str(path), SAMPLES, 1)
+    path.write_bytes("walk\nrun".encode("utf-16"))
+    with pytest.raises(UserError, match=r"names.txt is no UTF-8 text"):
+        find_classes(str(path), SAMPLES, 1)
     with pytest.raises(UserError, match="--classes babel60 is none of babel-60, babel-120 and labels"):
         find_classes("babel60", SAMPLES, 1)

@@ -8,9 +8,9 @@ import torch
 
 from langpose_dist.analysis import curve
 from langpose_dist.analysis.curve import measure_curve
-from langpose_dist.analysis.probe_text import curve_text
+from langpose_dist.analysis.probe_text import curve_rows, curve_text
 from langpose_dist.config import UserError
-from langpose_dist.data.sample import Sample
+from langpose_dist.data.sample import Sample, Span
 from tests.analysis.labelled import build_labelled, contender
 from tests.corpus import FRONT, build_samples, record, swing
 
@@ -58,7 +58,11 @@ def test_a_clip_that_is_one_span_says_what_the_model_says(
     keypoints = record(swing("left_wrist", 9))
     meta = {"subject": "s1", "recording": "s1 walk 1", "action": "walk", "keypoints_2d": "by hand"}
     camera = {"camera": {"name": "front", "rotation": FRONT}}
-    build_samples(tmp_path, [Sample("a", swing("left_wrist", 9), (), meta | camera, keypoints)], 10.0)
+    build_samples(
+        tmp_path,
+        [Sample("a", swing("left_wrist", 9), (Span("Walk_Back", 0, 9),), meta | camera, keypoints)],
+        10.0,
+    )
     ours = contender(str(tmp_path), data={"observation": "stored"})
     assert ours.config is not None
     texts = np.eye(2, ours.config.model.embed_dim, dtype=np.float32)
@@ -68,7 +72,8 @@ def test_a_clip_that_is_one_span_says_what_the_model_says(
         feature = ours.model(torch.from_numpy(keypoints)[None]).motion_features[0].numpy()
     for row, label in enumerate(LABELS):
         np.testing.assert_allclose(found["cosines"][label], np.full(9, feature[row]), atol=1e-4)
-    assert found["true_spans"] == []
+    assert found["true_spans"] == [{"label": "walk back", "start_s": 0.0, "end_s": 0.9}]
+    assert curve_rows(found)[1][:3] == ["whole clip", "0.0", "0.9"]
     figure = found["figures"][4]
     np.testing.assert_allclose(figure["keypoints_2d"], keypoints[round(10 * figure["time_s"])], atol=1e-4)
     assert found["data"]["source_2d"] == "stored: by hand"

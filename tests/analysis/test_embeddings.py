@@ -130,16 +130,6 @@ def test_the_mean_pooling_serves_encoders_of_every_origin(root: Path) -> None:
     assert embed_spans(untrained(bare), spans, pooling="mean").shape == found.shape
 
 
-def test_chunks_are_spans_of_their_own(root: Path) -> None:
-    spans = SpanSet.open(tiny_config(root), "validation", chunk_s=0.3)
-    walk = [
-        (span.start, span.stop) for span in spans.spans if span.stop - span.start and span.label == "walk"
-    ]
-    assert walk == [(3, 8), (0, 9), (9, 18), (18, 20)]
-    assert spans.describe()["num_spans"] == 6
-    assert spans.describe()["num_clips"] == 2
-
-
 def test_labels_meet_spans_in_one_space(root: Path) -> None:
     ours = contender(root)
     labels = label_features(ours, ("walk", "kick"))

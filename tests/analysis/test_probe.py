@@ -1,5 +1,6 @@
 """The semantic probe, against counting and SciPy."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -96,6 +97,18 @@ def test_spans_that_both_labels_are_true_of_are_left_out(root: str, monkeypatch:
     (pair,) = report["pairs"]
     assert report["min_spans"] is None
     assert (pair["num_spans"], pair["num_clips"], pair["num_left_out"]) == ([5, 3], [5, 3], 4)
+
+
+def test_a_pair_whose_spans_all_share_frames_is_counted(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, 0.0)
+    spans = spans_of(root)
+    both = replace(
+        spans, spans=tuple(span for span in spans.spans if span.label != "kick" or span.start < 30)
+    )
+    report = measure_probe([contender(root)], both, min_spans=2)
+    assert [one["labels"] for one in report["pairs"]] == [["wave left hand", "wave right hand"]]
+    lines = probe_text(report | {"commit": "0" * 40}).splitlines()
+    assert "2 pairs are left out: their labels share their frames" in lines
 
 
 def test_numbers_are_those_of_the_scores(root: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,13 @@
 """Retrieval, against a plain count of what stands before the first right answer."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from langpose_dist.analysis import retrieve
 from langpose_dist.analysis.clips import Clip
 from langpose_dist.analysis.embeddings import (
     LabelledSpan,
@@ -174,3 +176,31 @@ def test_a_model_without_words_is_refused(root: Path) -> None:
     assert silent.config is not None
     with pytest.raises(UserError, match="has no trained pooling"):
         measure_retrieval([silent], silent.config, "validation")
+    with pytest.raises(UserError, match="model ours has no text side"):
+        find_motions(replace(silent, config=None), silent.config, "validation", ["kick"], top=1)
+
+
+def test_texts_are_alike_for_every_model_if_they_are_for_the_first(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Encoder:
+        def __init__(self, length: int) -> None:
+            self.length = length
+
+        def sentence_features(self, texts: list[str]) -> torch.Tensor:
+            return torch.eye(3)[[0] * self.length + [2] * (3 - self.length)]
+
+    encoders = {"offline": Encoder(3), "other": Encoder(2)}
+    monkeypatch.setattr(retrieve, "load_text_encoder", lambda text: encoders[text.encoder])
+    monkeypatch.setattr(retrieve, "label_features", lambda one, texts: np.eye(3, 64, dtype=np.float32))
+    monkeypatch.setattr(retrieve, "embed_spans", lambda one, spans: np.eye(3, 64, dtype=np.float32))
+    first, second = contender(root), contender(root)
+    assert second.config is not None
+    text = second.config.text.model_copy(update={"encoder": "other"})
+    second = replace(second, name="second", config=second.config.model_copy(update={"text": text}))
+    for order, encoder in (([first, second], "offline"), ([second, first], "other")):
+        assert order[0].config is not None
+        report = measure_retrieval(order, order[0].config, "validation")
+        assert report["protocol"]["text_encoder"] == encoder
+        rows = [row for row in report["rows"] if row["protocol"] == "threshold"]
+        assert rows[0]["chance"] == rows[1]["chance"]

@@ -68,6 +68,7 @@ def test_the_probe_has_its_pairs_folded(tmp_path: Path) -> None:
     report = {
         "confidence": 0.95,
         "models": [{"name": "ours", "kinds": kinds, "pairs": [{"auc": value}]}],
+        "num_pairs_left_out": 0,
         "pairs": [
             {"labels": ["sit", "stand"], "kind": "inverse", "num_spans": [20, 21], "num_clips": [5, 6]}
         ],

@@ -34,6 +34,7 @@ def test_recognise(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str
     report = json.loads((tmp_path / "r.json").read_text())
     assert report["data"]["samples_of_class"] == {"kick": 7, "wave left hand": 5, "wave right hand": 5}
     assert report["models"][model]["step"] == 7
+    assert report["models"]["random encoder"]["shape_of"] == model
     assert len(report["commit"]) == 40
     assert report["data"]["fingerprint"] == report["train"]["fingerprint"]
     assert main([*words, "--method", "text", "--json"]) == 0

@@ -20,7 +20,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_all_spans(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["analyse", "probe", model, "--split", "validation", "--pairs", "Kick/wave left hand"]
+    words = ["analyse", "probe", model, "--pairs", "Kick/wave left hand"]
     assert main([*words, "--out", str(tmp_path / "probe.json")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split()[:3] == ["unrelated", model, "1"]

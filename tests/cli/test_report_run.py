@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from langpose_dist.cli.main import main
-from tests.report.run.made import make_run, protocol_report, robustness
+from tests.report.run.made import SMALL_MODEL, make_run, protocol_report, robustness
 from tests.report.sweep.folders import make_table1
 
 # MLflow's tables use a loading strategy that SQLAlchemy 2.1 deprecates.
@@ -76,7 +76,7 @@ def test_a_page_has_a_section_for_all_that_is_there_and_says_what_is_not(page: s
     ]
     last = page.rpartition("<h2>Not run")[2]
     assert "langpose analyse mmd" in last
-    assert f"langpose report run {words[0]} --measure" in last
+    assert "langpose report run RUN --measure" in last
     assert "langpose analyse table3" not in last
     for text in ("made &lt;b&gt;up&lt;/b&gt;, 10 Hz, fingerprint ffff", "<td>&lt;b&gt;sit&lt;/b&gt;</td>"):
         assert text in page
@@ -125,6 +125,20 @@ def test_an_unfinished_run_has_what_there_is(tmp_path: Path) -> None:
     assert "langpose train --config" in page.rpartition("<h2>Not run")[2]
 
 
+def test_a_page_says_nothing_of_the_machine_that_made_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights, shards = tmp_path / "pretrain" / "model.safetensors", "s3://user:secret@host/shards"
+    config = {"model": SMALL_MODEL | {"initial_weights": str(weights)}, "data": {"path": shards}}
+    run = make_run(tmp_path / "one", config=config)
+    page = report(tmp_path / "report.html", str(run), "--json")
+    assert "<td>pretrain/model.safetensors</td>" in page
+    for text in (page, capsys.readouterr().out):
+        assert str(tmp_path) not in text
+        assert "host/shards" not in text
+        assert "secret" not in text
+
+
 def test_cost_is_measured_here_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(tmp_path / "one")
     out = tmp_path / "report.html"
@@ -144,6 +158,7 @@ def test_cost_is_measured_here_on_request(tmp_path: Path, capsys: pytest.Capture
         (["{tmp}/one", "--with", "{tmp}/none.json"], "none.json: No such file"),
         (["{tmp}/one", "--with", "{tmp}/one/config.yaml"], "is not JSON"),
         (["{tmp}/one", "--with", "{tmp}/list.json"], "must hold a JSON object"),
+        (["{tmp}/one", "--with", "{tmp}/old.json"], "old.json is not as this version's langpose analyse mmd"),
         (["{tmp}/one", "--out", "{tmp}"], "must be a file in a folder that exists"),
     ],
 )
@@ -153,6 +168,7 @@ def test_a_mistake_is_one_line(
     make_run(tmp_path / "one")
     make_table1(tmp_path / "sweep")
     (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "old.json").write_text('{"analysis": "mmd"}')
     assert main(["report", "run", *(word.format(tmp=tmp_path) for word in words)]) == 2
     err = capsys.readouterr().err
     assert message in err

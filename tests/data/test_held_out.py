@@ -1,6 +1,6 @@
 """Categories that training does not see in words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import pytest
 from langpose_dist.config import RunConfig, UserError, load_config
 from langpose_dist.data.corpus import Corpus
 from langpose_dist.data.draws import EVALUATION_EPOCH
+from langpose_dist.data.labels import held_out_labels
 from langpose_dist.data.sample import Sample, Span
 from tests.corpus import LIMBS, build_samples, open_corpus, swing
 
@@ -83,3 +84,13 @@ def test_the_names_belong_to_the_run_and_leave_old_hashes_alone() -> None:
     assert config.data.held_out_categories == ("wave", "kick")
     assert config.hash() != RunConfig().hash()
     assert load_config(None, ["data.held_out_categories=[]"]).hash() == RunConfig().hash()
+
+
+def test_what_the_text_encoder_takes_for_a_held_out_label_is_left_out_too() -> None:
+    labels = [("knock left", ()), ("knock right", ()), ("kick", ("kick",)), ("stand", ())]
+
+    def tokens(some: Sequence[str]) -> list[str]:  # of an encoder that cannot tell knock left from kick
+        return ["kick" if label == "knock left" else label for label in some]
+
+    assert held_out_labels(labels, ["kick"]) == {"kick"}
+    assert held_out_labels(labels, ["kick"], tokens) == {"kick", "knock left", "knock right"}

@@ -1,4 +1,4 @@
-"""What a report is made of: folders of runs, and files that other commands wrote."""
+"""Sources of a report: folders of runs, and files that other commands wrote."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

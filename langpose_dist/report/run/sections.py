@@ -45,7 +45,7 @@ def _facts(run: Run) -> dict[str, str]:
         "space": config.target.space,
         "window": f"{config.window.num_frames} frames",
         "encoder": f"width {config.model.dim}, depth {config.model.depth}, {config.model.num_heads} heads",
-        "initial weights": str(config.model.initial_weights or "none: random"),
+        "initial weights": _say_path(config.model.initial_weights) or "none: random",
         "contrastive loss": config.loss.contrastive,
         "seed": str(config.seed),
         "machine": f"{devices}; processes: {num_processes}",
@@ -53,6 +53,11 @@ def _facts(run: Run) -> dict[str, str]:
         or UNKNOWN,
         "MLflow run": run.record.get("run_id", NONE),
     }
+
+
+def _say_path(path: Path | str | None) -> str:
+    """The file and its folder: the page goes to others, whom this machine does not concern."""
+    return "/".join(Path(path or "").parts[-2:])
 
 
 def _say_commit(commit: str, dirty: str) -> str:

@@ -12,6 +12,7 @@ from langpose_dist.report.plots import draw_skeletons
 
 FINGERPRINT, COMMIT = "f" * 64, "a" * 40
 WINDOWS = "every frame in one window"
+SMALL_MODEL = {"dim": 16, "dim_representation": 16, "depth": 1, "num_heads": 2}
 
 
 def evaluation(**changes: Any) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def make_run(folder: Path, *, config: dict[str, Any] | None = None, **changes: A
     folder.mkdir(parents=True)
     small = {
         "task": "finetune",
-        "model": {"dim": 16, "dim_representation": 16, "depth": 1, "num_heads": 2},
+        "model": SMALL_MODEL,
         "window": {"num_frames": 9, "stride": 9, "min_span_frames": 8},
         "masking": {"time_window_frames": [2, 4]},
     }
