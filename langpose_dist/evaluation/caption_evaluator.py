@@ -20,6 +20,7 @@ from langpose_dist.data.captions import Captioned, TextForm
 from langpose_dist.data.manifest import Manifest
 from langpose_dist.data.shards import ShardReader
 from langpose_dist.data.windows import Window
+from langpose_dist.datasets.splits import RECORDING
 from langpose_dist.datasets.timing import resample
 from langpose_dist.host.bars import Bar
 from langpose_dist.metrics.retrieval import recall_in_batches
@@ -81,7 +82,7 @@ def read_described_clips(path: str, split: str, captions: Sequence[Caption]) -> 
 
 def _read(reader: ShardReader, motion: Window, fps: float) -> CaptionedClip:
     poses = reader.read_poses(motion.shard, motion.sample, motion.start, motion.stop)
-    recording = motion.entry.subaction or motion.key
+    recording = reader.read_meta(motion.shard, motion.sample).get(RECORDING, motion.key)
     return CaptionedClip(motion.key, recording, motion_features(poses, fps), motion.captions)
 
 
@@ -125,7 +126,7 @@ class CaptionEvaluator:
         except (SafetensorError, OSError) as error:
             raise UserError(f"caption evaluator {path} cannot be read: {error}") from None
         if facts is None or facts["format"] != _FORMAT:
-            raise UserError(f"{path} is no caption evaluator; make one by langpose caption evaluator")
+            raise UserError(f"{path} is no caption evaluator; make one by langpose caption-evaluator")
         encoder = load_text_encoder(_TEXT)
         model = CaptionMatcher(encoder.dim)
         model.load_state_dict(load_file(path))
@@ -192,7 +193,8 @@ def train_evaluator(
     encoder = load_text_encoder(_TEXT)
     sentences = sorted({caption for clip in train for caption in clip.captions})
     texts = _Texts.encode(encoder, sentences)
-    numbers = [[sentences.index(caption) for caption in clip.captions] for clip in train]
+    number_of = {sentence: number for number, sentence in enumerate(sentences)}
+    numbers = [[number_of[caption] for caption in clip.captions] for clip in train]
 
     model = CaptionMatcher.seeded(encoder.dim, seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4)
