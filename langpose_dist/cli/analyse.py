@@ -221,7 +221,7 @@ def _report(
 ) -> int:
     out: Path | None = arguments.out
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
-        raise UserError(f"--out {out} must be a file in a folder that exists; this one does not exist")
+        raise UserError(f"--out {out} must be a file in a folder that exists")
     report = {"analysis": arguments.analysis, **probe.commit(), **measure()}
     content = json.dumps(report, indent=2)
     if out is not None:
