@@ -346,7 +346,7 @@ class CaptionConfig(Section):
     max_words: Annotated[Words, MODEL] = 20
     """Words of a caption in training; a longer one loses its end."""
     min_count: Annotated[Count, MODEL] = 2
-    """A word that fewer captions of unmirrored training clips have is unknown to the decoder."""
+    """A word that the captions of unmirrored training clips hold less often is unknown to the decoder."""
     min_frames: Annotated[Count, INPUT] = 1
     """Shorter motions are left out."""
     too_long: Annotated[Literal["refuse", "crop", "drop"], INPUT] = "refuse"
