@@ -23,6 +23,7 @@ from langpose_dist.data.windows import Window
 from langpose_dist.datasets.splits import RECORDING
 from langpose_dist.datasets.timing import resample
 from langpose_dist.host.bars import Bar
+from langpose_dist.metrics.caption import normalise_caption
 from langpose_dist.metrics.retrieval import recall_in_batches
 from langpose_dist.models.matcher import CaptionMatcher
 from langpose_dist.models.text import TextEncoder, load_text_encoder, pool_tokens
@@ -277,6 +278,7 @@ class _Texts:
 def _token_features(
     encoder: TextEncoder, captions: Sequence[str]
 ) -> tuple[Float[Tensor, "N L E"], Bool[Tensor, "N L"]]:
+    captions = [normalise_caption(one) for one in captions]  # a captioner writes no punctuation, people do
     mask = encoder.tokenize(captions).mask
     length = int(mask.sum(dim=1).max())
     return encoder.token_features(captions)[:, :length].cpu(), mask[:, :length]

@@ -53,6 +53,8 @@ def test_an_evaluator_learns_and_says_the_same_after_reloading(corpus: str, tmp_
     again = CaptionEvaluator.load(tmp_path / "evaluator.safetensors")
     assert torch.equal(again.hits(clips, right), evaluator.hits(clips, right))
     assert again.facts == evaluator.facts
+    written = [f"{one.capitalize()}." for one in right]
+    assert torch.equal(again.embed_texts(written), evaluator.embed_texts(right))
     assert again.facts["text_form"] == "words"
     assert len(again.sha256) == 64
 
