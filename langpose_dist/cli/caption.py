@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from langpose_dist.cli.infer import add_input_options, choose_device, open_model, options_of, read
@@ -22,8 +23,8 @@ _EXAMPLES = """examples:
 
 A model that was trained with caption.input=projected_2d describes 2D keypoints as they are; one of
 caption.input=joints_3d, the default, needs --lift MODEL. A motion of more frames than the model's window is
-described part by part. The sentences are those of the training data: words of the form that caption.text_form
-says, and something is said of every motion, whatever it shows.
+described in equal parts. The sentences use the words of the training data, in the form of
+caption.text_form, and something is said of every motion, whatever it shows.
 """
 
 
@@ -98,8 +99,8 @@ def _projected(
     seen = LiftingModel(arguments.model, captioner.model, "camera", num_frames, fps, config, {})
     for track in tracks.people:
         keypoints, first = Rates(options.fps, fps).to_model(used_keypoints(track), track.first_frame)
-        for start in range(0, len(keypoints), num_frames):
-            part = keypoints[None, start : start + num_frames]
+        for start, stop in _parts(len(keypoints), num_frames):
+            part = keypoints[None, start:stop]
             inputs, _ = normalise(part, options.normalisation, options.size, seen.units_per_metre)
             if not config.noise.enabled:  # trained with confidence 1
                 inputs[..., 2] = inputs[..., 2] > 0
@@ -120,8 +121,14 @@ def _lifted(
     for clip in lift_tracks(lifter, tracks, options):
         poses = resample(clip.poses_3d.astype(np.float64), clip.fps, fps).astype(np.float32)
         first = round(clip.first_frame / clip.fps * fps)
-        for start in range(0, len(poses), num_frames):
-            yield _describe(captioner, clip.person, poses[None, start : start + num_frames], first + start)
+        for start, stop in _parts(len(poses), num_frames):
+            yield _describe(captioner, clip.person, poses[None, start:stop], first + start)
+
+
+def _parts(num_frames: int, longest: int) -> Iterator[tuple[int, int]]:
+    """The fewest parts of equal length that fit: a rest of a few frames is no motion."""
+    count = -(-num_frames // longest)
+    yield from pairwise(num_frames * part // count for part in range(count + 1))
 
 
 def _describe(

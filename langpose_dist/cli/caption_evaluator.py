@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from langpose_dist.host.arguments import count, local_path, place
+from langpose_dist.host.arguments import count, local_path, place, whole_number
 
 _EXAMPLES = """examples:
   langpose caption-evaluator data/kit --out evaluators
@@ -35,7 +35,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--out", type=local_path, required=True, metavar="DIR", help="folder for the files")
     parser.add_argument(
         "--seeds",
-        type=int,
+        type=whole_number,
         nargs="+",
         default=[0, 1, 2],
         metavar="N",

@@ -122,9 +122,7 @@ def run(arguments: argparse.Namespace) -> int:
     misplaced = [word for word in arguments.robustness or () if "=" in word]
     names, overrides = sort_words([*arguments.overrides, *misplaced])
     if arguments.out is not None and (arguments.out.is_dir() or not arguments.out.parent.is_dir()):
-        raise UserError(
-            f"--out {arguments.out} must be a file in a folder that exists; this one does not exist"
-        )
+        raise UserError(f"--out {arguments.out} must be a file in a folder that exists")
     by = _evaluate_one if arguments.protocol is None else _evaluate_by_protocol
     report, text = by(arguments, names, overrides)
     if arguments.out is not None:
@@ -155,20 +153,19 @@ def _evaluate_one(
             f"{len(names)} models compare only by a protocol: add --protocol NAME, one of "
             f"{', '.join(PROTOCOLS)}"
         )
+    from langpose_dist.evaluation.caption_evaluator import CaptionEvaluator
+    from langpose_dist.evaluation.captions import captions_text, evaluate_captions
     from langpose_dist.tracking.registry.weights import find_weights
     from langpose_dist.train.evaluate import write_captions
     from langpose_dist.train.evaluate_weights import evaluate_weights
 
+    evaluators = [CaptionEvaluator.load(path) for path in arguments.evaluator]
     found = evaluate_weights(find_weights(names[0], tracking_uri_of(overrides)), overrides)
     report, text = dict(found.report), describe(found.report)
     if (captions := found.evaluation.captions) is None:
         if arguments.evaluator:
             raise UserError(f"--evaluator judges captions, {names[0]} writes none")
         return report, text
-    from langpose_dist.evaluation.caption_evaluator import CaptionEvaluator
-    from langpose_dist.evaluation.captions import captions_text, evaluate_captions
-
-    evaluators = [CaptionEvaluator.load(path) for path in arguments.evaluator]
     report["captions"] = evaluate_captions(found.config, captions, evaluators)
     text += f"\n\n{captions_text(report['captions'])}"
     if arguments.out is not None:
@@ -229,6 +226,8 @@ def compare_models(
 def _evaluate_by_protocol(
     arguments: argparse.Namespace, names: Sequence[str], overrides: Sequence[str]
 ) -> tuple[Mapping[str, Any], str]:
+    if arguments.evaluator:
+        raise UserError("--evaluator judges captions, which no --protocol measures; leave out --protocol")
     corruptions: Sequence[Corruption] = ()
     if arguments.robustness is not None:
         corruptions = find_corruptions([word for word in arguments.robustness if "=" not in word])

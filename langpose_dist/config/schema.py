@@ -346,7 +346,7 @@ class CaptionConfig(Section):
     max_words: Annotated[Words, MODEL] = 20
     """Words of a caption in training; a longer one loses its end."""
     min_count: Annotated[Count, MODEL] = 2
-    """A word that fewer captions of unmirrored training clips have is unknown to the decoder."""
+    """A word that the captions of unmirrored training clips hold less often is unknown to the decoder."""
     min_frames: Annotated[Count, INPUT] = 1
     """Shorter motions are left out."""
     too_long: Annotated[Literal["refuse", "crop", "drop"], INPUT] = "refuse"
@@ -355,10 +355,12 @@ class CaptionConfig(Section):
     """Layers of the decoder, which is as wide as model.embed_dim."""
     num_heads: Annotated[Count, MODEL] = 8
     """Attention heads of the decoder."""
+    memory_layers: Annotated[Whole, MODEL] = 0
+    """Transformer layers over the features of frames, before the decoder; TM2T has as many as there."""
     dropout: Annotated[Fraction, OBJECTIVE] = 0.1
     """In the decoder's attention and MLPs."""
     frozen: Annotated[Flag, MODEL] = False
-    """Keep the first weights of the encoder and its pooling; the decoder alone learns."""
+    """Keep the first weights of the encoder and its pooling; what follows alone learns."""
     label_smoothing: Annotated[Decay, OBJECTIVE] = 0.0
     """Share of the target that is spread over all words."""
     num_beams: Annotated[Count, EVALUATION] = 2

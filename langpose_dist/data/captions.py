@@ -71,7 +71,9 @@ class Captioned:
             )
         kept = list(self._kept())
         if not kept:
-            remedy = "lower caption.min_frames" if self.motions else "build data that have some"
+            without_words = "set caption.text_form=raw: its captions have no processed words"
+            remedy = without_words if self.num_without else "build data that have some"
+            remedy = "lower caption.min_frames" if self.motions else remedy
             raise DataError(
                 f"split {self.split!r} has no motion with captions (caption.text_form="
                 f"{self.config.text_form}, caption.min_frames={self.config.min_frames}); {remedy}"

@@ -20,8 +20,10 @@ from langpose_dist.data.captions import Captioned, TextForm
 from langpose_dist.data.manifest import Manifest
 from langpose_dist.data.shards import ShardReader
 from langpose_dist.data.windows import Window
+from langpose_dist.datasets.splits import RECORDING
 from langpose_dist.datasets.timing import resample
 from langpose_dist.host.bars import Bar
+from langpose_dist.metrics.caption import normalise_caption
 from langpose_dist.metrics.retrieval import recall_in_batches
 from langpose_dist.models.matcher import CaptionMatcher
 from langpose_dist.models.text import TextEncoder, load_text_encoder, pool_tokens
@@ -81,7 +83,7 @@ def read_described_clips(path: str, split: str, captions: Sequence[Caption]) -> 
 
 def _read(reader: ShardReader, motion: Window, fps: float) -> CaptionedClip:
     poses = reader.read_poses(motion.shard, motion.sample, motion.start, motion.stop)
-    recording = motion.entry.subaction or motion.key
+    recording = reader.read_meta(motion.shard, motion.sample).get(RECORDING, motion.key)
     return CaptionedClip(motion.key, recording, motion_features(poses, fps), motion.captions)
 
 
@@ -125,7 +127,7 @@ class CaptionEvaluator:
         except (SafetensorError, OSError) as error:
             raise UserError(f"caption evaluator {path} cannot be read: {error}") from None
         if facts is None or facts["format"] != _FORMAT:
-            raise UserError(f"{path} is no caption evaluator; make one by langpose caption evaluator")
+            raise UserError(f"{path} is no caption evaluator; make one by langpose caption-evaluator")
         encoder = load_text_encoder(_TEXT)
         model = CaptionMatcher(encoder.dim)
         model.load_state_dict(load_file(path))
@@ -192,7 +194,8 @@ def train_evaluator(
     encoder = load_text_encoder(_TEXT)
     sentences = sorted({caption for clip in train for caption in clip.captions})
     texts = _Texts.encode(encoder, sentences)
-    numbers = [[sentences.index(caption) for caption in clip.captions] for clip in train]
+    number_of = {sentence: number for number, sentence in enumerate(sentences)}
+    numbers = [[number_of[caption] for caption in clip.captions] for clip in train]
 
     model = CaptionMatcher.seeded(encoder.dim, seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4)
@@ -275,6 +278,7 @@ class _Texts:
 def _token_features(
     encoder: TextEncoder, captions: Sequence[str]
 ) -> tuple[Float[Tensor, "N L E"], Bool[Tensor, "N L"]]:
+    captions = [normalise_caption(one) for one in captions]  # a captioner writes no punctuation, people do
     mask = encoder.tokenize(captions).mask
     length = int(mask.sum(dim=1).max())
     return encoder.token_features(captions)[:, :length].cpu(), mask[:, :length]

@@ -64,7 +64,10 @@ def score_captions(
         for each metric a value and its interval over recordings, a motion and its mirrored copy being one.
     """
     if evaluators and len(clips) < BATCH_SIZE:
-        raise UserError(f"R-precision needs {BATCH_SIZE} clips with captions, there are {len(clips)}")
+        raise UserError(
+            f"R-precision needs {BATCH_SIZE} clips with captions, there are {len(clips)}; "
+            "choose a larger split or leave out --evaluator"
+        )
     everything = range(len(clips))
     rows = [_Row(name, captions, everything) for name, captions in generated.items()]
     rows += _rows_without_model(clips, train_captions)
@@ -144,7 +147,8 @@ def caption_notes(report: Mapping[str, Any]) -> list[str]:
         notes.append(f"R-precision: {protocol['r_precision']}; mean of the evaluators")
     for one in report["evaluators"]:
         scores = " / ".join(f"{value:.3f}" for value in one["real_captions"])
-        notes.append(f"evaluator {one['sha256'][:12]}, seed {one['seed']}: real captions {scores}")
+        learned = f"{one['dataset']} {one['fingerprint'][:16]}, seed {one['seed']}"
+        notes.append(f"evaluator {one['sha256'][:12]} of {learned}: real captions {scores}")
     return notes
 
 

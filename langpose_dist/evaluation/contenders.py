@@ -59,7 +59,7 @@ def open_contender(path: Path, name: str) -> Contender:
         )
     exported = load_exported(path)
     if not hasattr(exported.model, "lift_windows"):
-        raise UserError(f"{name}: task={exported.config.task} lifts no poses, which --protocol measures")
+        raise UserError(f"{name}: task={exported.config.task} lifts no poses; give a model that does")
     config, header = exported.config, exported.header
     return Contender(
         name=name,

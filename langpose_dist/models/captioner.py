@@ -42,7 +42,14 @@ class Captioner(nn.Module):
         self.pose_pooling = PosePooling(
             model.dim_representation, H36M17.num_joints, model.pool_dim, model.embed_dim, model.pool_dropout
         )
-        self.decoder = _build_decoder(config.caption, model.embed_dim, len(tokenizer))
+        caption = config.caption
+        self.over_frames = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                model.embed_dim, caption.num_heads, 4 * model.embed_dim, caption.dropout, batch_first=True
+            )
+            for _ in range(caption.memory_layers)
+        )
+        self.decoder = _build_decoder(caption, model.embed_dim, len(tokenizer))
         # Neither poses nor a sum over frames are asked for.
         self.encoder.head.requires_grad_(False)
         self.pose_pooling.weighted_sum.requires_grad_(False)
@@ -58,7 +65,7 @@ class Captioner(nn.Module):
             UserError: If they do not fit.
         """
         model = cls(config, tokenizer)
-        for parameter in model.decoder.parameters():
+        for parameter in (*model.over_frames.parameters(), *model.decoder.parameters()):
             if parameter.requires_grad and parameter.ndim == 2:
                 nn.init.xavier_uniform_(parameter)
         if (path := config.model.initial_weights) is not None:
@@ -100,7 +107,7 @@ class Captioner(nn.Module):
         is_before = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool, device=ids.device).tril()
         # Masks of four axes: at the values of others transformers looks, and would wait for the GPU.
         return self.decoder(
-            encoder_outputs=_as_memory(features),
+            encoder_outputs=self._memory(features, frame_mask),
             attention_mask=frame_mask[:, None, None],
             decoder_input_ids=ids,
             decoder_attention_mask=is_before[None, None],
@@ -126,8 +133,9 @@ class Captioner(nn.Module):
             max_words: Longest caption.
         """
         search: dict[str, Any] = {"length_penalty": length_penalty, "early_stopping": True}
+        features = self.pose_pooling.frame_features(self.encoder(motion))
         ids = self.decoder.generate(  # pyright: ignore[reportAttributeAccessIssue]
-            encoder_outputs=_as_memory(self.pose_pooling.frame_features(self.encoder(motion))),
+            encoder_outputs=self._memory(features, frame_mask),
             attention_mask=frame_mask,
             do_sample=False,
             num_beams=num_beams,
@@ -137,11 +145,12 @@ class Captioner(nn.Module):
         )
         return self.tokenizer.decode(ids)
 
+    def _memory(self, features: Float[Tensor, "B T D"], frame_mask: Bool[Tensor, "B T"]) -> Any:
+        from transformers.modeling_outputs import BaseModelOutput
 
-def _as_memory(features: Float[Tensor, "B T D"]) -> Any:
-    from transformers.modeling_outputs import BaseModelOutput
-
-    return BaseModelOutput(last_hidden_state=features)
+        for layer in self.over_frames:
+            features = layer(features, src_key_padding_mask=~frame_mask)
+        return BaseModelOutput(last_hidden_state=features)
 
 
 def _build_decoder(config: CaptionConfig, dim: int, num_words: int) -> "MarianMTModel":

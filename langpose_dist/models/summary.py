@@ -115,7 +115,9 @@ def _summarize_captioner(config: RunConfig, batch_size: int) -> ModelSummary:
                 [model.pose_pooling],
                 lambda: model.pose_pooling.frame_features(representation),
             ),
-            _part("decoder", [model.decoder], lambda: model.next_words(features, mask, ids)),
+            _part(
+                "decoder", [model.over_frames, model.decoder], lambda: model.next_words(features, mask, ids)
+            ),
         )
     length = config.caption.max_words
     note = f"decoder: captions of {length} words, {len(tokenizer)} known words, which the data decide"

@@ -45,16 +45,16 @@ def test_keypoints_are_described_part_by_part(
     path = captioner(tmp_path, input="projected_2d")
     assert main([*keypoints, "--model", str(path), "--json"]) == 0
     captions = json.loads(capsys.readouterr().out)["captions"]
-    # 8 s at the model's 10 frames a second are 81 frames: windows of 40, 40 and 1.
-    assert [(one["start_s"], one["end_s"]) for one in captions] == [(0.0, 3.9), (4.0, 7.9), (8.0, 8.0)]
+    # 8 s at the model's 10 frames a second are 81 frames: three windows of 27 instead of 40, 40 and 1.
+    assert [(one["start_s"], one["end_s"]) for one in captions] == [(0.0, 2.6), (2.7, 5.3), (5.4, 8.0)]
     known = {word for text in WORDS for word in text.split()}
     assert all(one["caption"] and set(one["caption"].split()) <= known for one in captions)
     # As large as people of training: focal lengths of 1.5 to 3 at 3 to 7 m.
-    inputs, _ = normalise_box(standing(241)[::3][None, :40], units_per_metre=4.5 / 10)
+    inputs, _ = normalise_box(standing(241)[::3][None, :27], units_per_metre=4.5 / 10)
     assert load_exported(path).predict(inputs).tolist() == [captions[0]["caption"]]
     assert main([*keypoints, "--model", str(path)]) == 0
     assert (
-        capsys.readouterr().out.splitlines()[0] == f"person 0      0.00 to 3.90 s  {captions[0]['caption']}"
+        capsys.readouterr().out.splitlines()[0] == f"person 0      0.00 to 2.60 s  {captions[0]['caption']}"
     )
 
 

@@ -33,3 +33,16 @@ def test_it_prints_nats_and_writes_captions_beside_the_report(
     assert max(len(line["generated"].split()) for line in lines) <= 3
     assert main([*words, "caption.text_form=raw"]) == 2
     assert "caption.text_form belongs to the weights" in capsys.readouterr().err
+
+
+def test_an_evaluator_is_read_before_anything_is_decoded_and_not_ignored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", str(tmp_path / "model"), "--evaluator", str(tmp_path / "none.safetensors")]
+    assert main(words) == 2
+    assert "none.safetensors cannot be read" in capsys.readouterr().err
+    assert main([*words, "--protocol", "virtual_camera"]) == 2
+    assert "--evaluator judges captions" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["caption-evaluator", str(tmp_path), "--out", str(tmp_path), "--seeds", "-1"])
+    assert "'-1' must be a whole number from 0" in capsys.readouterr().err

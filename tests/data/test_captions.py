@@ -130,6 +130,12 @@ def test_captions_without_words_are_counted(tmp_path: Path) -> None:
     ]
 
 
+def test_data_without_processed_words_are_told_of_the_other_form(tmp_path: Path) -> None:
+    build_samples(tmp_path, [Sample("clip", swing(None, 30), (), captions=(Span("runs", 0, 30),))])
+    with pytest.raises(DataError, match=r"set caption\.text_form=raw"):
+        _ = corpus(tmp_path).training_set
+
+
 def test_pretraining_says_how_captions_become_labels(root: Path) -> None:
     config = tiny_config(root)
     (problem,) = PretrainTask.problems(config, PretrainTask.open(config))

@@ -31,7 +31,8 @@ class Oracle(CaptionEvaluator):
     """An evaluator that knows which words belong to which clip."""
 
     def __init__(self) -> None:
-        super().__init__(CaptionMatcher(8), TextEncoder.__new__(TextEncoder), {"seed": 0}, "0" * 64)
+        facts = {"seed": 0, "dataset": "made-up", "fingerprint": "f" * 64}
+        super().__init__(CaptionMatcher(8), TextEncoder.__new__(TextEncoder), facts, "0" * 64)
 
     def hits(self, clips: Sequence[CaptionedClip], captions: Sequence[str], top: int = 3) -> Tensor:
         right = [text in clip.captions for clip, text in zip(clips, captions, strict=True)]
@@ -82,7 +83,9 @@ def test_r_precision_counts_right_captions_and_a_constant_gets_none() -> None:
     assert found["half"]["value"] == pytest.approx(0.5, abs=0.05)
     assert found["half"]["by_evaluator"] == [found["half"]["value"]] * 2
     assert report["evaluators"][0]["real_captions"] == [1, 1, 1]
-    assert "evaluator 000000000000, seed 0: real captions 1.000" in captions_text(report)
+    assert "evaluator 000000000000 of made-up ffffffffffffffff, seed 0: real captions 1.000" in captions_text(
+        report
+    )
 
 
 def test_examples_are_the_best_and_the_worst() -> None:

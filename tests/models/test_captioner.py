@@ -72,8 +72,10 @@ def test_the_decoder_is_the_transformer_of_2017() -> None:
         torch.testing.assert_close(model(motion, mask, ids), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_padded_frames_say_nothing_to_the_decoder() -> None:
-    model = build()
+@pytest.mark.parametrize("layers", [0, 2])
+def test_padded_frames_say_nothing_to_the_decoder(layers: int) -> None:
+    model = build(caption={"memory_layers": layers})
+    assert len(model.over_frames) == layers
     motion, mask = motions()
     ids = WORDS.encode(CAPTIONS[:3])
     with torch.inference_mode():
@@ -167,7 +169,7 @@ def test_a_file_holds_the_embedding_once_and_gives_a_tied_model_back(tmp_path: P
 
 def test_every_trained_weight_takes_part_and_a_frozen_encoder_keeps_its_own() -> None:
     for frozen in (False, True):
-        model = build(caption={"frozen": frozen}).train()
+        model = build(caption={"frozen": frozen, "memory_layers": 1}).train()
         motion, mask = motions()
         model(motion, mask, WORDS.encode(CAPTIONS[:3])).square().sum().backward()
         trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}

@@ -47,7 +47,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="TEMPLATE",
-        help="captions for task=caption, such as 'someone does {action} in a {style} way' (default: none)",
+        help="captions for caption.text_form=raw, such as 'someone does {action} in a {style} way' (default: "
+        "none)",
     )
 
 
