@@ -31,16 +31,16 @@ part() {
   tar -C "$out" -czf "$results/results.tar.gz" .
 }
 
-device=cuda small=() repeats=()
+device=cuda small=() repeats=() few_steps=""
 if [[ -n ${SMALL:-} ]]; then # to try the script itself on a processor
-  device=cpu repeats=(--repeats 2 --batch-size 2)
+  device=cpu repeats=(--repeats 2 --batch-size 2) few_steps=30
   small=(window.num_frames=9 window.stride=3 window.min_span_frames=4 "masking.time_window_frames=[2, 4]"
     noise.num_keyframes=4 model.dim=32 model.dim_representation=32 model.depth=1 model.num_heads=2)
 fi
 steps=(python -m benchmarks.step_time "${small[@]}" --device "$device" "${repeats[@]}")
 loop() { # name, limit in seconds, steps, overrides
   part "$1" "$2" python -m benchmarks.train_profile --data "$data" --config configs/pretrain/paper.yaml \
-    --output "$out" --name "$1" --steps "$3" data.num_workers=4 "${small[@]}" "${@:4}"
+    --output "$out" --name "$1" --steps "${few_steps:-$3}" data.num_workers=4 "${small[@]}" "${@:4}"
 }
 fast=(model.compile=true model.stream=bfloat16)
 
