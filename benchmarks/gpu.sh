@@ -51,7 +51,8 @@ loop train_fast 150 1200 "${fast[@]}"
 loop train_eager 40 120
 part steps_float32 30 "${steps[@]}" --precision float32 --output "$out/float32"
 part nccl 30 deepspeed --num_gpus 1 launch/train.py --config configs/pretrain/small.yaml output="$out/run" \
-  data.path="$data" train.max_steps=20 train.zero_stage=2 tracking.enabled=false tracking.register_as=null
+  data.path="$data" train.max_steps=20 optimizer.warmup_steps=5 train.zero_stage=2 tracking.enabled=false \
+  tracking.register_as=null
 rm -rf "$out/run"
 part inference 30 python -m benchmarks.lifting_speed --compile --output "$out" "${small[@]}"
 loop train_graphs 40 200 "${fast[@]}" model.compile_mode=reduce-overhead
