@@ -20,7 +20,7 @@ from langpose_dist.tasks.exported import load_exported
 
 _ROOT = Path(__file__).parents[1]
 NUM_WORDS = 1400
-"""Of the decoder without --model; KIT-ML has about as many."""
+"""Vocabulary of the decoder without --model; KIT-ML has about as many."""
 
 
 def main() -> None:

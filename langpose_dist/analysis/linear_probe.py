@@ -11,7 +11,7 @@ from langpose_dist.config import UserError
 INVERSE_REGULARISATION = (0.001, 0.01, 0.1, 1.0, 10.0)
 """Tried values of scikit-learn's C."""
 HELD_OUT_SHARE = 0.2
-"""Of the clips, to choose among them."""
+"""Share of the clips that chooses among them."""
 _MAX_ITERATIONS = 5000
 
 

@@ -72,7 +72,7 @@ class RecognitionOptions:
     split: str = "validation"
     min_samples: int = 5
     seed: int = 0
-    """Of the random encoder, and of the clips that choose the probe's regularisation."""
+    """Seed of the random encoder, and of the clips that choose the regularisation of the probe."""
     isolated: bool = False
     """Show models each chunk alone, as BABEL's benchmark does, without the motion around it."""
 

@@ -31,7 +31,7 @@ from langpose_dist.tasks.labels import describe_labels
 RECALLS = (1, 2, 3, 5, 10)
 DIRECTIONS = ("text_to_motion", "motion_to_text")
 THRESHOLD = 0.95
-"""Of (1 + cosine) / 2 between sentence embeddings, above which TMR takes two texts for one."""
+"""Value of (1 + cosine) / 2 between sentence embeddings, above which TMR takes two texts for one."""
 SUBSET_SIZE = 100
 BATCH_SIZE = 32
 PIECE_S = 2.0

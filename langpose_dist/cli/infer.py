@@ -221,7 +221,7 @@ def read(arguments: argparse.Namespace) -> "Tracks":
 
 
 def options_of(arguments: argparse.Namespace, tracks: "Tracks") -> "LiftOptions":
-    """What was chosen, with rate and size as the file says them."""
+    """Options of the command line, with rate and size as the file says them."""
     from langpose_dist.inference.options import DEFAULT_NORMALISATION, LiftOptions
 
     return LiftOptions(
