@@ -15,7 +15,8 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import Float
 
-TEXT_FORM = "NFKC, lower case, everything but a-z, 0-9 and ' to blanks"
+from langpose_dist.metrics.table import TEXT_FORM as TEXT_FORM
+
 MAX_ORDER = 4
 """Words of the longest n-gram that is compared."""
 _ROUGE_BETA = 1.2

@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from langpose_dist.config import UserError, suggest_or_list
-from langpose_dist.metrics.caption import TEXT_FORM
 
 Kind = Literal["pose", "retrieval", "caption", "loss", "reference"]
 Reduction = Literal["mean", "median"]
+
+TEXT_FORM = "NFKC, lower case, everything but a-z, 0-9 and ' to blanks"
+"""Form of captions, of both sides of a score; ``metrics.caption.normalise_caption`` gives it."""
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def test_overrides_choose_data_and_conditions(run_dir: Path, capsys: pytest.Capt
         (["{run}", "model.dim=32"], "model.dim belongs to the weights"),
         (["{run}", "data.path={missing}"], "manifest.json does not exist"),
         (["{run}", "data.validation_split=test"], "split 'test' has no clips"),
-        (["{run}", "--out", "{missing}/report.json"], "does not exist"),
+        (["{run}", "--out", "{missing}/report.json"], "must be a file in a folder that exists"),
         (["{run}", "evaluation.batchsize=3"], "did you mean 'evaluation.batch_size'?"),
         (["data.path=x"], "name a model"),
         (["{run}", "{run}"], "is named twice"),

@@ -15,6 +15,7 @@ from langpose_dist.config import RunConfig
 from langpose_dist.models.langpose import LangPose
 from langpose_dist.runs.tracker import NullTracker
 from langpose_dist.train.preflight import check_here
+from tests.captions import build_captions, caption_config
 from tests.corpus import build_corpus, tiny_config
 from tests.exports import save_weights
 
@@ -110,6 +111,10 @@ def configurations(folder: Path) -> Iterator[RunConfig]:
     build_corpus(folder / "stored", is_recorded=True)
     yield tiny_config(folder / "stored", folder / "c", data={"observation": "stored"})
     yield tiny_config(folder / "stored", folder / "d", data={"held_out_camera": "side"})
+    build_captions(folder / "captions")
+    model, crop = {"initial_weights": str(weights)}, {"too_long": "crop"}
+    window = {"num_frames": 8, "stride": 8}
+    yield caption_config(folder / "captions", folder / "e", model=model, caption=crop, window=window)
 
 
 def test_preflight_comes_to_every_function_that_refuses(
@@ -122,7 +127,7 @@ def test_preflight_comes_to_every_function_that_refuses(
     problems = []
     for config in configurations(tmp_path):
         reached |= entered(lambda config=config: problems.append(check_here(config, 1, NullTracker())))
-    assert [len(found) for found in problems] == [0, 1, 0, 1], problems
+    assert [len(found) for found in problems] == [0, 1, 0, 1, 0], problems
     refusing = refusing_functions()
     assert refusing - reached - set(LATER) == set(), "preflight does not ask them; let it, or say why not"
     assert set(LATER_MODULES) <= {path.stem for path in MODULES}
