@@ -21,20 +21,20 @@ Pair = tuple[list[Clip], list[Clip]]
 
 @dataclass(frozen=True, kw_only=True)
 class MmdOptions:
-    """What is compared with what."""
+    """Choices of a comparison."""
 
     by: Literal["action", "subject"] | None = None
     """A row for each; ``None``: one row of everything."""
     against: Literal["same", "all"] = "same"
     """Clips of the second set: those of the same action or subject, or all."""
     unit: Literal["clip", "subject"] = "clip"
-    """What the test and the interval take as independent."""
+    """Independent unit of the test and the interval."""
     sigma: Literal["table", "row"] = "table"
     """One bandwidth, so that rows compare, or one for each row."""
     fps: float | None = None
     """Rate of all features; ``None``: the lower one of the two sets."""
     max_frames: int = 20_000
-    """Of either set, in a row."""
+    """Most frames of either set in a row."""
 
 
 def compare_sets(first: ClipSet, second: ClipSet, options: MmdOptions) -> dict[str, Any]:

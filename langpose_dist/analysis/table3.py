@@ -1,4 +1,4 @@
-"""What goes along with a model's improvement, action by action: the supplement's Table 3, with intervals."""
+"""Correlates of a model's improvement, action by action: the supplement's Table 3, with intervals."""
 
 from collections.abc import Mapping
 from typing import Any

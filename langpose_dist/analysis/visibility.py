@@ -1,4 +1,4 @@
-"""How much of each joint a detector saw, action by action: the supplement's Table 2, from shards."""
+"""Share of joints that a detector saw, action by action: the supplement's Table 2, from shards."""
 
 from collections import defaultdict
 from typing import Any

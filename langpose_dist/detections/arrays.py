@@ -189,7 +189,7 @@ def _people(frame: Any, where: str) -> list[Detection]:
 
 
 def _unwrap(value: Any) -> Any:
-    """What stands in an array of one object."""
+    """Content of an array of one object."""
     is_object = isinstance(value, np.ndarray) and value.shape == () and value.dtype == object
     return value.item() if is_object else value
 

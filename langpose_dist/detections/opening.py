@@ -26,7 +26,7 @@ _DUE = (
 
 
 def open_recording(path: Path) -> Recording:
-    """What a file or a folder of files holds.
+    """Content of a file or a folder of files.
 
     Raises:
         UserError: If it cannot be read, or is of no known kind.

@@ -112,7 +112,7 @@ def read_tracks(
 
 @dataclass
 class Sieve:
-    """What is left of a detection: the keypoints that joints are made of, above the threshold, in pixels."""
+    """The rest of a detection: the keypoints that joints are made of, above the threshold, in pixels."""
 
     layout: Layout
     unit: tuple[int, int] | None

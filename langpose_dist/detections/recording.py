@@ -1,4 +1,4 @@
-"""What readers make of a file before anyone knows who is who: detections, frame by frame."""
+"""Detections, frame by frame, before anyone knows who is who."""
 
 import itertools
 import re
@@ -41,7 +41,7 @@ class Detection:
 
 
 class Frame(NamedTuple):
-    """What was detected in one picture."""
+    """Detections in one picture."""
 
     number: int
     people: Sequence[Detection]

@@ -228,7 +228,7 @@ def _examples(row: _Row, clips: Sequence[CaptionedClip]) -> list[dict[str, Any]]
 
 
 def _weights(clips: Sequence[CaptionedClip]) -> Float[np.ndarray, "R N"]:
-    """How often each draw of recordings holds each clip."""
+    """Count of each clip in each draw of recordings."""
     recordings = sorted({clip.recording for clip in clips})
     draws = draw_recordings(len(recordings))
     return draws[:, [recordings.index(clip.recording) for clip in clips]].astype(float)

@@ -29,7 +29,7 @@ def check_confidences(protocol: Protocol, config: RunConfig) -> None:
 
 
 def without_confidences(split: str, source: str) -> UserError:
-    """What to say of 2D joints whose confidences are all 1."""
+    """Message about 2D joints whose confidences are all 1."""
     return UserError(
         f"visibility needs confidences of a detector, and all of split {split!r} are 1 (2D: {source}); leave "
         "it out, or build the data with detections that have some, such as MotionBERT's pickle"

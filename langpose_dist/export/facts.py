@@ -27,7 +27,7 @@ _BOX = (
     " of (sum of the lengths in pixels of the limbs whose two ends are seen) / (0.85 * sum of their "
     "limb_lengths_m)"
 )
-"""What ``inference.picture.normalise_box`` does, for programs of others."""
+"""Definition of ``inference.picture.normalise_box``, for programs of others."""
 
 
 def describe(exported: Exported, weights_sha256: str, licence: str | None) -> dict[str, str]:

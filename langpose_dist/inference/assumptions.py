@@ -107,7 +107,7 @@ def reading_facts(tracks: Tracks, size: tuple[int, int] | None) -> dict[str, Any
 
 
 def reading_sentences(facts: Mapping[str, Any]) -> Iterator[str]:
-    """What a person should know about how a file was read.
+    """Lines for a person about how a file was read.
 
     Args:
         facts: With those of ``reading_facts``.
@@ -138,7 +138,7 @@ def reading_sentences(facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def sentences(clip: LiftedClip) -> list[str]:
-    """What a person should know about a result."""
+    """Lines for a person about a result."""
     facts = clip.facts
     last = clip.first_frame + len(clip.poses_3d) - 1
     found = [

@@ -49,7 +49,7 @@ class LabelReader:
     labels: tuple[str, ...]
     text_features: Float[Tensor, "L D"]
     notes: tuple[str, ...] = ()
-    """What its text encoder makes of the labels, where it is not what one would expect."""
+    """Lines about what the text encoder makes of the labels, where it is not what one would expect."""
 
     @classmethod
     def open(cls, model: LiftingModel, labels: Sequence[str]) -> Self:

@@ -1,4 +1,4 @@
-"""What a user can choose about lifting."""
+"""Options of lifting."""
 
 from dataclasses import dataclass, replace
 from typing import Self
@@ -20,7 +20,7 @@ MAX_SMOOTHING_S = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class LiftOptions:
-    """What a user can choose about lifting."""
+    """Options of lifting."""
 
     fps: float | None = None
     """Frames per second of the video; default: as the file says."""

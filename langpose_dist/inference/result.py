@@ -1,4 +1,4 @@
-"""What lifting gives: one person in 3D, with everything that was assumed."""
+"""Result of lifting: one person in 3D, with everything that was assumed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -9,7 +9,7 @@ from langpose_dist.skeleton import H36M17
 
 _REPEATS = 10
 _GAIN = 1.05
-"""How much faster the project's own kernel must be to be taken."""
+"""Speed over the library's from which on the project's own kernel is taken."""
 _MAX_DIFFERENCE = 0.02
 """Largest relative difference of output and gradient from torch's kernel; bfloat16 keeps 8 bits."""
 
