@@ -11,6 +11,7 @@ from langpose_dist.data.sample import Sample, Span
 from langpose_dist.evaluation.contenders import Contender
 from langpose_dist.models.langpose import LangPose
 from tests.corpus import build_samples, swing, tiny_config
+from tests.exports import save_weights
 
 FPS = 10.0
 
@@ -44,3 +45,11 @@ def features_of(labels: Sequence[str], known: Sequence[str], noise: float, seed:
     axes = np.eye(len(known))[[known.index(label) for label in labels]]
     found = axes + noise * rng.normal(size=axes.shape)
     return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+
+
+def save_labelled(folder: Path) -> str:
+    """File of such a model, its data beside it."""
+    one = contender(build_labelled(folder))
+    assert one.config is not None
+    save_weights(folder / "model.safetensors", one.model, one.config, {"fps": "10.0", "step": "7"})
+    return str(folder / "model.safetensors")

@@ -6,17 +6,12 @@ from pathlib import Path
 import pytest
 
 from langpose_dist.cli.main import main
-from tests.analysis.labelled import build_labelled, contender
-from tests.exports import save_weights
+from tests.analysis.labelled import save_labelled
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("probe")
-    one = contender(build_labelled(folder))
-    assert one.config is not None
-    save_weights(folder / "model.safetensors", one.model, one.config, {"fps": "10.0", "step": "7"})
-    return str(folder / "model.safetensors")
+    return save_labelled(tmp_path_factory.mktemp("model"))
 
 
 def test_all_spans(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
