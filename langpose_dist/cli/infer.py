@@ -14,6 +14,7 @@ from langpose_dist.host.paths import make_folder
 
 if TYPE_CHECKING:
     from langpose_dist.detections.track import Tracks
+    from langpose_dist.inference.captions import Describer
     from langpose_dist.inference.labels import LabelReader
     from langpose_dist.inference.model import LiftingModel
     from langpose_dist.inference.options import LiftOptions
@@ -27,6 +28,7 @@ _EXAMPLES = """examples:
   langpose infer points.npy --layout coco17 --model model.safetensors --fps 50 --out out --formats trc,gif
   langpose infer video.json --model runs/finetuned --out out --size 1920x1080 --focal-length 1500 \\
       --labels "sit down,stand up,walk" --label-model runs/pretrained
+  langpose infer video.json --model runs/pretrained --fps 30 --out out --caption runs/caption
   langpose infer video.json --model runs/finetuned --fps 30 --out out --overlay frames/
 
 KEYPOINTS is a file or folder of a 2D detector; docs/inference.md lists them. MODEL is the folder of a
@@ -94,6 +96,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         type=place,
         metavar="MODEL",
         help="model with a text side for --labels; default: the one that lifts",
+    )
+    parser.add_argument(
+        "--caption",
+        type=place,
+        metavar="MODEL",
+        help="model that was trained with task=caption: says in a sentence what each person does",
     )
     parser.add_argument(
         "--overlay",
@@ -186,9 +194,14 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.label_model is not None:
             text_model = open_model(arguments.label_model, arguments.tracking_uri, device=arguments.device)
         reader = open_reader(text_model, labels)
+    describer = None
+    if arguments.caption is not None:
+        describer = _open_describer(arguments.caption, arguments.tracking_uri, arguments.device)
     make_folder(arguments.out)
 
     clips = lift_tracks(model, tracks, options, reader)
+    if describer is not None:
+        clips = [describer.add_captions(clip, options) for clip in clips]
     written = list(
         write_results(arguments.out, clips, [name for name in FORMATS if name in arguments.formats])
     )
@@ -315,6 +328,30 @@ def open_reader(model: "LiftingModel", labels: Sequence[str]) -> "LabelReader":
     return reader
 
 
+def _open_describer(name: str, tracking_uri: str | None, device: str) -> "Describer":
+    """A captioner by whatever name.
+
+    Raises:
+        UserError: If there is none of that name, or it writes no captions.
+    """
+    from langpose_dist.config import UserError
+    from langpose_dist.host.atomic import hash_file
+    from langpose_dist.inference.captions import Describer
+    from langpose_dist.tasks.exported import load_exported
+    from langpose_dist.tracking.registry.weights import find_model
+
+    weights, _ = find_model(name, tracking_uri)
+    captioner = load_exported(weights)
+    if captioner.config.task != "caption":
+        raise UserError(
+            f"--caption {name} was trained with task={captioner.config.task} and writes none; give a model "
+            "of task=caption (configs/caption/kit.yaml)"
+        )
+    captioner.model.to(choose_device(device))
+    fps, facts = float(captioner.header["fps"]), {"weights_sha256": hash_file(weights)}
+    return Describer(name, captioner.config, fps, captioner.predict, facts)
+
+
 def _write_pictures(
     arguments: argparse.Namespace, clips: Sequence["LiftedClip"], pictures: Sequence[Path]
 ) -> Iterator[Path]:
@@ -355,6 +392,8 @@ def _report(arguments: argparse.Namespace, clips: Sequence["LiftedClip"], writte
         return
     for clip in clips:
         print("\n".join(sentences(clip)))
+        for part in clip.facts.get("captions", {}).get("parts", ()):
+            print(f"{part['start_s']:8.2f} to {part['end_s']:.2f} s: {part['caption']}")
     print(f"written to {arguments.out}: {', '.join(path.name for path in written)}")
 
 

@@ -44,7 +44,6 @@ def build_parser() -> "Parser":
     """Build the parser of all commands."""
     from langpose_dist.cli import (
         analyse,
-        caption,
         caption_evaluator,
         data,
         doctor,
@@ -74,7 +73,6 @@ def build_parser() -> "Parser":
         evaluate,
         infer,
         label,
-        caption,
         analyse,
         registry,
         export,

@@ -42,12 +42,16 @@ class LiftingModel:
     @property
     def units_per_metre(self) -> float:
         """Half image widths per metre at the people that it was trained on."""
-        if self.config is None or self.config.data.observation == "stored":
-            return _UNITS_PER_METRE
-        camera = self.config.camera
-        return sum(camera.focal_length) / sum(camera.distance)
+        return units_per_metre(self.config)
 
     @property
     def device(self) -> torch.device:
         """Of its weights."""
         return next(self.model.parameters()).device
+
+
+def units_per_metre(config: RunConfig | None) -> float:
+    """Half image widths per metre at the people of a training; ``None`` stands for another project's."""
+    if config is None or config.data.observation == "stored":
+        return _UNITS_PER_METRE
+    return sum(config.camera.focal_length) / sum(config.camera.distance)

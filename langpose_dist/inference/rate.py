@@ -7,7 +7,7 @@ elsewhere has the same ones.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.interpolate import Akima1DInterpolator
 
 _SAME_RATE = 0.005
@@ -48,17 +48,37 @@ class Rates:
             Joints, with confidence 0 unless they are seen in both frames around; and the number of the
             model's first frame.
         """
-        start, stop = self.model_frames(first, len(keypoints))
+        values, start = self.values_to_model(keypoints, first)
+        if not self.are_same:
+            before, after, _ = self._neighbours(len(keypoints), first)
+            values[..., 2] *= (keypoints[before, :, 2] > 0) & (keypoints[after, :, 2] > 0)
+        return values, start
+
+    def values_to_model(
+        self, values: Float[np.ndarray, "T *C"], first: int
+    ) -> tuple[Float[np.ndarray, "S *C"], int]:
+        """Values at the frames of the model, by straight lines in time; and the number of the first.
+
+        Args:
+            values: At consecutive frames of the video.
+            first: Number of the first of them.
+        """
+        start, _ = self.model_frames(first, len(values))
         if self.are_same:
-            return keypoints, start
-        places = np.arange(start, stop) * (self.video / self.model) - first
-        places = places.clip(0, len(keypoints) - 1)
+            return values, start
+        before, after, share = self._neighbours(len(values), first)
+        share = share.reshape(-1, *[1] * (values.ndim - 1))
+        return ((1 - share) * values[before] + share * values[after]).astype(np.float32), start
+
+    def _neighbours(
+        self, num_frames: int, first: int
+    ) -> tuple[Int[np.ndarray, "S"], Int[np.ndarray, "S"], Float[np.ndarray, "S"]]:
+        """Frames of the video before and after each frame of the model, and its share of the way between."""
+        places = np.arange(*self.model_frames(first, num_frames)) * (self.video / self.model) - first
+        places = places.clip(0, num_frames - 1)
         before = places.astype(np.int64)
-        share = (places - before)[:, None, None]
-        after = np.where(share[:, 0, 0] > 0, before + 1, before)
-        values = (1 - share) * keypoints[before] + share * keypoints[after]
-        values[..., 2] *= (keypoints[before, :, 2] > 0) & (keypoints[after, :, 2] > 0)
-        return values.astype(np.float32), start
+        share = places - before
+        return before, np.where(share > 0, before + 1, before), share
 
     def to_video(
         self, values: Float[np.ndarray, "S *C"], start: int, first: int, num_frames: int

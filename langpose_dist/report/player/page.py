@@ -76,6 +76,7 @@ def _pack(clip: LiftedClip) -> dict[str, Any]:
             {"name": name, "values": _encode(values[::step] * 255, "u1")}
             for name, values in clip.labels.items()
         ],
+        "captions": clip.facts.get("captions", {}).get("parts", []),
         "sentences": notes,
     }
 

@@ -202,7 +202,9 @@
     drawLabels();
     $("time").value = String(state.frame);
     const number = clip.first_frame + state.frame * clip.step;
-    $("clock").textContent = `${(number / clip.video_fps).toFixed(2)} s, frame ${number}`;
+    const seconds = number / clip.video_fps;
+    $("clock").textContent = `${seconds.toFixed(2)} s, frame ${number}`;
+    $("caption").textContent = clip.captions.findLast((one, at) => at === 0 || one.start_s <= seconds)?.caption ?? "";
   };
   const go = (frame) => {
     state.frame = Math.min(Math.max(Math.round(frame), 0), clip.frames - 1);
@@ -254,6 +256,7 @@
     $("path").checked = checked && clip.root !== null;
     $("time").max = String(clip.frames - 1);
     $("words").hidden = !clip.labels.length;
+    $("caption").hidden = !clip.captions.length;
     $("facts").replaceChildren(...clip.sentences.map((text) => {
       const item = document.createElement("li");
       item.textContent = text;
