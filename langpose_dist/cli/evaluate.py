@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,11 +16,12 @@ from langpose_dist.evaluation.corruption_table import (
     list_corruptions,
 )
 from langpose_dist.evaluation.protocols import PROTOCOLS, Protocol, find_protocol
-from langpose_dist.host.arguments import local_path
+from langpose_dist.host.arguments import local_path, place
 from langpose_dist.metrics.table import METRICS
 
 if TYPE_CHECKING:
     from langpose_dist.data.corpus import Corpus
+    from langpose_dist.evaluation.captions import Judge
     from langpose_dist.evaluation.comparison import Scored
 
 _EXAMPLES = """examples:
@@ -101,6 +102,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="of a model that writes captions: files of langpose caption-evaluator, which give R-precision",
     )
     parser.add_argument(
+        "--self-evaluator",
+        type=place,
+        metavar="MODEL",
+        help="the same by a pretrained model with a text side, such as the one that the captioner began "
+        "with: self R-precision, a diagnostic",
+    )
+    parser.add_argument(
         "--out",
         metavar="FILE",
         type=local_path,
@@ -153,26 +161,48 @@ def _evaluate_one(
             f"{len(names)} models compare only by a protocol: add --protocol NAME, one of "
             f"{', '.join(PROTOCOLS)}"
         )
-    from langpose_dist.evaluation.caption_evaluator import CaptionEvaluator
     from langpose_dist.evaluation.captions import captions_text, evaluate_captions
     from langpose_dist.tracking.registry.weights import find_weights
     from langpose_dist.train.evaluate import write_captions
     from langpose_dist.train.evaluate_weights import evaluate_weights
 
-    evaluators = [CaptionEvaluator.load(path) for path in arguments.evaluator]
-    found = evaluate_weights(find_weights(names[0], tracking_uri_of(overrides)), overrides)
+    tracking_uri = tracking_uri_of(overrides)
+    judges = _open_judges(arguments, tracking_uri)
+    found = evaluate_weights(find_weights(names[0], tracking_uri), overrides)
     report, text = dict(found.report), describe(found.report)
     if (captions := found.evaluation.captions) is None:
-        if arguments.evaluator:
-            raise UserError(f"--evaluator judges captions, {names[0]} writes none")
+        if judges:
+            raise UserError(f"evaluators judge captions, {names[0]} writes none")
         return report, text
-    report["captions"] = evaluate_captions(found.config, captions, evaluators)
+    report["captions"] = evaluate_captions(
+        found.config, captions, [open_for(found.config) for open_for in judges]
+    )
     text += f"\n\n{captions_text(report['captions'])}"
     if arguments.out is not None:
         path = arguments.out.with_name(f"{arguments.out.stem}-captions.jsonl")
         write_captions(path, captions)
         text += f"\ncaptions written to {path}"
     return report, text
+
+
+def _open_judges(
+    arguments: argparse.Namespace, tracking_uri: str | None
+) -> list[Callable[[RunConfig], "Judge"]]:
+    """Evaluators of captions, each for the data of a configuration."""
+    from langpose_dist.analysis.embeddings import has_text
+    from langpose_dist.analysis.self_judge import SelfJudge
+    from langpose_dist.evaluation.caption_evaluator import CaptionEvaluator
+    from langpose_dist.evaluation.contenders import open_contender
+    from langpose_dist.tracking.registry.weights import find_weights
+
+    loaded = [CaptionEvaluator.load(path) for path in arguments.evaluator]
+    judges: list[Callable[[RunConfig], Judge]] = [lambda _, one=one: one for one in loaded]
+    if (name := arguments.self_evaluator) is not None:
+        model = open_contender(find_weights(name, tracking_uri), name)
+        if not has_text(model):
+            raise UserError(f"--self-evaluator {name} has no text side; give a model pretrained with labels")
+        judges.append(lambda config: SelfJudge(model, config))
+    return judges
 
 
 class Comparison(NamedTuple):
@@ -226,8 +256,8 @@ def compare_models(
 def _evaluate_by_protocol(
     arguments: argparse.Namespace, names: Sequence[str], overrides: Sequence[str]
 ) -> tuple[Mapping[str, Any], str]:
-    if arguments.evaluator:
-        raise UserError("--evaluator judges captions, which no --protocol measures; leave out --protocol")
+    if arguments.evaluator or arguments.self_evaluator:
+        raise UserError("evaluators judge captions, which no --protocol measures; leave out --protocol")
     corruptions: Sequence[Corruption] = ()
     if arguments.robustness is not None:
         corruptions = find_corruptions([word for word in arguments.robustness if "=" not in word])

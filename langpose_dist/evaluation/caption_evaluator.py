@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -48,6 +48,8 @@ class CaptionedClip:
     key: str
     recording: str
     """The same for a motion and its mirrored copy."""
+    frames: tuple[int, int]
+    """First frame that the captions describe and one past the last, at the manifest's rate."""
     motion: Float32[np.ndarray, "T 102"]
     captions: tuple[str, ...]
 
@@ -84,7 +86,8 @@ def read_described_clips(path: str, split: str, captions: Sequence[Caption]) -> 
 def _read(reader: ShardReader, motion: Window, fps: float) -> CaptionedClip:
     poses = reader.read_poses(motion.shard, motion.sample, motion.start, motion.stop)
     recording = reader.read_meta(motion.shard, motion.sample).get(RECORDING, motion.key)
-    return CaptionedClip(motion.key, recording, motion_features(poses, fps), motion.captions)
+    frames = (motion.start, motion.stop)
+    return CaptionedClip(motion.key, recording, frames, motion_features(poses, fps), motion.captions)
 
 
 def motion_features(poses_3d: Float[np.ndarray, "T 17 3"], fps: float) -> Float32[np.ndarray, "S 102"]:
@@ -108,11 +111,18 @@ def motion_features(poses_3d: Float[np.ndarray, "T 17 3"], fps: float) -> Float3
 class CaptionEvaluator:
     """A trained matcher."""
 
+    metric: ClassVar[str] = "r_precision"
+
     model: CaptionMatcher
     encoder: TextEncoder
     facts: Mapping[str, Any]
     """Data, seed and score on real captions."""
     sha256: str = ""
+
+    @property
+    def origin(self) -> str:
+        """Data and seed, for a line of the report."""
+        return f"{self.facts['dataset']} {self.facts['fingerprint'][:16]}, seed {self.facts['seed']}"
 
     @classmethod
     def load(cls, path: Path) -> Self:

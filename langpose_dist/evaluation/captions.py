@@ -1,12 +1,13 @@
 """Generated captions beside the rows that any number has to beat: constant, random and human captions."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
+from torch import Tensor
 
 from langpose_dist.config import RunConfig, UserError
 from langpose_dist.data.captions import Captioned
@@ -15,7 +16,6 @@ from langpose_dist.evaluation.bootstrap import CONFIDENCE, NUM_RESAMPLES, draw_r
 from langpose_dist.evaluation.caption_evaluator import (
     BATCH_SIZE,
     CaptionedClip,
-    CaptionEvaluator,
     read_described_clips,
 )
 from langpose_dist.evaluation.cells import align
@@ -29,6 +29,33 @@ NUM_EXAMPLES = 5
 """Best captions that a report shows, and as many of the worst."""
 TOP = 3
 _COLUMNS = ("bleu_1", "bleu_4", "rouge_l", "cider_d")
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """An evaluator of captions: says which of 32 captions fits a motion best."""
+
+    metric: ClassVar[str]
+    """Name of its R-precision, without the place. Judges of one name are averaged."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Origin, for the report; ``text_form`` where it judges captions of one form alone."""
+        ...
+
+    @property
+    def origin(self) -> str:
+        """Origin in a few words."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Of its weights."""
+        ...
+
+    def hits(self, clips: Sequence[CaptionedClip], captions: Sequence[str], top: int = 3) -> Tensor:
+        """Share of random batches with each clip's own caption among the best 1, 2, ... ``top`` of it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -45,7 +72,7 @@ def score_captions(
     clips: Sequence[CaptionedClip],
     generated: Mapping[str, Sequence[str]],
     train_captions: Sequence[str],
-    evaluators: Sequence[CaptionEvaluator] = (),
+    evaluators: Sequence[Judge] = (),
 ) -> dict[str, Any]:
     """Score models' captions, and the rows beside them.
 
@@ -54,7 +81,7 @@ def score_captions(
         generated: Name of a model -> its captions, one per clip.
         train_captions: Of the training split, without those of mirrored copies; source of the constant and of
             the random row.
-        evaluators: Judges of R-precision, which is their mean.
+        evaluators: Judges of R-precision; those of one metric are averaged.
 
     Raises:
         UserError: If there are fewer clips than R-precision's batches hold.
@@ -82,7 +109,14 @@ def score_captions(
         "num_clips": len(clips),
         "num_recordings": len({clip.recording for clip in clips}),
         "evaluators": [
-            {**one.facts, "sha256": one.sha256, "real_captions": _real_hits(one, clips)} for one in evaluators
+            {
+                **one.facts,
+                "metric": one.metric,
+                "origin": one.origin,
+                "sha256": one.sha256,
+                "real_captions": _real_hits(one, clips),
+            }
+            for one in evaluators
         ],
         "rows": [_score_row(row, clips, evaluators) for row in rows],
         "examples": _examples(rows[0], clips),
@@ -90,7 +124,7 @@ def score_captions(
 
 
 def evaluate_captions(
-    config: RunConfig, captions: Sequence[Caption], evaluators: Sequence[CaptionEvaluator] = ()
+    config: RunConfig, captions: Sequence[Caption], evaluators: Sequence[Judge] = ()
 ) -> dict[str, Any]:
     """Score the captions that a model gave to its validation split.
 
@@ -99,7 +133,7 @@ def evaluate_captions(
     """
     form = captions[0].text_form
     for one in evaluators:
-        if one.facts["text_form"] != form:
+        if one.facts.get("text_form", form) != form:
             raise UserError(
                 f"evaluator {one.sha256[:12]} learned captions as {one.facts['text_form']}, the model writes "
                 f"{form}; train one with --text-form {form}"
@@ -128,7 +162,7 @@ def captions_text(report: Mapping[str, Any]) -> str:
 
 def caption_rows(report: Mapping[str, Any]) -> list[list[str]]:
     """A row for each model, and those that need none, below a head."""
-    names = [*_COLUMNS, *(name for name in report["rows"][0]["metrics"] if name.startswith("r_precision"))]
+    names = [*_COLUMNS, *(name for name in report["rows"][0]["metrics"] if "r_precision" in name)]
     rows = [["captions", *(metric_of(name).title for name in names), "clips"]]
     for row in report["rows"]:
         cells = [_cell(name, row["metrics"].get(name)) for name in names]
@@ -144,11 +178,11 @@ def caption_notes(report: Mapping[str, Any]) -> list[str]:
         f"intervals: {protocol['interval']}",
     ]
     if report["evaluators"]:
-        notes.append(f"R-precision: {protocol['r_precision']}; mean of the evaluators")
+        notes.append(f"R-precision: {protocol['r_precision']}; mean of its evaluators")
     for one in report["evaluators"]:
         scores = " / ".join(f"{value:.3f}" for value in one["real_captions"])
-        learned = f"{one['dataset']} {one['fingerprint'][:16]}, seed {one['seed']}"
-        notes.append(f"evaluator {one['sha256'][:12]} of {learned}: real captions {scores}")
+        name = metric_of(f"{one['metric']}_at_1").title.partition("@")[0]
+        notes.append(f"{name} by {one['sha256'][:12]}, {one['origin']}: real captions {scores}")
     return notes
 
 
@@ -193,22 +227,23 @@ def _rows_without_model(clips: Sequence[CaptionedClip], train_captions: Sequence
     return rows
 
 
-def _score_row(
-    row: _Row, clips: Sequence[CaptionedClip], evaluators: Sequence[CaptionEvaluator]
-) -> dict[str, Any]:
+def _score_row(row: _Row, clips: Sequence[CaptionedClip], evaluators: Sequence[Judge]) -> dict[str, Any]:
     chosen = [clips[place] for place in row.places]
     scores = CaptionScores.compute(row.captions, [clip.captions[row.first_reference :] for clip in chosen])
     weights = _weights(chosen)
     values, draws = scores.means(), scores.means(weights)
     found = {name: _with_interval(float(values[name][0]), draws[name]) for name in values}
-    if evaluators and len(chosen) >= BATCH_SIZE:
-        hits = [one.hits(chosen, row.captions, TOP).double().numpy() for one in evaluators]
+    groups: dict[str, list[Judge]] = defaultdict(list)
+    for one in evaluators if len(chosen) >= BATCH_SIZE else ():
+        groups[one.metric].append(one)
+    for metric, judges in groups.items():
+        hits = [one.hits(chosen, row.captions, TOP).double().numpy() for one in judges]
         mean = np.mean(hits, axis=0)
         means = weights @ mean / weights.sum(axis=1, keepdims=True)
         for place in range(TOP):
             entry = _with_interval(float(mean[:, place].mean()), means[:, place])
             entry["by_evaluator"] = [float(one[:, place].mean()) for one in hits]
-            found[f"r_precision_at_{place + 1}"] = entry
+            found[f"{metric}_at_{place + 1}"] = entry
     return {"name": row.name, "num_clips": len(chosen), "metrics": found}
 
 
@@ -239,5 +274,5 @@ def _with_interval(value: float, draws: Float[np.ndarray, "R"]) -> dict[str, Any
     return {"value": value, "low": low, "high": high}
 
 
-def _real_hits(evaluator: CaptionEvaluator, clips: Sequence[CaptionedClip]) -> list[float]:
+def _real_hits(evaluator: Judge, clips: Sequence[CaptionedClip]) -> list[float]:
     return evaluator.hits(clips, [clip.captions[0] for clip in clips], TOP).mean(dim=0).tolist()

@@ -57,6 +57,10 @@ _R_PRECISION = (
     "share of random batches of 32 motions with the motion's own caption among the k most similar, by an "
     "evaluator that shares no weights with the model; ties count against"
 )
+_SELF_R_PRECISION = (
+    "the same by the text and pose side of a pretrained model: a diagnostic, as a captioner with that "
+    "encoder shares its mistakes"
+)
 _ANY_RANKS = "the same, with every label of the drawn label's frames as a hit, and none of them as a miss"
 _TOP = (
     "share of samples, one for each class of a chunk of motion, whose class is among the k of the best "
@@ -87,9 +91,15 @@ def _bleu(order: int) -> Metric:
     return replace(row, protocol_name="bleu_n")
 
 
-def _r_precision(place: int) -> Metric:
-    row = _recall(f"r_precision_at_{place}", f"R-precision@{place}", _R_PRECISION)
+def _r_precision(place: int, by: str, title: str, protocol: str) -> Metric:
+    row = _recall(f"{by}_at_{place}", f"{title}@{place}", protocol)
     return replace(row, kind="caption")
+
+
+_JUDGES = (
+    ("r_precision", "R-precision", _R_PRECISION),
+    ("self_r_precision", "self R-precision", _SELF_R_PRECISION),
+)
 
 
 def _norm(name: str, title: str, protocol: str) -> Metric:
@@ -147,7 +157,7 @@ _ROWS = (
         "coco-caption's, times 100, with document frequencies of the evaluated references; text as for BLEU",
         is_key=True,
     ),
-    *(_r_precision(place) for place in (1, 2, 3)),
+    *(_r_precision(place, *by) for by in _JUDGES for place in (1, 2, 3)),
     *(_recall(f"top_{k}", f"top-{k}", _TOP) for k in (1, 5)),
     _norm("top_1_norm", "top-1-norm", "mean over the classes of top_1 of their samples (BABEL)"),
     *(_recall(f"any_top_{k}", f"top-{k}, any class", _ANY_TOP) for k in (1, 5)),

@@ -9,6 +9,7 @@ import torch
 from langpose_dist.cli.main import main
 from langpose_dist.models.weights import weights_header, write_weights
 from langpose_dist.tasks.caption import CaptionTask
+from tests.analysis.labelled import save_labelled
 from tests.captions import build_captions, caption_config
 
 
@@ -42,7 +43,11 @@ def test_an_evaluator_is_read_before_anything_is_decoded_and_not_ignored(
     assert main(words) == 2
     assert "none.safetensors cannot be read" in capsys.readouterr().err
     assert main([*words, "--protocol", "virtual_camera"]) == 2
-    assert "--evaluator judges captions" in capsys.readouterr().err
+    assert "evaluators judge captions" in capsys.readouterr().err
+    untrained = save_labelled(tmp_path, loss={"contrastive": "none"})
+    words = ["evaluate", str(tmp_path / "model"), "--self-evaluator", untrained]
+    assert main(words) == 2
+    assert "has no text side" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["caption-evaluator", str(tmp_path), "--out", str(tmp_path), "--seeds", "-1"])
     assert "'-1' must be a whole number from 0" in capsys.readouterr().err

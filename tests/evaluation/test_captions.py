@@ -24,7 +24,10 @@ TEXTS = (
 def clips_of(number: int) -> list[CaptionedClip]:
     motion = np.zeros((20, 102), np.float32)
     # A motion and its mirrored copy are one recording.
-    return [CaptionedClip(f"clip-{n}", f"recording-{n // 2}", motion, TEXTS[n % 3]) for n in range(number)]
+    return [
+        CaptionedClip(f"clip-{n}", f"recording-{n // 2}", (0, 20), motion, TEXTS[n % 3])
+        for n in range(number)
+    ]
 
 
 class Oracle(CaptionEvaluator):
@@ -83,9 +86,26 @@ def test_r_precision_counts_right_captions_and_a_constant_gets_none() -> None:
     assert found["half"]["value"] == pytest.approx(0.5, abs=0.05)
     assert found["half"]["by_evaluator"] == [found["half"]["value"]] * 2
     assert report["evaluators"][0]["real_captions"] == [1, 1, 1]
-    assert "evaluator 000000000000 of made-up ffffffffffffffff, seed 0: real captions 1.000" in captions_text(
-        report
-    )
+    text = captions_text(report)
+    assert "R-precision by 000000000000, made-up ffffffffffffffff, seed 0: real captions 1.000" in text
+
+
+def test_evaluators_of_different_kinds_are_not_averaged() -> None:
+    class Sceptic(Oracle):
+        metric = "self_r_precision"
+
+        def hits(self, clips: Sequence[CaptionedClip], captions: Sequence[str], top: int = 3) -> Tensor:
+            return torch.zeros(len(clips), top)
+
+    clips = clips_of(40)
+    right = [clip.captions[0] for clip in clips]
+    report = score_captions(clips, {"right": right}, right, [Oracle(), Sceptic()])
+    metrics = report["rows"][0]["metrics"]
+    assert metrics["r_precision_at_1"]["value"] == 1
+    assert metrics["self_r_precision_at_1"]["value"] == 0
+    lines = captions_text(report).splitlines()
+    assert lines[0].split()[7:11] == ["R-precision@3", "self", "R-precision@1", "self"]
+    assert lines[-1].startswith("self R-precision by 000000000000, made-up")
 
 
 def test_examples_are_the_best_and_the_worst() -> None:
