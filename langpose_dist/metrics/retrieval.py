@@ -4,7 +4,7 @@ Ranks of single rows are independent of the batch, so they can be computed batch
 """
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 TIE = 1e-6
@@ -75,12 +75,30 @@ def recall_in_batches(
 ) -> Float[Tensor, "N top"]:
     """Share of random batches in which each motion's own text is among its 1, 2, ... ``top`` most similar.
 
+    Args:
+        motion_features: Unit length.
+        text_features: Unit length; row n belongs to motion n.
+        size: As in ``similarity_recall``, like the rest.
+        top: Longest list of texts.
+        num_orders: Orders that are averaged.
+
+    Raises:
+        ValueError: If there are fewer motions than a batch holds.
+    """
+    similarity = motion_features.double() @ text_features.double().T
+    return similarity_recall(similarity, size=size, top=top, num_orders=num_orders)
+
+
+def similarity_recall(
+    similarity: Float64[Tensor, "N N"], *, size: int = 32, top: int = 3, num_orders: int = 20
+) -> Float[Tensor, "N top"]:
+    """``recall_in_batches`` by any similarity, such as negative distances.
+
     R-precision from motion to text. The motions are dealt to batches in ``num_orders`` seeded orders, whose
     last, smaller batch is left out. Ties count against the motion.
 
     Args:
-        motion_features: Unit length.
-        text_features: Unit length; row n belongs to motion n.
+        similarity: Of each motion, a row, to each text; text n belongs to motion n.
         size: Motions of a batch.
         top: Longest list of texts.
         num_orders: Orders that are averaged.
@@ -91,10 +109,9 @@ def recall_in_batches(
     Source:
         Guo et al., CVPR 2022, with one order.
     """
-    num_motions = len(motion_features)
+    num_motions = len(similarity)
     if num_motions < size:
         raise ValueError(f"{num_motions} motions do not fill one batch of {size}")
-    similarity = motion_features.double() @ text_features.double().T
     comes_first = ~(similarity < similarity.diagonal()[:, None] - TIE)
     comes_first.fill_diagonal_(False)
     hits, seen = torch.zeros(num_motions, top), torch.zeros(num_motions, 1)

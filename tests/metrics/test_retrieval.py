@@ -13,6 +13,7 @@ from langpose_dist.metrics.retrieval import (
     label_ranks,
     ranks,
     recall_in_batches,
+    similarity_recall,
 )
 
 
@@ -110,6 +111,13 @@ def test_recall_in_batches_counts_the_texts_of_the_batch_alone() -> None:
 def test_recall_in_batches_of_one_text_for_all_is_0_and_of_perfect_features_1() -> None:
     assert recall_in_batches(torch.eye(40), torch.ones(40, 40) / 40**0.5).max() == 0
     assert recall_in_batches(torch.eye(40), torch.eye(40)).min() == 1
+
+
+def test_recall_by_distance_is_that_of_a_ranking_by_hand() -> None:
+    # Captions a, b, c of motions 1, 2, 3: 1 ranks b, a, c; 2 ranks b first; 3 has a tie of b and its own c.
+    distances = torch.tensor([[2.0, 1, 3], [5, 4, 6], [9, 7, 7]]).double()
+    found = similarity_recall(-distances, size=3, top=3)
+    assert found.tolist() == [[0, 1, 1], [1, 1, 1], [0, 1, 1]]
 
 
 def test_recall_of_features_without_meaning_is_chance() -> None:
