@@ -45,7 +45,7 @@ def load_encoder_weights(encoder: DSTformer, path: Path | str) -> None:
     if not path.is_file():
         raise UserError(f"weights {path}: no such file")
     _check_heads(encoder.config.num_heads, path)
-    state = _encoder_entries(_read(path), path)
+    state = _encoder_entries(read_weights(path), path)
     expected = encoder.state_dict()
     time_embedding = state.get("temp_embed")
     if time_embedding is not None and time_embedding.ndim == 4:
@@ -98,7 +98,7 @@ def read_motionbert(path: Path | str) -> DSTformer:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"model {path}: no such file or run")
-    state = _encoder_entries(_read(path), path)
+    state = _encoder_entries(read_weights(path), path)
     try:
         _, num_frames, _, dim = state["temp_embed"].shape
         sizes = ModelConfig(
@@ -127,7 +127,12 @@ def _check_heads(num_heads: int, path: Path) -> None:
         )
 
 
-def _read(path: Path) -> Any:
+def read_weights(path: Path) -> Any:
+    """Content of a safetensors file, or of one by ``torch.save``.
+
+    Raises:
+        UserError: If it cannot be read without running code.
+    """
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
