@@ -35,6 +35,7 @@ _EXAMPLES = """examples:
       --out reports/robust.json --robustness noise_px drop_joints/zero
   langpose evaluate runs/a runs/b --protocol motionbert data.path=data/h36m --visibility
   langpose evaluate runs/caption data.validation_split=test --evaluator evaluator-*.safetensors
+  langpose evaluate runs/caption data.validation_split=test --published-evaluator published --motions KIT-ML
 
 MODEL is the folder of a finished run, an exported model.safetensors, a MotionBERT checkpoint, or a model of
 the registry (models:/NAME@ALIAS). Without --protocol one model is evaluated as in training, on the windows of
@@ -44,6 +45,8 @@ as the baseline of the others.
 protocols:
 """ + "\n".join(f"  {row.name:15} {row.title} ({row.space})" for row in PROTOCOLS.values())
 
+_JUDGES = ("evaluator", "self_evaluator", "published_evaluator", "motions")
+"""Options that name evaluators of captions."""
 _SHOWN = ("pose", "retrieval", "caption")
 """Kinds of metrics in the table of one model."""
 
@@ -107,6 +110,19 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="MODEL",
         help="the same by a pretrained model with a text side, such as the one that the captioner began "
         "with: self R-precision, a diagnostic",
+    )
+    parser.add_argument(
+        "--published-evaluator",
+        type=local_path,
+        metavar="FOLDER",
+        help="the same by the evaluator of Guo et al. (TM2T's): its finest.tar, our_vab_data.npy, "
+        "our_vab_words.pkl, our_vab_idx.pkl, mean.npy and std.npy; needs --motions",
+    )
+    parser.add_argument(
+        "--motions",
+        type=local_path,
+        metavar="FOLDER",
+        help="with --published-evaluator: KIT-ML or HumanML3D, with new_joint_vecs and texts",
     )
     parser.add_argument(
         "--out",
@@ -193,6 +209,7 @@ def _open_judges(
     from langpose_dist.analysis.self_judge import SelfJudge
     from langpose_dist.evaluation.caption_evaluator import CaptionEvaluator
     from langpose_dist.evaluation.contenders import open_contender
+    from langpose_dist.evaluation.published_evaluator import PublishedEvaluator
     from langpose_dist.tracking.registry.weights import find_weights
 
     loaded = [CaptionEvaluator.load(path) for path in arguments.evaluator]
@@ -202,6 +219,11 @@ def _open_judges(
         if not has_text(model):
             raise UserError(f"--self-evaluator {name} has no text side; give a model pretrained with labels")
         judges.append(lambda config: SelfJudge(model, config))
+    files, motions = arguments.published_evaluator, arguments.motions
+    if (files is None) != (motions is None):
+        raise UserError("--published-evaluator FOLDER and --motions FOLDER need each other; give both")
+    if files is not None:
+        judges.append(PublishedEvaluator.load(files, motions).for_data)
     return judges
 
 
@@ -256,7 +278,7 @@ def compare_models(
 def _evaluate_by_protocol(
     arguments: argparse.Namespace, names: Sequence[str], overrides: Sequence[str]
 ) -> tuple[Mapping[str, Any], str]:
-    if arguments.evaluator or arguments.self_evaluator:
+    if any(getattr(arguments, name) for name in _JUDGES):
         raise UserError("evaluators judge captions, which no --protocol measures; leave out --protocol")
     corruptions: Sequence[Corruption] = ()
     if arguments.robustness is not None:

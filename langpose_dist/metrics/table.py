@@ -61,6 +61,10 @@ _SELF_R_PRECISION = (
     "the same by the text and pose side of a pretrained model: a diagnostic, as a captioner with that "
     "encoder shares its mistakes"
 )
+_PUBLISHED_R_PRECISION = (
+    "the same by the evaluator of Guo et al. (CVPR 2022), whose files the user has, and Euclidean distance; "
+    "words have their most frequent kind in the data set's texts instead of spaCy's"
+)
 _ANY_RANKS = "the same, with every label of the drawn label's frames as a hit, and none of them as a miss"
 _TOP = (
     "share of samples, one for each class of a chunk of motion, whose class is among the k of the best "
@@ -99,6 +103,7 @@ def _r_precision(place: int, by: str, title: str, protocol: str) -> Metric:
 _JUDGES = (
     ("r_precision", "R-precision", _R_PRECISION),
     ("self_r_precision", "self R-precision", _SELF_R_PRECISION),
+    ("published_r_precision", "published R-precision", _PUBLISHED_R_PRECISION),
 )
 
 

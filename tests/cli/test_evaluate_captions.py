@@ -48,6 +48,11 @@ def test_an_evaluator_is_read_before_anything_is_decoded_and_not_ignored(
     words = ["evaluate", str(tmp_path / "model"), "--self-evaluator", untrained]
     assert main(words) == 2
     assert "has no text side" in capsys.readouterr().err
+    words = ["evaluate", str(tmp_path / "model"), "--published-evaluator", str(tmp_path)]
+    assert main(words) == 2
+    assert "--published-evaluator FOLDER and --motions FOLDER need each other" in capsys.readouterr().err
+    assert main([*words, "--motions", str(tmp_path)]) == 2
+    assert "has no finest.tar, a file of the published evaluator" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["caption-evaluator", str(tmp_path), "--out", str(tmp_path), "--seeds", "-1"])
     assert "'-1' must be a whole number from 0" in capsys.readouterr().err
