@@ -19,7 +19,13 @@ from langpose_dist.evaluation.caption_evaluator import (
     read_described_clips,
 )
 from langpose_dist.evaluation.cells import align
-from langpose_dist.metrics.caption import TEXT_FORM, CaptionScores, bleu_signature, normalise_caption
+from langpose_dist.metrics.caption import (
+    TEXT_FORM,
+    CaptionScores,
+    best_constant,
+    bleu_signature,
+    normalise_caption,
+)
 from langpose_dist.metrics.table import metric_of
 from langpose_dist.tasks.task import Caption
 
@@ -209,11 +215,7 @@ def _cell(name: str, found: Mapping[str, float] | None) -> str:
 def _rows_without_model(clips: Sequence[CaptionedClip], train_captions: Sequence[str]) -> list[_Row]:
     everything = range(len(clips))
     common = [text for text, _ in Counter(map(normalise_caption, train_captions)).most_common(NUM_CONSTANTS)]
-    references = [clip.captions for clip in clips]
-    best = max(
-        common,
-        key=lambda text: float(CaptionScores.compute([text] * len(clips), references).means()["bleu_4"][0]),
-    )
+    best = best_constant(common, [clip.captions for clip in clips])
     rng = np.random.Generator(np.random.Philox(key=0))
     drawn = [train_captions[int(place)] for place in rng.integers(len(train_captions), size=len(clips))]
     several = [place for place in everything if len(clips[place].captions) > 1]

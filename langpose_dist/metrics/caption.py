@@ -83,6 +83,25 @@ class CaptionScores:
         }
 
 
+def best_constant(captions: Sequence[str], references: Sequence[Sequence[str]]) -> str:
+    """The caption with the best corpus BLEU@4 as the answer to every clip; the first of equal ones.
+
+    Args:
+        captions: One or more, in any form.
+        references: One or more per clip.
+    """
+    width = max(map(len, references))
+    columns = [
+        [normalise_caption(texts[place]) if place < len(texts) else None for texts in references]
+        for place in range(width)
+    ]
+    scorer = _bleu(effective_order=False, references=columns)
+    return max(
+        captions,
+        key=lambda text: scorer.corpus_score([normalise_caption(text)] * len(references), None).score,
+    )
+
+
 def bleu_signature() -> str:
     """Settings of BLEU, as sacrebleu writes them; clips have different numbers of references."""
     scorer = _bleu(effective_order=False)
@@ -109,10 +128,16 @@ def rouge_l(caption: str, references: Sequence[str]) -> float:
     return (1 + squared) * precision * recall / (recall + squared * precision)
 
 
-def _bleu(*, effective_order: bool):
+def _bleu(*, effective_order: bool, references: Any = None):
     from sacrebleu.metrics.bleu import BLEU
 
-    return BLEU(tokenize="none", smooth_method="none", effective_order=effective_order, force=True)
+    return BLEU(
+        tokenize="none",
+        smooth_method="none",
+        effective_order=effective_order,
+        force=True,
+        references=references,
+    )
 
 
 def _bleu_counts(caption: str, references: Sequence[str]) -> tuple[list[int], list[int], tuple[int, int]]:
