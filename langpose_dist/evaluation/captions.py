@@ -1,7 +1,7 @@
 """Generated captions beside the rows that any number has to beat: constant, random and human captions."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -124,7 +124,7 @@ def score_captions(
             }
             for one in evaluators
         ],
-        "rows": [_score_row(row, clips, evaluators) for row in rows],
+        "rows": [*(_score_row(row, clips, evaluators) for row in rows), *_chance(clips, evaluators)],
         "examples": _examples(rows[0], clips),
     }
 
@@ -208,8 +208,8 @@ def _cell(name: str, found: Mapping[str, float] | None) -> str:
     if found is None:
         return "-"
     digits = 1 if metric_of(name).unit else 3
-    value, low, high = (f"{found[part]:.{digits}f}" for part in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
+    texts = {part: f"{found[part]:.{digits}f}" for part in found if part in ("value", "low", "high")}
+    return f"{texts['value']} [{texts['low']}, {texts['high']}]" if "low" in texts else texts["value"]
 
 
 def _rows_without_model(clips: Sequence[CaptionedClip], train_captions: Sequence[str]) -> list[_Row]:
@@ -247,6 +247,17 @@ def _score_row(row: _Row, clips: Sequence[CaptionedClip], evaluators: Sequence[J
             entry["by_evaluator"] = [float(one[:, place].mean()) for one in hits]
             found[f"{metric}_at_{place + 1}"] = entry
     return {"name": row.name, "num_clips": len(chosen), "metrics": found}
+
+
+def _chance(clips: Sequence[CaptionedClip], evaluators: Sequence[Judge]) -> Iterator[dict[str, Any]]:
+    metrics = dict.fromkeys(one.metric for one in evaluators)
+    if metrics:
+        shares = {
+            f"{metric}_at_{place}": {"value": place / BATCH_SIZE}
+            for metric in metrics
+            for place in range(1, TOP + 1)
+        }
+        yield {"name": "chance", "num_clips": len(clips), "metrics": shares}
 
 
 def _examples(row: _Row, clips: Sequence[CaptionedClip]) -> list[dict[str, Any]]:

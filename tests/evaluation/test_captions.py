@@ -86,6 +86,8 @@ def test_r_precision_counts_right_captions_and_a_constant_gets_none() -> None:
     assert found["half"]["value"] == pytest.approx(0.5, abs=0.05)
     assert found["half"]["by_evaluator"] == [found["half"]["value"]] * 2
     assert report["evaluators"][0]["real_captions"] == [1, 1, 1]
+    chance = captions_text(report).splitlines()[len(report["rows"])]
+    assert chance.split() == ["chance", "-", "-", "-", "-", "0.031", "0.062", "0.094", "40"]
     text = captions_text(report)
     assert "R-precision by 000000000000, made-up ffffffffffffffff, seed 0: real captions 1.000" in text
 
