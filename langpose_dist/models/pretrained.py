@@ -73,7 +73,7 @@ def load_pooling_weights(pooling: PosePooling, path: Path | str) -> bool:
     Raises:
         UserError: If it cannot be read without running code, or is of other widths.
     """
-    content = _read(Path(path))
+    content = read_weights(Path(path))
     prefix = "pose_pooling."
     tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     tensors = without_wrappers(tensors)
