@@ -47,6 +47,8 @@ class Describer:
             options: Those that it was lifted with.
         """
         rates = Rates(clip.fps, self.fps)
+        fps = clip.fps if rates.are_same else self.fps
+        ends = np.array([0, len(clip.poses_3d) - 1]) + clip.first_frame
         if self.is_3d:
             frames, first = rates.values_to_model(clip.poses_3d, clip.first_frame)
         else:
@@ -55,7 +57,9 @@ class Describer:
         for start, stop in _parts(len(frames), self.config.window.num_frames):
             motion = frames[None, start:stop] if self.is_3d else self._seen(frames[None, start:stop], options)
             (caption,) = self.predict(motion)
-            start_s, end_s = (round((first + place) / self.fps, 2) for place in (start, stop - 1))
+            # The captioner's frames may reach a little beyond the clip's.
+            times = (np.array([start, stop - 1]) + first) / fps
+            start_s, end_s = times.clip(*ends / clip.fps).round(2).tolist()
             parts.append({"start_s": start_s, "end_s": end_s, "caption": str(caption)})
         found = {
             "model": self.name,

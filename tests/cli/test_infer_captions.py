@@ -65,6 +65,26 @@ def test_keypoints_are_described_part_by_part(
     assert load_exported(path).predict(inputs).tolist() == [parts[0]["caption"]]
 
 
+@pytest.mark.parametrize(
+    ("fps", "num_parts", "last"),
+    [
+        # The last of 241 frames is at 8.008 s, which the captioner's 10 a second reach at 8.1.
+        ("29.97", 3, (5.4, 8.01)),
+        # Taken for the same rate: frames 206 to 240 of the video.
+        ("10.04", 7, (20.52, 23.9)),
+    ],
+)
+def test_times_are_those_of_the_video(
+    words: list[str], tmp_path: Path, fps: str, num_parts: int, last: tuple[float, float]
+) -> None:
+    words[words.index("--fps") + 1] = fps
+    assert main([*words, "--caption", captioner(tmp_path, input="projected_2d"), "--formats", "json"]) == 0
+    (clip,) = (tmp_path / "out").glob("*.json")
+    parts = json.loads(clip.read_text())["facts"]["captions"]["parts"]
+    assert len(parts) == num_parts
+    assert (parts[0]["start_s"], parts[-1]["start_s"], parts[-1]["end_s"]) == (0, *last)
+
+
 def test_a_captioner_of_3d_joints_describes_the_lifted_ones(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -204,7 +204,7 @@
     const number = clip.first_frame + state.frame * clip.step;
     const seconds = number / clip.video_fps;
     $("clock").textContent = `${seconds.toFixed(2)} s, frame ${number}`;
-    $("caption").textContent = clip.captions.findLast((one, at) => at === 0 || one.start_s <= seconds)?.caption ?? "";
+    $("caption").textContent = clip.captions.filter((one, at) => at === 0 || one.start_s <= seconds).pop()?.caption ?? "";
   };
   const go = (frame) => {
     state.frame = Math.min(Math.max(Math.round(frame), 0), clip.frames - 1);

@@ -43,10 +43,11 @@ def seen(tmp_path: Path) -> Iterator[Seen]:
     options = LiftOptions(height=1.7, focal_length=1000.0)
     (clip,) = lift_tracks(lifting_model(Flat()), tracks_of(keypoints), options)
     share = (np.sin(np.arange(90) / 9) / 2 + 0.5).astype(np.float32)
-    clip = replace(clip, labels={"wave": share, "stand": 1 - share})
-    write_player(
-        tmp_path / "player.html", [clip, replace(clip, person="1", labels={}, root=None)], "two people"
-    )
+    parts = [{"start_s": 0, "caption": "</script>he waves"}, {"start_s": 1, "caption": "he stands"}]
+    other = replace(clip, person="1", root=None)
+    facts = {**clip.facts, "captions": {"parts": parts}}
+    clip = replace(clip, labels={"wave": share, "stand": 1 - share}, facts=facts)
+    write_player(tmp_path / "player.html", [clip, other], "two people")
     with sync_playwright() as manager:
         browser = manager.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1300, "height": 1000})
@@ -64,6 +65,7 @@ def test_the_figure_turns_and_time_moves(seen: Seen) -> None:
     SCREENSHOTS.mkdir(exist_ok=True)
     page.screenshot(path=SCREENSHOTS / "player.png", full_page=True)
     assert len(seen.requests) == 1
+    assert page.locator("#caption").inner_text() == "</script>he waves"
 
     before = seen.picture("#pose")
     box = page.locator("#pose").bounding_box()
@@ -81,6 +83,7 @@ def test_the_figure_turns_and_time_moves(seen: Seen) -> None:
     flat = seen.picture("#input")
     page.locator("#time").fill("42")
     assert page.locator("#clock").inner_text() == "1.40 s, frame 42"
+    assert page.locator("#caption").inner_text() == "he stands"
     assert seen.picture("#input") != flat
     page.locator("#labels").click(position={"x": 40, "y": 60})
     assert page.locator("#clock").inner_text().endswith(("frame 0", "frame 1"))
@@ -96,6 +99,7 @@ def test_the_figure_turns_and_time_moves(seen: Seen) -> None:
 
     page.locator("#person").select_option("1")
     assert page.locator("#words").is_hidden()
+    assert page.locator("#caption").is_hidden()
     assert page.locator("#path").is_hidden()
     assert page.locator("#facts li").count() > 3
     page.set_viewport_size({"width": 400, "height": 900})
