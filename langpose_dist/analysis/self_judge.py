@@ -10,10 +10,18 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from langpose_dist.analysis.clips import Clip
-from langpose_dist.analysis.embeddings import LabelledSpan, SpanSet, embed_spans, label_features, open_motion
+from langpose_dist.analysis.embeddings import (
+    LabelledSpan,
+    SpanSet,
+    check_encoder,
+    embed_spans,
+    label_features,
+    open_motion,
+)
 from langpose_dist.config import RunConfig
 from langpose_dist.evaluation.caption_evaluator import CaptionedClip
 from langpose_dist.evaluation.contenders import Contender
@@ -28,7 +36,7 @@ class SelfJudge:
         config: Its ``data`` and ``camera`` sections say what the model sees.
 
     Raises:
-        UserError: If the data cannot be opened.
+        UserError: If the data cannot be opened, or the model has no text side or was trained at another rate.
     """
 
     metric: ClassVar[str] = "self_r_precision"
@@ -37,12 +45,14 @@ class SelfJudge:
         self.model = model
         split = config.data.validation_split
         self.motion = SpanSet(open_motion(config, split), split, ())
+        check_encoder(model, self.motion)
         clips = [
             Clip(shard, sample, entry)
             for shard, content in self.motion.corpus.manifest.shards_of(split)
             for sample, entry in enumerate(content.samples)
         ]
         self.clips = {clip.entry.key: (clip, view) for view, clip in enumerate(clips)}
+        self.seen: dict[tuple[str, tuple[int, int]], Tensor] = {}
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -60,15 +70,18 @@ class SelfJudge:
         return f"{self.model.name}, its own text and pose side: a diagnostic"
 
     def hits(self, clips: Sequence[CaptionedClip], captions: Sequence[str], top: int = 3) -> Tensor:
-        """As the evaluators' own.
-
-        Raises:
-            UserError: If the model has no text side or was trained at another rate.
-        """
-        spans = []
-        for one in clips:
-            clip, view = self.clips[one.key]
-            spans.append(LabelledSpan(clip, "", (), *one.frames, view))
-        motions = embed_spans(self.model, replace(self.motion, spans=tuple(spans)))
+        """As the evaluators' own."""
         texts = label_features(self.model, captions)
-        return recall_in_batches(torch.from_numpy(motions), torch.from_numpy(texts), top=top)
+        return recall_in_batches(self.embed_motions(clips), torch.from_numpy(texts), top=top)
+
+    def embed_motions(self, clips: Sequence[CaptionedClip]) -> Float[Tensor, "N D"]:
+        """Features of the described frames; they are kept, as every row of a report asks for them."""
+        places = [(clip.key, clip.frames) for clip in clips]
+        if missing := [place for place in dict.fromkeys(places) if place not in self.seen]:
+            spans = []
+            for key, frames in missing:
+                clip, view = self.clips[key]
+                spans.append(LabelledSpan(clip, "", (), *frames, view))
+            features = embed_spans(self.model, replace(self.motion, spans=tuple(spans)))
+            self.seen.update(zip(missing, torch.from_numpy(features), strict=True))
+        return torch.stack([self.seen[place] for place in places])

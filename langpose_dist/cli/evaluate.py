@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -182,17 +182,14 @@ def _evaluate_one(
     from langpose_dist.train.evaluate import write_captions
     from langpose_dist.train.evaluate_weights import evaluate_weights
 
-    tracking_uri = tracking_uri_of(overrides)
-    judges = _open_judges(arguments, tracking_uri)
-    found = evaluate_weights(find_weights(names[0], tracking_uri), overrides)
+    weights = find_weights(names[0], tracking_uri_of(overrides))
+    # Before anything is generated, which may take hours.
+    judges = _open_judges(arguments, weights, overrides) if _asks_for_judges(arguments) else []
+    found = evaluate_weights(weights, overrides)
     report, text = dict(found.report), describe(found.report)
     if (captions := found.evaluation.captions) is None:
-        if judges:
-            raise UserError(f"evaluators judge captions, {names[0]} writes none")
         return report, text
-    report["captions"] = evaluate_captions(
-        found.config, captions, [open_for(found.config) for open_for in judges]
-    )
+    report["captions"] = evaluate_captions(found.config, captions, judges)
     text += f"\n\n{captions_text(report['captions'])}"
     if arguments.out is not None:
         path = arguments.out.with_name(f"{arguments.out.stem}-captions.jsonl")
@@ -201,29 +198,35 @@ def _evaluate_one(
     return report, text
 
 
-def _open_judges(
-    arguments: argparse.Namespace, tracking_uri: str | None
-) -> list[Callable[[RunConfig], "Judge"]]:
-    """Evaluators of captions, each for the data of a configuration."""
-    from langpose_dist.analysis.embeddings import has_text
+def _asks_for_judges(arguments: argparse.Namespace) -> bool:
+    return any(getattr(arguments, name) for name in _JUDGES)
+
+
+def _open_judges(arguments: argparse.Namespace, weights: Path, overrides: Sequence[str]) -> list["Judge"]:
+    """Evaluators of the captions that a model will write."""
     from langpose_dist.analysis.self_judge import SelfJudge
+    from langpose_dist.cli.infer import choose_device
     from langpose_dist.evaluation.caption_evaluator import CaptionEvaluator
+    from langpose_dist.evaluation.captions import check_text_form
     from langpose_dist.evaluation.contenders import open_contender
     from langpose_dist.evaluation.published_evaluator import PublishedEvaluator
+    from langpose_dist.tasks.exported import override_config, read_config
     from langpose_dist.tracking.registry.weights import find_weights
 
-    loaded = [CaptionEvaluator.load(path) for path in arguments.evaluator]
-    judges: list[Callable[[RunConfig], Judge]] = [lambda _, one=one: one for one in loaded]
+    config = override_config(read_config(weights), overrides)
+    if config.task != "caption":
+        raise UserError(f"evaluators judge captions, task={config.task} writes none")
+    judges: list[Judge] = [CaptionEvaluator.load(path) for path in arguments.evaluator]
     if (name := arguments.self_evaluator) is not None:
-        model = open_contender(find_weights(name, tracking_uri), name)
-        if not has_text(model):
-            raise UserError(f"--self-evaluator {name} has no text side; give a model pretrained with labels")
-        judges.append(lambda config: SelfJudge(model, config))
+        model = open_contender(find_weights(name, tracking_uri_of(overrides)), name)
+        model.model.to(choose_device("auto"))
+        judges.append(SelfJudge(model, config))
     files, motions = arguments.published_evaluator, arguments.motions
     if (files is None) != (motions is None):
         raise UserError("--published-evaluator FOLDER and --motions FOLDER need each other; give both")
     if files is not None:
-        judges.append(PublishedEvaluator.load(files, motions).for_data)
+        judges.append(PublishedEvaluator.load(files, motions).for_data(config))
+    check_text_form(judges, config.caption.text_form)
     return judges
 
 
@@ -278,7 +281,7 @@ def compare_models(
 def _evaluate_by_protocol(
     arguments: argparse.Namespace, names: Sequence[str], overrides: Sequence[str]
 ) -> tuple[Mapping[str, Any], str]:
-    if any(getattr(arguments, name) for name in _JUDGES):
+    if _asks_for_judges(arguments):
         raise UserError("evaluators judge captions, which no --protocol measures; leave out --protocol")
     corruptions: Sequence[Corruption] = ()
     if arguments.robustness is not None:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from langpose_dist.config import RunConfig, UserError
-from langpose_dist.data.captions import Captioned
+from langpose_dist.data.captions import Captioned, TextForm
 from langpose_dist.data.manifest import Manifest
 from langpose_dist.evaluation.bootstrap import CONFIDENCE, NUM_RESAMPLES, draw_recordings, interval
 from langpose_dist.evaluation.caption_evaluator import (
@@ -129,21 +129,28 @@ def score_captions(
     }
 
 
+def check_text_form(judges: Sequence[Judge], form: TextForm) -> None:
+    """Check that evaluators judge captions of a form.
+
+    Raises:
+        UserError: If one learned another.
+    """
+    for one in judges:
+        if one.facts.get("text_form", form) != form:
+            raise UserError(
+                f"evaluator {one.sha256[:12]} learned captions as {one.facts['text_form']}, the model writes "
+                f"{form}; train one with --text-form {form}"
+            )
+
+
 def evaluate_captions(
     config: RunConfig, captions: Sequence[Caption], evaluators: Sequence[Judge] = ()
 ) -> dict[str, Any]:
     """Score the captions that a model gave to its validation split.
 
     Raises:
-        UserError: If an evaluator learned another form of text, or there are too few clips for it.
+        UserError: If there are too few clips for R-precision.
     """
-    form = captions[0].text_form
-    for one in evaluators:
-        if one.facts.get("text_form", form) != form:
-            raise UserError(
-                f"evaluator {one.sha256[:12]} learned captions as {one.facts['text_form']}, the model writes "
-                f"{form}; train one with --text-form {form}"
-            )
     clips = read_described_clips(str(config.data.path), config.data.validation_split, captions)
     manifest = Manifest.load(config.data.path)
     train = Captioned.find(manifest, config.data.train_split, config.caption, config.window.num_frames)

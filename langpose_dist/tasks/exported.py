@@ -34,6 +34,15 @@ class Exported:
         return self.task.predict(self.model, self.config, inputs)
 
 
+def read_config(path: Path) -> RunConfig:
+    """Configuration of the run that an exported model comes from.
+
+    Raises:
+        UserError: If the file is missing, damaged, or not an export.
+    """
+    return build_config(json.loads(read_header(path)["config"]))
+
+
 def load_exported(path: Path | str) -> Exported:
     """Rebuild an exported model.
 

@@ -47,9 +47,9 @@ def features_of(labels: Sequence[str], known: Sequence[str], noise: float, seed:
     return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
 
 
-def save_labelled(folder: Path, **changes: Any) -> str:
+def save_labelled(folder: Path, *, fps: float = FPS, **changes: Any) -> str:
     """File of such a model, its data beside it."""
     one = contender(build_labelled(folder), **changes)
     assert one.config is not None
-    save_weights(folder / "model.safetensors", one.model, one.config, {"fps": "10.0", "step": "7"})
+    save_weights(folder / "model.safetensors", one.model, one.config, {"fps": str(fps), "step": "7"})
     return str(folder / "model.safetensors")

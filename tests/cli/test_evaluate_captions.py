@@ -13,16 +13,22 @@ from tests.analysis.labelled import save_labelled
 from tests.captions import build_captions, caption_config
 
 
-def test_it_prints_nats_and_writes_captions_beside_the_report(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def captioner(tmp_path: Path) -> str:
+    """A captioner of random weights, its data beside it."""
     build_captions(tmp_path / "shards")
     config = caption_config(tmp_path / "shards")
     torch.manual_seed(0)
     task = CaptionTask.build(config, CaptionTask.open(config))
-    path = tmp_path / "model.safetensors"
+    path = tmp_path / "captioner.safetensors"
     write_weights(path, task.model.state_dict(), weights_header(task.header(), config, {"fps": "30.0"}))
-    words = ["evaluate", str(path), "--out", str(tmp_path / "report.json")]
+    return str(path)
+
+
+def test_it_prints_nats_and_writes_captions_beside_the_report(
+    captioner: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", captioner, "--out", str(tmp_path / "report.json")]
     assert main([*words, "caption.max_generated=3"]) == 0
     output = capsys.readouterr().out
     report = json.loads((tmp_path / "report.json").read_text())
@@ -36,23 +42,42 @@ def test_it_prints_nats_and_writes_captions_beside_the_report(
     assert "caption.text_form belongs to the weights" in capsys.readouterr().err
 
 
-def test_an_evaluator_is_read_before_anything_is_decoded_and_not_ignored(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--evaluator", "none.safetensors"], "none.safetensors cannot be read"),
+        (["--self-evaluator", "none"], "none: no such file or run folder"),
+        (["--self-evaluator", "untrained/model.safetensors"], "has no trained pooling"),
+        (["--self-evaluator", "slow/model.safetensors"], "at 10 frames per second, the data have 30"),
+        (["--published-evaluator", "."], "--published-evaluator FOLDER and --motions FOLDER need each other"),
+        (["--published-evaluator", ".", "--motions", "."], ". has no finest.tar, a file of the published"),
+    ],
+)
+def test_an_evaluator_that_cannot_judge_is_named_before_anything_is_decoded(
+    options: list[str],
+    message: str,
+    captioner: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    words = ["evaluate", str(tmp_path / "model"), "--evaluator", str(tmp_path / "none.safetensors")]
-    assert main(words) == 2
-    assert "none.safetensors cannot be read" in capsys.readouterr().err
-    assert main([*words, "--protocol", "virtual_camera"]) == 2
-    assert "evaluators judge captions" in capsys.readouterr().err
-    untrained = save_labelled(tmp_path, loss={"contrastive": "none"})
-    words = ["evaluate", str(tmp_path / "model"), "--self-evaluator", untrained]
-    assert main(words) == 2
-    assert "has no text side" in capsys.readouterr().err
-    words = ["evaluate", str(tmp_path / "model"), "--published-evaluator", str(tmp_path)]
-    assert main(words) == 2
-    assert "--published-evaluator FOLDER and --motions FOLDER need each other" in capsys.readouterr().err
-    assert main([*words, "--motions", str(tmp_path)]) == 2
-    assert "has no finest.tar, a file of the published evaluator" in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
+    save_labelled(tmp_path / "untrained", fps=30.0, loss={"contrastive": "none"})
+    save_labelled(tmp_path / "slow")
+    monkeypatch.setattr("langpose_dist.train.evaluate_weights.evaluate_weights", None)
+    assert main(["evaluate", captioner, *options]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+
+
+def test_evaluators_are_not_ignored(
+    captioner: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--evaluator", str(tmp_path / "none.safetensors")]
+    assert main(["evaluate", captioner, *words, "--protocol", "virtual_camera"]) == 2
+    assert "evaluators judge captions, which no --protocol measures" in capsys.readouterr().err
+    assert main(["evaluate", save_labelled(tmp_path / "pretrained"), *words]) == 2
+    assert "evaluators judge captions, task=pretrain writes none" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["caption-evaluator", str(tmp_path), "--out", str(tmp_path), "--seeds", "-1"])
     assert "'-1' must be a whole number from 0" in capsys.readouterr().err
