@@ -60,6 +60,7 @@ LATER = {
     "start.open_record": "a tracking store that preflight has reached before",
     "exported.load_exported": "no part of a training",
     "exported.override_config": "no part of a training",
+    "guo.load": "no part of a training",
     "summary.summarize": "no part of a training",
 }
 """Function that refuses -> reason why preflight need not come to it."""
