@@ -35,13 +35,13 @@ class Cell(NamedTuple):
     input: str
     training: str
     layers: int
-    """Of a transformer encoder over the frames."""
+    """Number of layers of the transformer encoder over the frames."""
     start: str
     seed: int
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """Name of its folder."""
         return "-".join(map(str, self))
 
 

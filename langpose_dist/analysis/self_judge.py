@@ -61,7 +61,7 @@ class SelfJudge:
 
     @property
     def sha256(self) -> str:
-        """Of the weights."""
+        """Hash of the weights."""
         return self.model.facts["weights_sha256"]
 
     @property

@@ -1,7 +1,6 @@
 """Training of the evaluator of captions, and R-precision by it."""
 
 import copy
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from langpose_dist.data.shards import ShardReader
 from langpose_dist.data.windows import Window
 from langpose_dist.datasets.splits import RECORDING
 from langpose_dist.datasets.timing import resample
+from langpose_dist.host.atomic import hash_file
 from langpose_dist.host.bars import Bar
 from langpose_dist.metrics.caption import normalise_caption
 from langpose_dist.metrics.retrieval import recall_in_batches
@@ -141,7 +141,7 @@ class CaptionEvaluator:
         encoder = load_text_encoder(_TEXT)
         model = CaptionMatcher(encoder.dim)
         model.load_state_dict(load_file(path))
-        return cls(model.eval(), encoder, facts, hashlib.sha256(path.read_bytes()).hexdigest())
+        return cls(model.eval(), encoder, facts, hash_file(path))
 
     def save(self, path: Path) -> None:
         """Write one safetensors file."""

@@ -56,7 +56,7 @@ class Judge(Protocol):
 
     @property
     def sha256(self) -> str:
-        """Of its weights."""
+        """Hash of its weights."""
         ...
 
     def hits(self, clips: Sequence[CaptionedClip], captions: Sequence[str], top: int = 3) -> Tensor:

@@ -25,6 +25,7 @@ from langpose_dist.datasets.humanml3d.clips import read_captions
 from langpose_dist.datasets.humanml3d.motion import LAYOUTS
 from langpose_dist.datasets.pickles import load_pickle
 from langpose_dist.evaluation.caption_evaluator import BATCH_SIZE, CaptionedClip
+from langpose_dist.host.atomic import hash_file
 from langpose_dist.metrics.retrieval import similarity_recall
 from langpose_dist.models.guo import FRAMES_PER_STEP, WORD_DIM, GuoMatcher
 
@@ -100,7 +101,7 @@ class PublishedEvaluator:
     """Folder of KIT-ML or HumanML3D."""
     facts: Mapping[str, Any]
     sha256: str
-    """Of the weights."""
+    """Hash of the weights."""
     fps: float
     """Rate that the frames of clips are counted in."""
     _seen: dict[tuple[str, tuple[int, int]], Tensor] = field(default_factory=dict)
@@ -130,12 +131,14 @@ class PublishedEvaluator:
         mean, std = (_read_numbers(folder / name, (channels,)) for name in (MEAN, STD))
         facts = {
             "dataset": _DATASETS[channels],
-            "fingerprint": hashlib.sha256(b"".join(_hash(folder / name) for name in others)).hexdigest(),
+            "fingerprint": hashlib.sha256(
+                "".join(hash_file(folder / name) for name in others).encode()
+            ).hexdigest(),
             "text_form": "words",
             "kinds_of_words": "most frequent in the data set's texts, not spaCy's",
         }
         vocabulary = _Vocabulary.load(folder, dataset / "texts")
-        sha256, fps = _hash(folder / WEIGHTS).hex(), LAYOUTS[_DATASETS[channels]].fps
+        sha256, fps = hash_file(folder / WEIGHTS), LAYOUTS[_DATASETS[channels]].fps
         found = cls(model, vocabulary, mean, std, dataset, facts, sha256, fps)
         if (first := next((dataset / "new_joint_vecs").glob("*.npy"), None)) is None:
             raise UserError(f"{dataset} has no new_joint_vecs/*.npy, which the published evaluator judges")
@@ -243,8 +246,3 @@ def _read_numbers(path: Path, shape: tuple[int, ...]) -> Float32[np.ndarray, "..
             f"{path} has shape {content.shape}, the published evaluator needs {shape[-1]} as its last length"
         )
     return np.array(content, dtype=np.float32)
-
-
-def _hash(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
