@@ -20,7 +20,7 @@ from langpose_dist.detections.ultralytics import ULTRALYTICS, ULTRALYTICS_TXT, i
 KINDS = (OPENPOSE, OPENPOSE_BY_NAME, ALPHAPOSE, COCO, MMPOSE, MMPOSE_DEMO, ULTRALYTICS)
 
 _DUE = (
-    "due is a file or a folder of OpenPose, AlphaPose, MMPose, Ultralytics or COCO results (JSON), "
+    "expected a file or a folder of OpenPose, AlphaPose, MMPose, Ultralytics or COCO results (JSON), "
     "Ultralytics (txt), VideoPose3D, Detectron2 or plain arrays (npz, npy)"
 )
 

@@ -115,10 +115,10 @@ def test_whole_recordings_are_not_frames_of_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("absent.json", "absent.json does not exist; due is a file or a folder of OpenPose"),
-        ("empty", "empty holds no JSON and no txt file; due is"),
-        ("walk.pkl", "walk.pkl is of no known kind; due is"),
-        ("unknown", "unknown: 2 JSON files of no known kind; due is"),
+        ("absent.json", "absent.json does not exist; expected a file or a folder of OpenPose"),
+        ("empty", "empty holds no JSON and no txt file; expected a file or a folder"),
+        ("walk.pkl", "walk.pkl is of no known kind; expected a file or a folder"),
+        ("unknown", "unknown: 2 JSON files of no known kind; expected a file or a folder"),
         ("text.txt", "text.txt, line 1: not only numbers; a line of Ultralytics' save_txt is due"),
         ("short.txt", "short.txt, line 1: 6 numbers; one of a pose model with 17 keypoints has 39 to 41 or"),
         ("two.npz", "two.npz holds arrays first, second; one is needed, named keypoints"),
