@@ -19,7 +19,7 @@ from langpose_dist.detections.ultralytics import ULTRALYTICS, ULTRALYTICS_TXT, i
 
 KINDS = (OPENPOSE, OPENPOSE_BY_NAME, ALPHAPOSE, COCO, MMPOSE, MMPOSE_DEMO, ULTRALYTICS)
 
-_DUE = (
+_EXPECTED = (
     "expected a file or a folder of OpenPose, AlphaPose, MMPose, Ultralytics or COCO results (JSON), "
     "Ultralytics (txt), VideoPose3D, Detectron2 or plain arrays (npz, npy)"
 )
@@ -34,7 +34,7 @@ def open_recording(path: Path) -> Recording:
     if path.is_dir():
         return _open_folder(path)
     if not path.exists():
-        raise UserError(f"{path} does not exist; {_DUE}")
+        raise UserError(f"{path} does not exist; {_EXPECTED}")
     match path.suffix.lower():
         case ".npz":
             return read_archive(path)
@@ -44,7 +44,7 @@ def open_recording(path: Path) -> Recording:
             return _texts([path])
         case ".json":
             return _open_json(path)
-    raise UserError(f"{path} is of no known kind; {_DUE}")
+    raise UserError(f"{path} is of no known kind; {_EXPECTED}")
 
 
 def _open_folder(folder: Path) -> Recording:
@@ -57,14 +57,14 @@ def _open_folder(folder: Path) -> Recording:
         return _open_jsons(jsons)
     if texts:
         return _texts(texts)
-    raise UserError(f"{folder} holds no JSON and no txt file; {_DUE}")
+    raise UserError(f"{folder} holds no JSON and no txt file; {_EXPECTED}")
 
 
 def _open_json(path: Path) -> Recording:
     content = _load(path)
     kind = _recognise(content)
     if kind is None:
-        raise UserError(f"{path} is of no known kind; {_DUE}")
+        raise UserError(f"{path} is of no known kind; {_EXPECTED}")
     keyed = list(kind.read(content, str(path)))
     numbers = kind.number([key for key, _ in keyed])
     frames = in_order(zip(numbers, (people for _, people in keyed), strict=True))
@@ -81,7 +81,7 @@ def _open_jsons(paths: Sequence[Path]) -> Recording:
             names = kind.names_of(content, str(path))
             frames = (Frame(number, _one_frame(kind, path)) for number, path in numbered)
             return Recording(kind.detector, frames, names, num_frames=numbered[-1][0] + 1)
-    raise UserError(f"{paths[0].parent}: {len(paths)} JSON files of no known kind; {_DUE}")
+    raise UserError(f"{paths[0].parent}: {len(paths)} JSON files of no known kind; {_EXPECTED}")
 
 
 def _one_frame(kind: Kind, path: Path) -> list[Detection]:
