@@ -112,7 +112,8 @@ def test_a_build_on_ray_that_is_interrupted_leaves_no_process_and_goes_on(many: 
     _, printed = process.communicate(timeout=60)
     assert (process.returncode, printed.rstrip().split("\n")[-1]) == (130, "langpose: interrupted"), printed
     wait_for(lambda: not any(map(is_running, started)), 30)
-    kept = {path.name: path.stat().st_mtime_ns for path in (out / WORK).glob("*.tar")}
+    finished = [record.with_suffix("") for record in (out / WORK).glob("*.json")]
+    kept = {shard.name: shard.stat().st_mtime_ns for shard in finished}
     assert kept
     assert not (out / "manifest.json").exists()
     assert main(words(many, out)) == 0
