@@ -37,10 +37,10 @@ _EXAMPLES = """examples:
   langpose evaluate runs/caption data.validation_split=test --evaluator evaluator-*.safetensors
   langpose evaluate runs/caption data.validation_split=test --published-evaluator published --motions KIT-ML
 
-MODEL is the folder of a finished run, an exported model.safetensors, a MotionBERT checkpoint, or a model of
-the registry (models:/NAME@ALIAS). Without --protocol one model is evaluated as in training, on the windows of
-its validation split: exact, noisy and masked 2D input. With --protocol several stand in one table, the first
-as the baseline of the others.
+MODEL is the folder of a finished run, its checkpoints/best, an exported model.safetensors, a MotionBERT
+checkpoint, or a model of the registry (models:/NAME@ALIAS). Without --protocol one model is evaluated as in
+training, on the windows of its validation split: exact, noisy and masked 2D input. With --protocol several
+stand in one table, the first as the baseline of the others.
 
 protocols:
 """ + "\n".join(f"  {row.name:15} {row.title} ({row.space})" for row in PROTOCOLS.values())

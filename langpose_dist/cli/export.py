@@ -16,8 +16,8 @@ _EXAMPLES = """examples:
   langpose export safetensors models:/langpose-small@champion --out champion.safetensors
   langpose export huggingface runs/small --out small-hf --licence "CC BY-NC 4.0"
 
-MODEL is the folder of a finished run, a folder that registry pull or this command made, an exported
-model.safetensors, or a model of the registry (models:/NAME@ALIAS). docs/export.md says more.
+MODEL is the folder of a finished run, its checkpoints/best, a folder that registry pull or this command made,
+an exported model.safetensors, or a model of the registry (models:/NAME@ALIAS). docs/export.md says more.
 """
 _FORMATS = {
     "onnx": (

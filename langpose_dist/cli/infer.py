@@ -32,8 +32,8 @@ _EXAMPLES = """examples:
   langpose infer video.json --model runs/finetuned --fps 30 --out out --overlay frames/
 
 KEYPOINTS is a file or folder of a 2D detector; docs/inference.md lists them. MODEL is the folder of a
-finished run, an exported model.safetensors, a MotionBERT checkpoint, or a model of the registry
-(models:/NAME@ALIAS).
+finished run, its checkpoints/best, an exported model.safetensors, a MotionBERT checkpoint, or a model of the
+registry (models:/NAME@ALIAS).
 
 For each person the output folder gets person-ID-frame-FIRST with the ending of each format; player.html shows
 all of them. Poses are in metres, in the camera's axes (x right, y down, z forward), with the pelvis at 0.

@@ -15,6 +15,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from langpose_dist.cli.main import main
 from langpose_dist.config import RunConfig
 from tests.captions import build_captions, caption_config
 from tests.train.jobs import ROOT, finish, job, losses
@@ -93,6 +94,17 @@ def test_a_run_is_killed_resumed_evaluated_and_registered(
     lines = [json.loads(line) for line in texts[0].splitlines()]
     assert len(lines) == 6
     assert {line["generated"] for line in lines} & {text for line in lines for text in line["references"]}
+
+    rows = [json.loads(line) for line in (tmp_path / "whole/run/metrics.jsonl").read_text().splitlines()]
+    scores = {row["step"]: row.get("validation/clean/nats_per_word") for row in rows}
+    best = tmp_path / "whole/run/checkpoints/best"
+    assert best.read_text() == "step-00000030\n"
+    best.write_text("step-00000020\n")  # one that is not the last
+    report = tmp_path / "best.json"
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert main(["evaluate", str(best), "--out", str(report)]) == 0
+    evaluated = json.loads(report.read_text(encoding="utf-8"))["conditions"]["clean"]
+    assert evaluated["nats_per_word"] == pytest.approx(scores[20], rel=1e-5)
 
     mlflow.set_tracking_uri(uri)
     monkeypatch.chdir(tmp_path)

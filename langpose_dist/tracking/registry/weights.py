@@ -31,8 +31,9 @@ def find_model(name: str, tracking_uri: str | None = None) -> FoundModel:
     """A model by its name; one of the registry is fetched into the user's cache, once per version.
 
     Args:
-        name: Folder of a finished run, folder that a model was fetched or exported to, file, or
-            ``models:/NAME@ALIAS`` and the registry's other references.
+        name: Folder of a finished run, folder that a model was fetched or exported to, file, a run's
+            ``checkpoints/best`` or ``checkpoints/latest``, or ``models:/NAME@ALIAS`` and the registry's other
+            references.
         tracking_uri: Of the registry; default: MLflow's.
 
     Raises:
@@ -46,7 +47,7 @@ def find_model(name: str, tracking_uri: str | None = None) -> FoundModel:
             raise UserError(f"{path} holds no finished run: {weights} does not exist")
         return FoundModel(weights if weights.is_file() else fetched, None)
     if path.is_file():
-        return FoundModel(path, None)
+        return FoundModel(_pointed_to(path), None)
     if not name.startswith("models:/"):
         raise UserError(
             f"model {name}: no such file or run folder; a registered one is models:/NAME@ALIAS or "
@@ -63,6 +64,13 @@ def find_model(name: str, tracking_uri: str | None = None) -> FoundModel:
             return FoundModel(pull(client, name, folder).weights, version)
     except OSError as error:
         raise UserError(f"{cache} cannot be written: {error.strerror or error}") from None
+
+
+def _pointed_to(path: Path) -> Path:
+    """Weights of the checkpoint that a run's pointer names; any other file is the weights itself."""
+    if path.parent.name != "checkpoints" or path.name not in ("best", "latest"):
+        return path
+    return path.with_name(path.read_text(encoding="utf-8").strip()) / "model.safetensors"
 
 
 def with_initial_weights(config: RunConfig) -> RunConfig:
