@@ -68,9 +68,9 @@ def find_model(name: str, tracking_uri: str | None = None) -> FoundModel:
 
 def _pointed_to(path: Path) -> Path:
     """Weights of the checkpoint that a run's pointer names; any other file is the weights itself."""
-    if path.parent.name != "checkpoints" or path.name not in ("best", "latest"):
+    if path.absolute().parent.name != "checkpoints" or path.name not in ("best", "latest"):
         return path
-    return path.with_name(path.read_text(encoding="utf-8").strip()) / "model.safetensors"
+    return path.parent / path.read_text(encoding="utf-8").strip() / "model.safetensors"
 
 
 def with_initial_weights(config: RunConfig) -> RunConfig:
