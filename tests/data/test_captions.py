@@ -114,10 +114,21 @@ def test_nothing_is_cut_unless_a_key_says_so(root: Path) -> None:
     assert list(dropped.captioned("train").notes()) == [
         "2 of 14 captioned motions of split 'train' are left out: below caption.min_frames=22",
         "4 of 14 captioned motions of split 'train' are left out: above window.num_frames=29",
-        "6 of 16 captions of split 'train' lose their end in training: above caption.max_words=4",
+        "6 of 16 captions of split 'train' lose their end in the loss: above caption.max_words=4",
     ]
     with pytest.raises(DataError, match=r"lower caption\.min_frames"):
         _ = corpus(root, caption={"min_frames": 99}).training_set
+
+
+def test_words_of_a_caption_that_is_cut_are_counted_as_the_decoder_counts_them(tmp_path: Path) -> None:
+    captions = (Span("walks counter-clockwise", 0, 30), Span("walks it's way", 0, 30))
+    build_samples(tmp_path, [Sample("clip", swing(None, 30), (), captions=captions)])
+    data = corpus(tmp_path, caption={"text_form": "raw", "max_words": 2})
+    assert list(data.captioned("train").notes()) == [
+        "2 of 2 captions of split 'train' lose their end in the loss: above caption.max_words=2"
+    ]
+    data = corpus(tmp_path, caption={"text_form": "raw", "max_words": 3})
+    assert list(data.captioned("train").notes()) == []
 
 
 def test_captions_without_words_are_counted(tmp_path: Path) -> None:
