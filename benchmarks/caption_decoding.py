@@ -1,6 +1,6 @@
 """Seconds to describe 1,000 motions: the encoder once, then the search for words.
 
-    python -m benchmarks.caption_decoding [--model runs/caption-small] [--clips 32]
+    python -m benchmarks.caption_decoding [--model runs/caption-small/model.safetensors] [--clips 32]
 
 Without --model: the size of configs/caption/kit.yaml with random weights, which nearly always use up all 30
 words. Motions are random and as long as a window. Times are processor seconds.
