@@ -189,13 +189,13 @@ def _evaluate_one(
     report, text = dict(found.report), describe(found.report)
     if (captions := found.evaluation.captions) is None:
         return report, text
-    report["captions"] = evaluate_captions(found.config, captions, judges)
-    text += f"\n\n{captions_text(report['captions'])}"
-    if arguments.out is not None:
+    written = ""
+    if arguments.out is not None:  # first, as they are there even if they cannot be scored
         path = arguments.out.with_name(f"{arguments.out.stem}-captions.jsonl")
         write_captions(path, captions)
-        text += f"\ncaptions written to {path}"
-    return report, text
+        written = f"\ncaptions written to {path}"
+    report["captions"] = evaluate_captions(found.config, captions, judges)
+    return report, f"{text}\n\n{captions_text(report['captions'])}{written}"
 
 
 def _asks_for_judges(arguments: argparse.Namespace) -> bool:

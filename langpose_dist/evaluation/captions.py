@@ -153,7 +153,10 @@ def evaluate_captions(
     """
     clips = read_described_clips(str(config.data.path), config.data.validation_split, captions)
     manifest = Manifest.load(config.data.path)
-    train = Captioned.find(manifest, config.data.train_split, config.caption, config.window.num_frames)
+    train, held_out = (
+        Captioned.find(manifest, split, config.caption, config.window.num_frames)
+        for split in (config.data.train_split, config.data.validation_split)
+    )
     originals = [motion for motion in train.motions if motion.entry.mirrored != "yes"]
     report = score_captions(
         clips,
@@ -165,6 +168,8 @@ def evaluate_captions(
         name: getattr(config.caption, name)
         for name in ("input", "text_form", "num_beams", "length_penalty", "max_generated", "too_long")
     }
+    condition = config.evaluation.conditions[-1]
+    report["notes"] = [f"captions of {condition} {config.caption.input}", *held_out.notes()]
     return report
 
 
@@ -196,7 +201,7 @@ def caption_notes(report: Mapping[str, Any]) -> list[str]:
         scores = " / ".join(f"{value:.3f}" for value in one["real_captions"])
         name = metric_of(f"{one['metric']}_at_1").title.partition("@")[0]
         notes.append(f"{name} by {one['sha256'][:12]}, {one['origin']}: real captions {scores}")
-    return notes
+    return [*notes, *report.get("notes", ())]
 
 
 def example_rows(report: Mapping[str, Any]) -> list[list[str]]:
