@@ -85,16 +85,33 @@ def test_times_are_those_of_the_video(
     assert (parts[0]["start_s"], parts[-1]["start_s"], parts[-1]["end_s"]) == (0, *last)
 
 
-def test_a_captioner_of_3d_joints_describes_the_lifted_ones(
-    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    described = []
+@pytest.fixture
+def described(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """Inputs of the captioner, which is not asked."""
+    inputs_of_all: list[np.ndarray] = []
 
     def describe(self: Exported, inputs: np.ndarray) -> np.ndarray:
-        described.append(inputs)
+        inputs_of_all.append(inputs)
         return np.array(["a person walks"])
 
     monkeypatch.setattr(Exported, "predict", describe)
+    return inputs_of_all
+
+
+def test_a_captioner_that_learned_without_noise_sees_no_doubt(
+    words: list[str], tmp_path: Path, described: list[np.ndarray]
+) -> None:
+    keypoints = standing(241)
+    keypoints[..., 2] = 0.7
+    np.save(tmp_path / "keypoints.npy", keypoints)
+    assert main([*words, "--caption", captioner(tmp_path, input="projected_2d")]) == 0
+    assert len(described) == 3
+    assert all((inputs[..., 2] == 1).all() for inputs in described)
+
+
+def test_a_captioner_of_3d_joints_describes_the_lifted_ones(
+    words: list[str], tmp_path: Path, described: list[np.ndarray]
+) -> None:
     assert main([*words, "--caption", captioner(tmp_path)]) == 0
     (clip,) = (tmp_path / "out").glob("*.npz")
     with np.load(clip) as file:

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,6 +58,24 @@ def test_an_evaluator_learns_and_says_the_same_after_reloading(corpus: str, tmp_
     assert torch.equal(again.embed_texts(written), evaluator.embed_texts(right))
     assert again.facts["text_form"] == "words"
     assert len(again.sha256) == 64
+
+
+def test_the_best_epoch_s_weights_are_kept_and_patience_ends(
+    corpus: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores: list[float] = []
+
+    def hits(self: CaptionEvaluator, *arguments: Any) -> torch.Tensor:
+        return torch.full((1, 3), scores.pop(0))
+
+    monkeypatch.setattr(CaptionEvaluator, "hits", hits)
+    scores += [0.1, 0.6]
+    expected = train_evaluator(corpus, epochs=2).model.state_dict()
+    scores += [0.1, 0.6, 0.5, 0.6, 0.9]
+    found = train_evaluator(corpus, patience=2)
+    assert (found.facts["epoch"], scores) == (2, [0.9])
+    assert found.facts["validation_r_at_1"] == pytest.approx(0.6)
+    assert all(torch.equal(value, expected[name]) for name, value in found.model.state_dict().items())
 
 
 def test_described_clips_are_the_frames_that_were_described(corpus: str) -> None:

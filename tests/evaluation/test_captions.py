@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,13 +7,17 @@ import torch
 from torch import Tensor
 
 from langpose_dist.config import UserError
+from langpose_dist.data.sample import Sample, Span
 from langpose_dist.evaluation import captions as rows_module
 from langpose_dist.evaluation.caption_evaluator import CaptionedClip, CaptionEvaluator
-from langpose_dist.evaluation.captions import captions_text, score_captions
+from langpose_dist.evaluation.captions import captions_text, evaluate_captions, score_captions
 from langpose_dist.metrics.caption import CaptionScores
 from langpose_dist.metrics.retrieval import recall_in_batches
 from langpose_dist.models.matcher import CaptionMatcher
 from langpose_dist.models.text import TextEncoder
+from langpose_dist.tasks.task import Caption
+from tests.captions import caption_config
+from tests.corpus import build_samples, swing
 
 TEXTS = (
     ("a person walks forward", "someone walks ahead"),
@@ -108,6 +113,24 @@ def test_evaluators_of_different_kinds_are_not_averaged() -> None:
     lines = captions_text(report).splitlines()
     assert lines[0].split()[7:11] == ["R-precision@3", "self", "R-precision@1", "self"]
     assert lines[-1].startswith("self R-precision by 000000000000, made-up")
+
+
+def test_mirrored_copies_do_not_decide_on_the_most_frequent_caption(tmp_path: Path) -> None:
+    texts = {"one": "a person walks", "copy": "a person jumps", "other-copy": "a person jumps"}
+    samples = [
+        Sample(
+            key,
+            swing(None, 30),
+            (),
+            {"mirrored": "yes" if "copy" in key else "no"},
+            captions=(Span(text, 0, 30),),
+        )
+        for key, text in texts.items()
+    ]
+    build_samples(tmp_path, samples)
+    generated = [Caption("validation-one", (0, 30), "a person walks", ("a person walks",), "raw")]
+    report = evaluate_captions(caption_config(tmp_path, caption={"text_form": "raw"}), generated)
+    assert report["rows"][1]["name"] == "constant, most frequent: 'a person walks'"
 
 
 def test_examples_are_the_best_and_the_worst() -> None:

@@ -178,6 +178,14 @@ def test_every_trained_weight_takes_part_and_a_frozen_encoder_keeps_its_own() ->
         assert any(name.startswith(("encoder.", "pose_pooling.")) for name in trained) != frozen
 
 
+def test_fresh_matrices_are_drawn_as_tm2t_draws_them() -> None:
+    model = build(caption={"memory_layers": 1})
+    for parameter in (*model.over_frames.parameters(), *model.decoder.parameters()):
+        if parameter.requires_grad and parameter.ndim == 2:
+            bound = (6 / sum(parameter.shape)) ** 0.5  # Xavier, uniform
+            assert 0.9 * bound < parameter.abs().max() <= bound
+
+
 def pretrained(folder: Path, **changes: Any) -> Path:
     torch.manual_seed(7)
     settings = config(model={"embed_dim": 16, **changes}).model_copy(update={"task": "pretrain"})

@@ -12,6 +12,7 @@ import torch
 from langpose_dist.batch import WindowBatch
 from langpose_dist.config import RunConfig
 from langpose_dist.data.corpus import Corpus
+from langpose_dist.data.sample import Sample, Span
 from langpose_dist.geometry import observe
 from langpose_dist.models.captioner import Captioner
 from langpose_dist.models.lifter import Lifter
@@ -22,6 +23,7 @@ from langpose_dist.tasks.exported import load_exported
 from langpose_dist.train.distributed.processes import Processes
 from langpose_dist.train.evaluate import Evaluator, write_captions
 from tests.captions import build_captions, caption_config
+from tests.corpus import build_samples, swing
 
 ALONE = Processes(rank=0, world_size=1, device=torch.device("cpu"))
 
@@ -36,7 +38,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def setting(root: Path, **changes: Any) -> tuple[CaptionTask, WindowBatch, Corpus]:
     config = caption_config(root, **changes)
     corpus = CaptionTask.open(config)
-    batch = corpus.training_set[[(0, number) for number in range(5)]]
+    batch = corpus.training_set[[(0, number) for number in range(min(5, len(corpus.training_set)))]]
     assert isinstance(batch, WindowBatch)
     return CaptionTask.build(config, corpus), batch, corpus
 
@@ -126,6 +128,14 @@ def test_an_evaluation_writes_each_motion_once_in_the_order_of_the_data(root: Pa
     assert all(set(line["generated"].split()) <= known - {"[pad]", "[sos]", "[unk]"} for line in lines)
     assert Evaluator(corpus, task.config, ALONE).run(task, with_captions=False).captions is None
     assert evaluation.facts["decoding"] == "2 beams, length penalty 0.7, at most 30 words"
+
+
+def test_a_described_part_of_a_clip_is_named_by_its_frames(tmp_path: Path) -> None:
+    captions = (Span("all", 0, 30, words="all/X"), Span("end", 12, 28, words="end/X"))
+    build_samples(tmp_path, [Sample("clip", swing(None, 30), (), captions=captions)])
+    task, _, corpus = setting(tmp_path)
+    found = Evaluator(corpus, task.config, ALONE).run(task).captions or ()
+    assert [(one.frames, one.references) for one in found] == [((0, 30), ("all",)), ((12, 28), ("end",))]
 
 
 @pytest.mark.parametrize(
