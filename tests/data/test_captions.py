@@ -11,6 +11,8 @@ import pytest
 from langpose_dist.batch import WindowBatch
 from langpose_dist.data.captions import text_of
 from langpose_dist.data.corpus import Corpus
+from langpose_dist.data.dataset import Augmentation
+from langpose_dist.data.draws import EVALUATION_EPOCH
 from langpose_dist.data.loader import TrainingStream, load_batches
 from langpose_dist.data.manifest import Manifest
 from langpose_dist.data.sample import DataError, Sample, Span
@@ -160,6 +162,19 @@ def test_one_caption_is_drawn_per_window_and_epoch(root: Path) -> None:
     counts = Counter(value for draw in draws for value in draw)
     assert counts.keys() == {0, 1}
     assert abs(counts[0] - counts[1]) < 4 * (40 * 14) ** 0.5  # twice two standard deviations of a fair coin
+
+
+def test_every_seed_is_evaluated_on_the_same_captions(root: Path) -> None:
+    drawn = []
+    for seed in (0, 1):
+        data = CaptionTask.open(caption_config(root).model_copy(update={"seed": seed}))
+        windows = data.windows("train", stride=40)
+        evaluated = data.dataset(windows, Augmentation.evaluation("clean"))
+        batch = evaluated[[(EVALUATION_EPOCH, number) for number in range(len(windows))]]
+        assert isinstance(batch, WindowBatch)
+        drawn.append((batch.drawn_captions, batch_of(data).drawn_captions))
+    assert drawn[0][0] == drawn[1][0]
+    assert drawn[0][1] != drawn[1][1]
 
 
 def test_a_mirrored_motion_says_the_other_side(root: Path) -> None:

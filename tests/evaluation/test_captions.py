@@ -69,6 +69,13 @@ def test_rows_are_scored_as_the_metrics_alone_score_them() -> None:
     assert rows["person"]["metrics"]["rouge_l"]["value"] == pytest.approx(100 * human.rouge_l.mean())
 
 
+def test_a_motion_and_its_mirrored_copy_are_drawn_together() -> None:
+    clips = clips_of(2)
+    report = score_captions(clips, {"model": [clips[0].captions[0], "x"]}, ["y"])
+    rouge = report["rows"][0]["metrics"]["rouge_l"]
+    assert rouge["low"] == rouge["value"] == rouge["high"] == pytest.approx(50)
+
+
 def test_the_best_constant_has_the_best_bleu_of_the_candidates() -> None:
     candidates = ["a person walks forward", "someone dances", "a person jumps", "someone dances"]
     report = score_captions(clips_of(9), {"model": ["x"] * 9}, candidates)
