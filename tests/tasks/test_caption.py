@@ -173,6 +173,24 @@ def test_an_export_answers_in_words_as_the_model_did(root: Path, tmp_path: Path)
     assert exported.predict(motion).dtype.kind == "U"
 
 
+def test_a_short_motion_repeats_its_last_frame_as_in_training(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, _, _ = setting(root)
+    seen = []
+
+    def generate(self: Captioner, *inputs: torch.Tensor, **search: Any) -> list[str]:
+        seen.extend(inputs)
+        return ["a person"]
+
+    monkeypatch.setattr(Captioner, "generate", generate)
+    motion = np.random.default_rng(0).normal(size=(1, 9, 17, 3)).astype(np.float32)
+    CaptionTask.predict(task.model, task.config, motion)
+    shown, mask = seen
+    np.testing.assert_array_equal(shown, motion[:, [*range(9), *[8] * 31]])
+    assert mask.tolist() == [[True] * 9 + [False] * 31]
+
+
 @pytest.mark.parametrize(
     ("shape", "message"),
     [((1, 41, 17, 3), r"1 to 40 frames"), ((1, 0, 17, 3), r"1 to 40"), ((9, 17, 3), r"\(9, 17, 3\)")],
