@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,12 +43,37 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
+HOLD = """
+import os, pathlib, time
+place = pathlib.Path(__file__).parent
+read = pathlib.Path.read_text
+
+def read_text(path, *arguments, **options):
+    while path.name.endswith("_020.bvh") and (place / "hold").exists():
+        (place / "held").write_text(str(os.getpid()))
+        time.sleep(0.05)
+    return read(path, *arguments, **options)
+
+pathlib.Path.read_text = read_text
+"""
+
+
 def start(folder: Path, out: Path, *options: str) -> subprocess.Popen[str]:
+    """A build that does not come past one of its clips as long as there is a file ``hold``.
+
+    ``held`` names the process that waits for that, both in a folder ``site`` beside the clips.
+    """
+    site = folder.parent / "site"
+    site.mkdir()
+    (site / "hold").touch()
+    (site / "sitecustomize.py").write_text(HOLD)
+    root = Path(__file__).parents[2]
     return subprocess.Popen(
         [sys.executable, "-m", "langpose_dist.cli.main", *words(folder, out, *options)],
         stderr=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parents[2],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": f"{site}:{root}"},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
@@ -76,42 +102,42 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
     end = time.monotonic() + seconds
-    while not condition():
+    while not (value := condition()):
         assert time.monotonic() < end
         time.sleep(0.02)
+    return value
 
 
 def test_any_number_of_workers_gives_the_same_bytes_even_if_one_is_killed(many: Path, tmp_path: Path) -> None:
     assert main(words(many, tmp_path / "one")) == 0
     out = tmp_path / "two"
     process = start(many, out, "--workers", "2")
-    wait_for(lambda: [*(out / WORK).glob("*.json")])
-    started: dict[int, str] = {}
-
-    def find_worker() -> list[int]:
-        started.update(descendants(process))
-        return [pid for pid, command in started.items() if command.startswith("ray::_work")]
-
-    wait_for(find_worker)
-    os.kill(find_worker()[0], signal.SIGKILL)
+    held = tmp_path / "site/held"
+    worker = int(wait_for(lambda: held.exists() and held.read_text()))
+    started = descendants(process)
+    assert started[worker].startswith("ray::_work")
+    os.kill(worker, signal.SIGKILL)
+    wait_for(lambda: held.read_text() not in ("", str(worker)))
+    started |= descendants(process)
+    (tmp_path / "site/hold").unlink()
     _, printed = process.communicate(timeout=120)
     assert process.returncode == 0, printed
     assert contents(out) == contents(tmp_path / "one")
-    wait_for(lambda: not any(map(is_running, started)), 30)
+    wait_for(lambda: not any(map(is_running, started)))
 
 
 def test_a_build_on_ray_that_is_interrupted_leaves_no_process_and_goes_on(many: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start(many, out, "--workers", "2")
-    wait_for(lambda: len([*(out / WORK).glob("*.json")]) >= 2)
+    wait_for(lambda: (tmp_path / "site/held").exists() and len([*(out / WORK).glob("*.json")]) >= 2)
     started = descendants(process)
     assert any("raylet" in command for command in started.values())
     process.send_signal(signal.SIGINT)
-    _, printed = process.communicate(timeout=60)
+    _, printed = process.communicate(timeout=120)
     assert (process.returncode, printed.rstrip().split("\n")[-1]) == (130, "langpose: interrupted"), printed
-    wait_for(lambda: not any(map(is_running, started)), 30)
+    wait_for(lambda: not any(map(is_running, started)))
     finished = [record.with_suffix("") for record in (out / WORK).glob("*.json")]
     kept = {shard.name: shard.stat().st_mtime_ns for shard in finished}
     assert kept
