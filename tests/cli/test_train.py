@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from langpose_dist.cli.main import main
 from langpose_dist.runs.metrics import read_metrics
 from langpose_dist.train.checkpoint import verify_checkpoint
 from tests.corpus import build_corpus, tiny_config
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 SLOW_DISK = """
@@ -53,12 +53,6 @@ def start(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
         timeout=300,
         check=False,
     )
-
-
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
 
 
 def train(folder: Path, config: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.k8s.manifests import K8S, render, templates
-from tests.tracking.servers import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ("buildah", "debootstrap", "runc")

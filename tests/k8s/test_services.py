@@ -23,7 +23,8 @@ from mlflow.artifacts import load_text
 
 from tests.corpus import build_corpus
 from tests.k8s.manifests import Manifest, name_of, render
-from tests.tracking.servers import Postgres, free_port, missing_postgresql
+from tests.ports import free_port
+from tests.tracking.servers import Postgres, missing_postgresql
 
 pytestmark = [
     pytest.mark.slow,

@@ -20,12 +20,12 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from requests import HTTPError
 
+from tests.ports import free_port
 from tests.tracking.servers import (
     ROOT,
     SCRIPT,
     Postgres,
     TrackingServer,
-    free_port,
     missing_postgresql,
     processes_of,
 )
@@ -375,7 +375,8 @@ def test_artifacts_go_to_s3_for_a_client_that_knows_nothing_of_it(login: Login, 
 
 def make_bucket(port: int, name: str) -> None:
     """A new bucket, as soon as S3 answers."""
-    for _ in range(200):
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
         with contextlib.suppress(ConnectionError):
             assert ask_s3(port, "PUT", f"/{name}") == b""
             return

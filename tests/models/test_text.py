@@ -3,7 +3,6 @@ import importlib.util
 import json
 import logging
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -176,11 +175,9 @@ def test_a_hub_name_out_of_reach_is_one_line(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(huggingface_hub, "model_info", unreachable)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    start = time.monotonic()
     message = error_of("nobody/never-was")
     assert "not on this machine" in message
     assert "does not give it (Name or service not known)" in message
-    assert time.monotonic() - start < 5
 
 
 def test_the_offline_package_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,9 @@
 """Real tracking servers for tests, started as their users start them, and killed as machines kill them."""
 
 import contextlib
-import itertools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +15,8 @@ from typing import Any
 
 import psutil
 import requests
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "launch" / "tracking_server.py"
@@ -142,7 +142,7 @@ class TrackingServer:
         self.process.terminate()
         try:
             self.process.wait(STOP_TIMEOUT_S)
-            _, left = psutil.wait_procs(family, timeout=1)
+            _, left = psutil.wait_procs(family, timeout=10)
         finally:
             self._end(family)
         assert left == []
@@ -298,16 +298,3 @@ def processes_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
         return [parent, *parent.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
-
-
-_ports = itertools.count(20000 + 7 * os.getpid() % 12000)
-"""Below the ports that the system gives to outgoing connections, which would take a stopped server's."""
-
-
-def free_port() -> int:
-    """A port that nobody listens on, and that stays free while its server is down."""
-    for port in _ports:
-        with contextlib.suppress(OSError), socket.socket() as server:
-            server.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError

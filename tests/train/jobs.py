@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,16 +15,11 @@ import psutil
 
 from langpose_dist.runs.metrics import read_metrics
 from tests.corpus import build_corpus, tiny_config
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 BOUND = 30.0
 """Seconds in which a job that is asked to stop must be gone."""
-
-
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
 
 
 def launch_command(launcher: str, ranks: int) -> list[str]:

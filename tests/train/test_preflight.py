@@ -29,6 +29,7 @@ from langpose_dist.train.preflight import (
 )
 from tests.corpus import MadeClip, build_corpus, tiny_config
 from tests.disk import small_disk
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 ALONE = Layout(rank=0, world_size=1, local_rank=0, local_size=1, is_launched=False)
@@ -279,9 +280,7 @@ def test_ranks_that_never_come_are_named() -> None:
 
 
 def test_a_meeting_that_nobody_else_comes_to_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        port = str(server.getsockname()[1])
+    port = str(free_port())
     variables = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
     for name, value in {**variables, "MASTER_PORT": port, "LOCAL_WORLD_SIZE": "1"}.items():
         monkeypatch.setenv(name, value)
@@ -313,9 +312,7 @@ def test_the_output_must_be_one_folder_for_all_nodes(shards: Path, tmp_path: Pat
     config.write_text(tiny_config(shards, Path("run")).to_yaml(), encoding="utf-8")
     (tmp_path / "elsewhere").mkdir()
     for folder, expected in ((tmp_path / "elsewhere", "output=run of "), (tmp_path, "nothing")):
-        with socket.socket() as server:
-            server.bind(("127.0.0.1", 0))
-            port = str(server.getsockname()[1])
+        port = str(free_port())
         variables = {"WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "PYTHONPATH": str(ROOT)}
         address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo"}
         nodes = [

@@ -1,7 +1,6 @@
 """The record that the driver keeps of a trial."""
 
 import json
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -70,13 +69,18 @@ def test_a_trial_ends_finished_stopped_or_diverged(tmp_path: Path) -> None:
         assert watched.recorder.interrupt() == 0
 
 
-def test_seconds_count_while_a_trial_holds_its_devices(watched: Watched) -> None:
-    time.sleep(0.2)
+def test_seconds_count_while_a_trial_holds_its_devices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("tuning.recorder.time", SimpleNamespace(monotonic=lambda: now[0]))
+    watched = Watched(tmp_path)
+    now[0] += 2.0
     watched.recorder.on_trial_recover(0, [watched.trial], watched.trial)
     record = watched.read()
     assert (record["status"], record["failures"]) == ("pending", 1)
     assert record["reason"] == "its process died without reporting an error"
-    time.sleep(0.2)  # it waits for devices
+    now[0] += 3.0  # it waits for devices
     assert watched.recorder.interrupt() == 1
-    assert 0.2 <= watched.read()["seconds"] < 0.4
+    assert watched.read()["seconds"] == 2.0
     assert watched.read()["status"] == "interrupted"

@@ -18,8 +18,8 @@ import pytest
 
 from langpose_dist.tracking.registry.promotion import promote
 from tests.exports import load_langpose
+from tests.ports import free_port
 from tests.tracking.registering import Store, evaluation, make_store
-from tests.tracking.servers import free_port
 
 pytestmark = [
     pytest.mark.slow,

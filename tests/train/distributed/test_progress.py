@@ -1,12 +1,12 @@
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 
@@ -15,13 +15,18 @@ import sys, time
 from langpose_dist.train.distributed.processes import Layout, Meeting
 from langpose_dist.train.distributed.progress import Progress
 layout = Layout.from_environment()
-meeting = Meeting(layout, 30.0)
-progress = Progress(layout, 4.0, lambda reason: None)
+meeting = Meeting(layout, 120.0)
+progress = Progress(layout, 4.0 if layout.rank == 0 else 300.0, lambda reason: None, start_timeout=300.0)
 meeting.gather(None)
+if layout.rank == 0:
+    sys.stdin.readline()
 for number in range(int(sys.argv[1])):
     progress.tick(f"place {number}")
+beat = progress._beat
+while progress._beat < beat + 2:  # it has said where it is
+    time.sleep(0.05)
 print("waiting", flush=True)
-time.sleep(60)
+time.sleep(300)
 """
 
 
@@ -30,9 +35,7 @@ time.sleep(60)
     ("ticks", "is_suspended"), [((5, 5), True), ((5, 3), False)], ids=["between two ticks", "behind"]
 )
 def test_the_rank_that_hangs_is_named_by_the_other(ticks: tuple[int, int], is_suspended: bool) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     ranks = []
     for rank in (0, 1):
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
@@ -42,19 +45,18 @@ def test_the_rank_that_hangs_is_named_by_the_other(ticks: tuple[int, int], is_su
                 [sys.executable, "-c", RANK, str(ticks[rank])],
                 cwd=ROOT,
                 env=os.environ | {"PYTHONPATH": str(ROOT)} | place | number,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
             )
         )
     try:
-        for rank in ranks:
-            assert rank.stdout is not None
-            assert rank.stdout.readline() == "waiting\n"
+        assert ranks[1].stdout is not None
+        assert ranks[1].stdout.readline() == "waiting\n"
         if is_suspended:
-            time.sleep(2.5)  # it has said where it is
             ranks[1].send_signal(signal.SIGSTOP)
-        _, errors = ranks[0].communicate(timeout=45)
+        _, errors = ranks[0].communicate("begin\n", timeout=120)
     finally:
         for rank in ranks:
             rank.kill()
