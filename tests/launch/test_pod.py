@@ -6,11 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.corpus import build_corpus, tiny_config
+from tests.ports import free_port
+from tests.train.jobs import listens
 
 ROOT = Path(__file__).parents[2]
 POD = {
@@ -18,7 +22,6 @@ POD = {
     "PET_NPROC_PER_NODE": "1",
     "PET_NODE_RANK": "0",
     "PET_MASTER_ADDR": "127.0.0.1",
-    "PET_MASTER_PORT": "29517",
 }
 
 
@@ -26,7 +29,10 @@ def start_pod(*words: str, **changes: str) -> subprocess.Popen[str]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PET_")}
     return subprocess.Popen(
         [sys.executable, str(ROOT / "launch/start.py"), "pod", *words],
-        env=environ | POD | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | changes,
+        env=environ
+        | POD
+        | {"PET_MASTER_PORT": str(free_port()), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        | changes,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -80,18 +86,30 @@ def test_a_pod_that_is_evicted_while_it_waits_can_be_started_again() -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "start: waiting for the name nobody.invalid\n"
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == 75
 
 
 @pytest.mark.dist
-@pytest.mark.parametrize("seconds", [0.0, 1.0, 4.0])
+@pytest.mark.parametrize(
+    "has_come_to",
+    [
+        lambda pid, folder: listens(pid),
+        lambda pid, folder: psutil.Process(pid).children(),
+        lambda pid, folder: (folder / "run").exists(),
+    ],
+    ids=["listening", "torchrun", "a run's folder"],
+)
 def test_a_pod_that_is_evicted_while_it_starts_can_be_started_again(
-    tmp_path: Path, shards: Path, seconds: float
+    tmp_path: Path, shards: Path, has_come_to: Callable[[int, Path], object]
 ) -> None:
-    config = write_config(tmp_path, shards, max_steps=400)
+    config = write_config(tmp_path, shards, max_steps=100_000)
     process = start_pod("--", "--config", str(config), "--resume-if-started")
-    time.sleep(0.5 + seconds)  # after the interpreter's own start
+    deadline = time.monotonic() + 120
+    while not has_come_to(process.pid, tmp_path):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 75, output
@@ -99,7 +117,7 @@ def test_a_pod_that_is_evicted_while_it_starts_can_be_started_again(
 
 @pytest.mark.dist
 def test_an_evicted_pod_ends_with_75_and_resumes(tmp_path: Path, shards: Path) -> None:
-    config = write_config(tmp_path, shards, max_steps=400)
+    config = write_config(tmp_path, shards, max_steps=100_000)
     words = ("--", "--config", str(config), "--resume-if-started")
     process = start_pod(*words)
     metrics = tmp_path / "run/metrics.jsonl"

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from langpose_dist.cli.main import main
 from langpose_dist.config import RunConfig
 from tests.captions import build_captions, caption_config
-from tests.train.jobs import ROOT, finish, job, losses
+from tests.train.jobs import ROOT, finish, hold_at, job, losses
 
 pytestmark = [pytest.mark.dist, pytest.mark.filterwarnings("ignore")]
 STEPS = 2
@@ -77,7 +77,7 @@ def test_a_run_is_killed_resumed_evaluated_and_registered(
         folder = tmp_path / name
         write_config(folder, caption_config(tmp_path / "shards", folder / "run", **changes, **more))
     finish(tmp_path / "whole", "none", 1, words=())
-    with job(tmp_path / "broken", "none", 1) as running:
+    with job(tmp_path / "broken", "none", 1, **hold_at(12)) as running:
         running.wait_for_step(12)
         running.ranks()[0].send_signal(signal.SIGKILL)
         assert running.wait() != 0

@@ -9,7 +9,7 @@ import torch
 from mlflow import MlflowClient
 from safetensors.torch import load_file
 
-from tests.train.jobs import finish, job, make_shards, prepare
+from tests.train.jobs import finish, hold_at, job, make_shards, prepare
 
 pytestmark = [pytest.mark.dist, pytest.mark.filterwarnings("ignore")]
 
@@ -33,7 +33,7 @@ def test_a_registered_model_is_fine_tuned_killed_resumed_and_registered(
     whole = prepare(tmp_path / "whole", shards, train={"max_steps": 24})
     finish(whole, "none", 1, words=words)
     broken = prepare(tmp_path / "broken", shards, train={"max_steps": 24, "checkpoint_every": 5})
-    with job(broken, "torchrun", 2, words=words) as running:
+    with job(broken, "torchrun", 2, **hold_at(12, *words)) as running:
         running.wait_for_step(12)
         running.ranks()[1].send_signal(signal.SIGKILL)
         assert running.wait() != 0

@@ -26,7 +26,7 @@ from langpose_dist.metrics.table import Metric, add_metrics
 from langpose_dist.tasks.exported import load_exported
 from langpose_dist.tasks.task import Column, Columns, Interface, Scores, Task
 from tests.corpus import build_corpus, tiny_config
-from tests.train.jobs import ROOT, finish, job, losses, read_status
+from tests.train.jobs import ROOT, finish, hold_at, job, losses, read_status
 
 pytestmark = [pytest.mark.dist, pytest.mark.filterwarnings("ignore")]
 
@@ -166,7 +166,7 @@ def test_a_task_of_another_package_trains_resumes_evaluates_sweeps_and_registers
     config = write_config(tmp_path, tmp_path / "shards")
     monkeypatch.chdir(tmp_path)  # MLflow's files of a database without a server
 
-    with job(tmp_path, "torchrun", 2) as running:  # two ranks, one of which is killed
+    with job(tmp_path, "torchrun", 2, **hold_at(12)) as running:  # two ranks, one of which is killed
         running.wait_for_step(12)
         running.ranks()[1].send_signal(signal.SIGKILL)
         assert running.wait() != 0

@@ -3,11 +3,13 @@
 python faulty_train.py --fault NAME [words of langpose train]
 """
 
+import contextlib
 import dataclasses
 import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,12 +30,24 @@ def install(fault: str) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
             while self.gate.request is not None and not self.gate.request.code:
                 pass  # this rank hears of it in front of this step, and not of the next
+        is_last = self.processes.rank == self.processes.world_size - 1
+        if fault == f"hold-at-step-{self.step}" and is_last:
+            while self.gate.request is not None and not self.gate.request.code:
+                time.sleep(0.01)  # until it is asked to stop, or killed
+        filler = self.run_dir / "filler"
+        if fault.startswith("full-disk") and is_last:
+            if self.step == 21 and not filler.exists():
+                with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+                    while True:
+                        file.write(b"0" * 1024)
+            while fault == "full-disk-for-a-while" and self.step == 35 and filler.exists():
+                time.sleep(0.01)
         if fault == "term-in-micro-step" and self.step == 11 and asked.count(11) == 5:
             os.kill(os.getpid(), signal.SIGTERM)
         windows = take_batch(self, batches)
         if fault == "nan" and self.step == 35 and self.processes.rank == 1:
             windows = dataclasses.replace(windows, camera=windows.camera * float("nan"))
-        with (self.run_dir / f"seen-{self.processes.rank}.jsonl").open("a") as file:
+        with (self.run_dir.parent / f"seen-{self.processes.rank}.jsonl").open("a") as file:
             file.write(json.dumps({"step": self.step, "keys": windows.keys}) + "\n")
         return windows
 

@@ -198,6 +198,20 @@ def prepare(folder: Path, shards: Path, **changes: Any) -> Path:
     return folder
 
 
+def hold_at(step: int, *words: str) -> dict[str, Any]:
+    """Options of a job whose last rank goes no further than a step until it is asked to stop or killed."""
+    target = Path(__file__).with_name("faulty_train.py")
+    return {"target": target, "words": ["--fault", f"hold-at-step-{step}", *words]}
+
+
+def listens(pid: int) -> bool:
+    """True if a process has a handler of SIGTERM."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("SigCgt:"):
+            return bool(int(line.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+    return False
+
+
 def make_shards(folder: Path, **options: Any) -> Path:
     """The made-up corpus."""
     build_corpus(folder, **options)

@@ -18,7 +18,7 @@ STEPS, BATCH = 24, 12
 def seen_windows(folder: Path) -> dict[int, list[str]]:
     """Step -> windows of all ranks; a step that was begun and dropped counts as it was done in the end."""
     seen: dict[int, list[str]] = {}
-    for path in sorted((folder / "run").glob("seen-*.jsonl")):
+    for path in sorted(folder.glob("seen-*.jsonl")):
         for line in path.read_text(encoding="utf-8").splitlines():
             entry = json.loads(line)
             seen.setdefault(entry["step"], []).extend(entry["keys"])
