@@ -140,7 +140,7 @@ def test_a_replay_leaves_a_training_open_whose_sender_is_gone(
     with recording_process(uri, tmp_path) as process:
         (sender,) = psutil.Process(process.pid).children()
         sender.kill()
-        wait_until(lambda: sender.status() == psutil.STATUS_ZOMBIE, 5)
+        wait_until(lambda: sender.status() == psutil.STATUS_ZOMBIE)
         with RunFolder(tmp_path).lock(0.0):
             _, state = replay(client, tmp_path)
             assert state.run_id is not None
@@ -159,7 +159,7 @@ def test_a_replay_sends_and_closes_what_both_processes_left(
         (sender,) = psutil.Process(process.pid).children()
         os.kill(sender.pid, signal.SIGKILL)
         process.kill()
-    wait_until(lambda: not sender.is_running() or sender.status() == psutil.STATUS_ZOMBIE, 5)
+    wait_until(lambda: not sender.is_running() or sender.status() == psutil.STATUS_ZOMBIE)
     replay(client, tmp_path)
     count, state = replay(client, tmp_path)
     assert count == 0
