@@ -222,6 +222,8 @@ class _Mirror:
             self.client.update_run(run.info.run_id, status="RUNNING")
         log_params(self.client, run, record.params, record.changed)
         log_tags(self.client, run, tags)
+        is_linked = not record.parent or MLFLOW_PARENT_RUN_ID in tags
+        self._remember(unlinked=None if is_linked else record.parent)
         if self.state.attempt < len(record.attempts):
             log_datasets(self.client, run.info.run_id, **record.dataset)
         if record.abandoned and self.state.attempt == 0:
@@ -246,7 +248,6 @@ class _Mirror:
         if not parent:
             return {}
         found = find_named_run(self.client, parent)
-        self._remember(unlinked=parent if found is None else None)
         return {PARENT_RUN: parent, **({MLFLOW_PARENT_RUN_ID: found.info.run_id} if found else {})}
 
     def _link_weights(self) -> dict[str, str]:

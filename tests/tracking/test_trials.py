@@ -160,6 +160,26 @@ def test_a_trial_that_comes_before_its_sweep_is_put_under_it_while_it_trains(
     trial.finish("FINISHED")
 
 
+def test_a_trial_is_put_under_its_sweep_although_the_store_failed_in_between(
+    uri: str, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = start_sweep(f"sqlite:///{tmp_path}/elsewhere.db", tmp_path / "sweep")
+    parent.finish("FINISHED")
+    record_trial(uri, tmp_path / "trial", parent)
+    wait_until(lambda: not senders_of(tmp_path / "trial"))
+    _, state = replay(client, tmp_path / "sweep")
+
+    def fail(*_: object) -> None:
+        raise ConnectionError("the server is away")
+
+    with monkeypatch.context() as outage:
+        outage.setattr("langpose_dist.tracking.mirror.log_tags", fail)
+        with pytest.raises(UserError, match="the server is away"):
+            replay(client, tmp_path / "trial")
+    replay(client, tmp_path / "trial")
+    assert run_of(client, tmp_path / "trial").data.tags[PARENT] == state.run_id
+
+
 @pytest.mark.parametrize("name", ["f" * 32, "' OR 1=1", "a/b", "x" * 300])
 def test_a_sweep_that_is_nowhere_holds_no_trial_up(
     uri: str, client: MlflowClient, tmp_path: Path, name: str
