@@ -82,9 +82,11 @@ def test_one_evicted_pod_ends_both_with_75_and_they_resume_to_the_bit(
     config, run = write_config(tmp_path, "run"), tmp_path / "run"
 
     started = start_pods(pair, config)
-    time.sleep(3.0)
-    assert [each.process.poll() for each in started] == [None, None], said(started)
-    assert all("waiting for the name" in each.output for each in started)
+    deadline = time.monotonic() + SECONDS
+    while not all("waiting for the name" in each.output for each in started):
+        assert [each.process.poll() for each in started] == [None, None], said(started)
+        assert time.monotonic() < deadline, said(started)
+        time.sleep(0.05)
     name_master(pair, tmp_path)
     wait_for_step(run, 12, started)
     moment = time.monotonic()

@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.dist,
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:sqlalchemy.exc.SADeprecationWarning"),
 ]
-GONE_SECONDS = 20.0
+GONE_SECONDS = 60.0
 """In which a cluster is rid of a sweep whose driver has ended."""
 
 
