@@ -200,6 +200,7 @@ class DeadlyWindows(WindowDataset):
         return super().__getitem__(requests)
 
 
+@pytest.mark.slow
 def test_workers_that_are_killed_again_and_again_are_an_error_with_a_remedy(
     dataset: WindowDataset, caplog: pytest.LogCaptureFixture
 ) -> None:

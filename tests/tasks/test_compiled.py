@@ -36,7 +36,7 @@ print(torch._dynamo.utils.counters["stats"]["unique_graphs"])
     "words",
     [
         ["loss.contrastive=modified", "target.space=image_25d"],
-        ["loss.contrastive=none", "model.recompute=true"],
+        pytest.param(["loss.contrastive=none", "model.recompute=true"], marks=pytest.mark.slow),
         ["task=finetune", "finetune.lambda_limb=1.0", "finetune.lambda_angle=1.0"],
     ],
 )

@@ -158,6 +158,7 @@ def write_config(folder: Path, shards: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("package")
 def test_a_task_of_another_package_trains_resumes_evaluates_sweeps_and_registers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

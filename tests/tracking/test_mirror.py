@@ -150,6 +150,7 @@ def test_a_replay_leaves_a_training_open_whose_sender_is_gone(
     assert client.get_run(state.run_id).info.status == "FAILED"
 
 
+@pytest.mark.slow
 def test_a_replay_sends_and_closes_what_both_processes_left(
     uri: str, client: MlflowClient, tmp_path: Path
 ) -> None:

@@ -177,6 +177,7 @@ def test_a_wrong_password_is_refused_before_training_and_never_printed(
     assert "wrong-password" not in printed
 
 
+@pytest.mark.slow
 @ALSO_ON_POSTGRESQL
 def test_a_password_that_is_changed_under_a_run_stops_no_training(
     server: TrackingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

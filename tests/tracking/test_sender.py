@@ -162,7 +162,9 @@ def test_a_server_that_hangs_holds_nothing_up_for_long(
     assert recorded(tmp_path) == (100, "KILLED")
 
 
-@pytest.mark.parametrize("status", [404, 500, pytest.param(503, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "status", [404, *(pytest.param(status, marks=pytest.mark.slow) for status in (500, 503))]
+)
 def test_a_server_that_answers_nonsense_stops_no_training(tmp_path: Path, status: int) -> None:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -194,6 +196,7 @@ def test_a_server_that_answers_nonsense_stops_no_training(tmp_path: Path, status
             thread.join()
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_to_the_end_is_said_and_registers_nothing(
     uri: str, small_disk: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -256,6 +256,7 @@ def test_a_full_disk_is_told_and_training_goes_on(
     assert losses(folder) == reference
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_to_the_end_fails_the_run_and_its_status_says_so(
     tmp_path: Path, small_disk: Path, shards: Path
 ) -> None:

@@ -110,6 +110,7 @@ def test_nodes_whose_cable_is_pulled_end_with_a_reason_and_go_on_as_if_nothing_h
     assert numbers(run) == numbers(uninterrupted)
 
 
+@pytest.mark.slow
 def test_nodes_that_would_tell_each_other_their_loopback_refuse_to_start(
     tmp_path: Path, shards: Path, pair: Pair
 ) -> None:

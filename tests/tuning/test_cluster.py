@@ -81,6 +81,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[TwoNodes]:
         nodes.cluster.shutdown()
 
 
+@pytest.mark.slow
 def test_trials_of_a_sweep_run_on_both_nodes_of_a_cluster(
     tmp_path: Path, shards: Path, nodes: TwoNodes
 ) -> None:

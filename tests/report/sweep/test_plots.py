@@ -205,6 +205,7 @@ def test_there_is_a_picture_of_whatever_there_is(
         assert 400 < width < 3000
 
 
+@pytest.mark.slow
 def test_many_trials_are_drawn(tmp_path: Path) -> None:
     report = report_of(make_asha(tmp_path / "sweep", 120))
     for figure in (build_slice(report), build_curves(report)):

@@ -32,7 +32,11 @@ time.sleep(300)
 
 @pytest.mark.dist
 @pytest.mark.parametrize(
-    ("ticks", "is_suspended"), [((5, 5), True), ((5, 3), False)], ids=["between two ticks", "behind"]
+    ("ticks", "is_suspended"),
+    [
+        pytest.param((5, 5), True, id="between two ticks"),
+        pytest.param((5, 3), False, id="behind", marks=pytest.mark.slow),
+    ],
 )
 def test_the_rank_that_hangs_is_named_by_the_other(ticks: tuple[int, int], is_suspended: bool) -> None:
     port = free_port()
