@@ -170,7 +170,7 @@ def test_a_compiled_model_trains_the_same(tmp_path: Path, shards: Path) -> None:
     assert losses[True] == pytest.approx(losses[False], rel=1e-4)
 
 
-@pytest.mark.parametrize("stage", [0, 1])
+@pytest.mark.parametrize("stage", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_windows(
     tmp_path: Path, shards: Path, stage: int
 ) -> None:

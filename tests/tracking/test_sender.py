@@ -124,6 +124,7 @@ def test_a_killed_sender_is_replaced(
     assert history(client, tracker.record["run_id"], "loss") == [(1, 1.0), (2, 2.0)]
 
 
+@pytest.mark.slow
 def test_a_server_that_is_unavailable_at_the_start_is_no_reason_not_to_start(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -51,7 +51,7 @@ def reference(folder: Path) -> dict[str, Any]:
     ("ranks", "train"),
     [
         (1, {"micro_batch_size": 3}),
-        (2, {"micro_batch_size": 6}),
+        pytest.param(2, {"micro_batch_size": 6}, marks=pytest.mark.slow),
         (2, {"micro_batch_size": 2}),
     ],
     ids=["accumulation", "two ranks", "two ranks with accumulation"],
