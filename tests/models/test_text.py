@@ -170,12 +170,16 @@ def test_missing_weights_are_not_replaced_by_random_ones(tiny_folder: Path, tmp_
 def test_a_hub_name_out_of_reach_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
-    def unreachable(*_: object, **__: object) -> None:
+    asked: list[object] = []
+
+    def unreachable(*names: object, **_: object) -> None:
+        asked.extend(names)
         raise OSError("Name or service not known")
 
     monkeypatch.setattr(huggingface_hub, "model_info", unreachable)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     message = error_of("nobody/never-was")
+    assert len(asked) == 1  # nobody waits while it is tried again
     assert "not on this machine" in message
     assert "does not give it (Name or service not known)" in message
 

@@ -23,7 +23,7 @@ HANG_TIMEOUT = 8.0
 END_SECONDS = HANG_TIMEOUT + 45.0
 """From the cut to the end of both launchers: ranks try for some seconds to learn where the others are."""
 WHOLE_SECONDS = 250.0
-"""That a whole run may take on a busy machine; a tenth of it is usual."""
+"""Limit for a whole run on a busy machine; a tenth of it is usual."""
 OPTIONS = ("--nodes", "2", "--ranks-per-node", "1", "--launcher")
 
 
