@@ -1,6 +1,5 @@
 """Captioned motions: a window for each stretch of a clip that captions describe, from the manifest alone."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, Self
@@ -9,6 +8,7 @@ from langpose_dist.config import CaptionConfig
 from langpose_dist.data.manifest import Manifest, SampleEntry
 from langpose_dist.data.sample import DataError, Span
 from langpose_dist.data.windows import Window
+from langpose_dist.metrics.caption import normalise_caption
 
 TextForm = Literal["words", "raw"]
 
@@ -96,7 +96,7 @@ class Captioned:
             )
         texts = [text for window in self._kept() for text in window.captions]
         # Words as the decoder counts them: a hyphen parts two.
-        cut = sum(len(re.findall("[a-z0-9']+", text)) > self.config.max_words for text in texts)
+        cut = sum(len(normalise_caption(text).split()) > self.config.max_words for text in texts)
         if cut:
             yield (
                 f"{cut} of {len(texts)} captions of split {self.split!r} lose their end in the loss: above "
